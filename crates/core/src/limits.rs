@@ -1,0 +1,56 @@
+//! Fixed bounds, equal on all masters: changing one is a change of the replicated state machine.
+
+use crate::time::Millis;
+
+/// Longest name of a namespace, workflow or task.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most tasks in one workflow.
+pub const TASKS_MAX: usize = 10_000;
+/// Most dependencies in one workflow, over all tasks.
+pub const DEPENDENCIES_MAX: usize = 200_000;
+/// Largest workflow file, and largest encoded workflow.
+pub const SPEC_BYTES_MAX: usize = 6 << 20;
+/// Most indices in one array task.
+pub const ARRAY_INDICES_MAX: u32 = 10_000_000;
+/// Largest index of an array task.
+pub const ARRAY_INDEX_MAX: u32 = u32::MAX - 1;
+/// Most entries in one map of a task or worker: env, labels, selector, custom resources, outputs.
+pub const MAP_ENTRIES_MAX: usize = 256;
+/// Longest single text value a user gives: an env value, a script, an argument.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Most arguments of one command.
+pub const ARGUMENTS_MAX: usize = 4096;
+/// Largest outputs of one task, keys and values together.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Largest parameters of one run, keys and values together.
+pub const PARAM_BYTES_MAX: usize = 64 << 10;
+/// Longest reason or message kept with an outcome; longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// Most attempts a retry policy may ask for beyond the first.
+pub const RETRY_LIMIT_MAX: u32 = 1000;
+/// Most losses a task may ask to survive.
+pub const LOST_LIMIT_MAX: u32 = 1000;
+/// How many losses end a task unless it says otherwise.
+pub const LOST_LIMIT_DEFAULT: u32 = 5;
+/// Longest span a user may write anywhere.
+pub const SPAN_MAX: Millis = Millis::from_secs(366 * 86_400);
+/// Between TERM and KILL unless a task says otherwise.
+pub const GRACE_PERIOD_DEFAULT: Millis = Millis::from_secs(10);
+/// How long after a cancel, beyond the grace period, an attempt may stay unreported before it is ended regardless.
+pub const CANCEL_PATIENCE: Millis = Millis::from_secs(30);
+/// Priorities lie in `-PRIORITY_MAX..=PRIORITY_MAX`.
+pub const PRIORITY_MAX: i32 = 1_000_000;
+/// Longest request id.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// How long a request id is remembered.
+pub const REQUEST_ID_RETENTION: Millis = Millis::from_secs(86_400);
+/// Most request ids remembered; beyond it the oldest is forgotten early.
+pub const REQUEST_IDS_MAX: usize = 1_000_000;
+/// Most live runs.
+pub const RUNS_MAX: usize = 1_000_000;
+/// Most workflows, over all namespaces.
+pub const WORKFLOWS_MAX: usize = 100_000;
+/// Most registered workers.
+pub const WORKERS_MAX: usize = 20_000;
+/// Most placements, outcomes or other items in one command.
+pub const ITEMS_PER_COMMAND_MAX: usize = 10_000;

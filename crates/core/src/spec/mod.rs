@@ -1,0 +1,261 @@
+//! What users write: a workflow, its tasks, and the rules between them, already checked.
+//!
+//! [`parse`] turns a workflow file into a [`WorkflowSpec`] and points at line and column where it cannot;
+//! [`validate`] checks a spec from any source (a file, the API, the log), so that a [`WorkflowSpec`] in the state is
+//! always well-formed.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Name, Text};
+use crate::limits;
+use crate::time::Millis;
+
+/// A named DAG of tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowSpec {
+    /// The workflow's name within its namespace.
+    pub name: Name,
+    /// Free facts for people and selectors.
+    pub labels: BTreeMap<Text, Text>,
+    /// From submission to the end of the run; the run fails when it is over.
+    pub timeout: Option<Millis>,
+    /// Priority of the workflow's tasks unless a task or the submission says otherwise. Larger first.
+    pub priority: i32,
+    /// Declared parameters.
+    pub params: BTreeMap<Name, ParamSpec>,
+    /// The tasks, in file order. A [`crate::ids::TaskIndex`] is a position in this list.
+    pub tasks: Vec<TaskSpec>,
+}
+
+/// A parameter of a workflow. Values are text; a parameter without a default must be given at submission.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Used when the submission gives no value.
+    pub default: Option<Text>,
+    /// For people.
+    pub description: Option<Text>,
+}
+
+/// One vertex of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// The task's name within its workflow.
+    pub id: Name,
+    /// Upstream tasks.
+    pub needs: Vec<Name>,
+    /// What must hold over the upstream ends.
+    pub rule: DependencyRule,
+    /// When the task runs at all, once the upstream tasks ended.
+    pub condition: Condition,
+    /// How a worker carries it out.
+    pub executor: ExecutorSpec,
+    /// Environment; values may hold `${{ … }}` references (see [`template`]).
+    pub env: BTreeMap<Text, Text>,
+    /// Keys the task promises to write to `$MUSTER_OUTPUT`.
+    pub outputs: Vec<Text>,
+    /// Present for an array task.
+    pub array: Option<ArraySpec>,
+    /// What a worker must have to take it.
+    pub request: Request,
+    /// Attempts after a failure or a timeout.
+    pub retry: RetryPolicy,
+    /// What follows when an attempt is lost.
+    pub on_lost: OnLost,
+    /// Losses after which the task fails: a task that kills its workers ends.
+    pub max_lost: u32,
+    /// Bound on one attempt, from its start.
+    pub timeout: Option<Millis>,
+    /// Bound on waiting for a worker, from the moment the task becomes ready.
+    pub queue_timeout: Option<Millis>,
+    /// Between the request to stop (TERM) and the end by force (KILL).
+    pub grace_period: Millis,
+    /// Overrides the run's priority.
+    pub priority: Option<i32>,
+}
+
+/// What must hold over the ends of the upstream tasks before a task may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DependencyRule {
+    /// Every upstream task succeeded. The first that did not skips the task.
+    #[default]
+    AllSucceeded,
+    /// Every upstream task ended, however.
+    AllDone,
+    /// At least one upstream task succeeded; the task starts with the first that does.
+    AnySucceeded,
+}
+
+/// The `if:` of a task. Anything but [`Condition::Success`] goes only with [`DependencyRule::AllSucceeded`], whose
+/// verdict it replaces, and waits until every upstream task ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// `success()`: the dependency rule decides.
+    #[default]
+    Success,
+    /// `failure()`: some upstream task failed, or was skipped because one before it failed.
+    Failure,
+    /// `always()`: whatever the upstream ends.
+    Always,
+}
+
+/// How a worker carries an attempt out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecutorSpec {
+    /// An operating-system process.
+    Process(ProcessSpec),
+    /// Returns success at once without starting anything. Measures Muster itself, and serves as a joint in a DAG.
+    Noop,
+}
+
+/// A process to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// What to start.
+    pub command: ProcessCommand,
+    /// Where to start it; the attempt's own empty folder if absent.
+    pub working_dir: Option<Text>,
+}
+
+/// A program and its arguments, or a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessCommand {
+    /// Program and arguments, handed to the operating system as they are.
+    Argv(Vec<Text>),
+    /// A script, written to a file and given to `shell` as its last argument.
+    Script {
+        /// The text.
+        text: Text,
+        /// Interpreter and options; `["bash", "-euo", "pipefail"]` unless the user says otherwise.
+        shell: Vec<Text>,
+    },
+}
+
+/// The indices of an array task, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArraySpec {
+    /// First index.
+    pub first: u32,
+    /// Last index, not below `first`.
+    pub last: u32,
+}
+
+impl ArraySpec {
+    /// How many indices there are.
+    pub fn count(self) -> u32 {
+        self.last - self.first + 1
+    }
+}
+
+/// What a task asks of a worker. Tasks with equal requests are planned together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request {
+    /// The worker must carry this `pool` label; none means any worker without a pool.
+    pub pool: Option<Text>,
+    /// Labels the worker must carry, with these values.
+    pub selector: BTreeMap<Text, Text>,
+    /// Quantities taken from the worker while the attempt lives.
+    pub resources: Resources,
+}
+
+/// Quantities: what a worker offers, or what a task takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resources {
+    /// Thousandths of a core.
+    pub cpu_millis: u64,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// Anything else that is counted, by name (`gpu`, `licence`).
+    pub custom: BTreeMap<Text, u64>,
+}
+
+impl Resources {
+    /// Nothing of anything.
+    pub const ZERO: Resources = Resources { cpu_millis: 0, memory_bytes: 0, custom: BTreeMap::new() };
+}
+
+impl Default for Resources {
+    /// What a task takes unless it says otherwise: one core.
+    fn default() -> Self {
+        Resources { cpu_millis: 1000, memory_bytes: 0, custom: BTreeMap::new() }
+    }
+}
+
+/// How often and when a failed attempt is followed by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts beyond the first. Losses are counted apart and never spend it.
+    pub limit: u32,
+    /// The wait between attempts.
+    pub backoff: Backoff,
+    /// Retry when the attempt failed.
+    pub on_failure: bool,
+    /// Retry when the attempt ran out of time.
+    pub on_timeout: bool,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy { limit: 0, backoff: Backoff::default(), on_failure: true, on_timeout: true }
+    }
+}
+
+/// An exponentially growing wait. Factors are thousandths, since the core has no floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait before the second attempt.
+    pub initial: Millis,
+    /// Each further wait is this many thousandths of the one before; at least 1000.
+    pub factor_millis: u32,
+    /// No wait is longer.
+    pub cap: Millis,
+    /// A wait is shortened or stretched by up to this many thousandths; at most 1000. The amount follows from the
+    /// attempt's identity, so that all replicas agree on it.
+    pub jitter_millis: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff { initial: Millis::from_secs(1), factor_millis: 2000, cap: Millis::from_secs(300), jitter_millis: 200 }
+    }
+}
+
+/// What follows when an attempt is lost with its worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnLost {
+    /// Run it again elsewhere.
+    #[default]
+    Rerun,
+    /// The task fails: for work that must not be done twice.
+    Fail,
+    /// The task waits for a person.
+    Hold,
+}
+
+impl TaskSpec {
+    /// A task with this name and executor and every other field at its default.
+    pub fn new(id: Name, executor: ExecutorSpec) -> Self {
+        TaskSpec {
+            id,
+            needs: Vec::new(),
+            rule: DependencyRule::default(),
+            condition: Condition::default(),
+            executor,
+            env: BTreeMap::new(),
+            outputs: Vec::new(),
+            array: None,
+            request: Request::default(),
+            retry: RetryPolicy::default(),
+            on_lost: OnLost::default(),
+            max_lost: limits::LOST_LIMIT_DEFAULT,
+            timeout: None,
+            queue_timeout: None,
+            grace_period: limits::GRACE_PERIOD_DEFAULT,
+            priority: None,
+        }
+    }
+
+    /// The indices of the task: an array's own, or the single index 0.
+    pub fn indices(&self) -> ArraySpec {
+        self.array.unwrap_or(ArraySpec { first: 0, last: 0 })
+    }
+}

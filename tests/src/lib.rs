@@ -1,0 +1,1 @@
+//! Whole-project tests: the tidy test, clusters of real processes, workflow traces.
