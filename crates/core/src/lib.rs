@@ -11,6 +11,7 @@
 //! hash order: every replica that applies the same entries holds the same bytes. The crate's own `clippy.toml`
 //! bans the rest.
 
+pub mod graph;
 pub mod ids;
 pub mod limits;
 pub mod spec;
