@@ -11,8 +11,15 @@
 //! hash order: every replica that applies the same entries holds the same bytes. The crate's own `clippy.toml`
 //! bans the rest.
 
+pub mod apply;
+pub mod check;
+pub mod command;
+pub mod event;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod reply;
+pub mod snapshot;
 pub mod spec;
+pub mod state;
 pub mod time;

@@ -54,3 +54,5 @@ pub const WORKFLOWS_MAX: usize = 100_000;
 pub const WORKERS_MAX: usize = 20_000;
 /// Most placements, outcomes or other items in one command.
 pub const ITEMS_PER_COMMAND_MAX: usize = 10_000;
+/// How long a lost worker is still shown.
+pub const LOST_WORKER_RETENTION: Millis = Millis::from_secs(3600);

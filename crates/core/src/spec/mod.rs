@@ -4,6 +4,9 @@
 //! [`validate`] checks a spec from any source (a file, the API, the log), so that a [`WorkflowSpec`] in the state is
 //! always well-formed.
 
+pub mod error;
+pub mod validate;
+
 use std::collections::BTreeMap;
 
 use crate::ids::{Name, Text};
@@ -11,7 +14,7 @@ use crate::limits;
 use crate::time::Millis;
 
 /// A named DAG of tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WorkflowSpec {
     /// The workflow's name within its namespace.
     pub name: Name,
@@ -28,7 +31,7 @@ pub struct WorkflowSpec {
 }
 
 /// A parameter of a workflow. Values are text; a parameter without a default must be given at submission.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ParamSpec {
     /// Used when the submission gives no value.
     pub default: Option<Text>,
@@ -37,7 +40,7 @@ pub struct ParamSpec {
 }
 
 /// One vertex of a workflow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskSpec {
     /// The task's name within its workflow.
     pub id: Name,
@@ -99,7 +102,7 @@ pub enum Condition {
 }
 
 /// How a worker carries an attempt out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExecutorSpec {
     /// An operating-system process.
     Process(ProcessSpec),
@@ -108,7 +111,7 @@ pub enum ExecutorSpec {
 }
 
 /// A process to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessSpec {
     /// What to start.
     pub command: ProcessCommand,
@@ -117,7 +120,7 @@ pub struct ProcessSpec {
 }
 
 /// A program and its arguments, or a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProcessCommand {
     /// Program and arguments, handed to the operating system as they are.
     Argv(Vec<Text>),
@@ -170,7 +173,8 @@ pub struct Resources {
 
 impl Resources {
     /// Nothing of anything.
-    pub const ZERO: Resources = Resources { cpu_millis: 0, memory_bytes: 0, custom: BTreeMap::new() };
+    pub const ZERO: Resources =
+        Resources { cpu_millis: 0, memory_bytes: 0, custom: BTreeMap::new() };
 }
 
 impl Default for Resources {
@@ -181,7 +185,7 @@ impl Default for Resources {
 }
 
 /// How often and when a failed attempt is followed by another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     /// Attempts beyond the first. Losses are counted apart and never spend it.
     pub limit: u32,
@@ -200,7 +204,7 @@ impl Default for RetryPolicy {
 }
 
 /// An exponentially growing wait. Factors are thousandths, since the core has no floats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Backoff {
     /// The wait before the second attempt.
     pub initial: Millis,
@@ -215,7 +219,12 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Backoff { initial: Millis::from_secs(1), factor_millis: 2000, cap: Millis::from_secs(300), jitter_millis: 200 }
+        Backoff {
+            initial: Millis::from_secs(1),
+            factor_millis: 2000,
+            cap: Millis::from_secs(300),
+            jitter_millis: 200,
+        }
     }
 }
 

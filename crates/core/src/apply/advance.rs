@@ -1,0 +1,138 @@
+//! What time alone causes: backoffs end, timeouts strike, lost workers are forgotten.
+
+use super::Step;
+use crate::event::Event;
+use crate::ids::{RunId, TaskIndex};
+use crate::limits;
+use crate::state::Due;
+use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
+
+impl Step<'_> {
+    /// Carries out everything that is due at the log's time.
+    pub(super) fn advance(&mut self) {
+        while let Some((_, due)) = self.state.deadlines.pop(self.now) {
+            match due {
+                Due::Run(run) => self.stop_run(run, StopReason::RunTimedOut),
+                Due::Cell(run, task, index) => self.advance_cell(run, task, index),
+                Due::Worker(worker) => {
+                    if let Some(gone) = self.state.workers.remove(worker.0)
+                        && self.state.worker_by_name.get(&gone.name) == Some(&worker)
+                    {
+                        self.state.worker_by_name.remove(&gone.name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes the cell that holds `index`, if its deadline has come. The deadline may be an old one: then nothing is
+    /// due, or the cell has another deadline of its own.
+    fn advance_cell(&mut self, run_id: RunId, task: TaskIndex, index: u32) {
+        let Some(run) = self.state.run(run_id) else { return };
+        let spans = run.spans(task);
+        let Some((range, state)) = run.task(task).and_then(|it| it.cells.at(index)) else { return };
+        if state.deadline(&spans).is_none_or(|at| at > self.now) {
+            return;
+        }
+        let to = match *state {
+            TaskState::Ready { tries, .. } => {
+                TaskState::Failed { tries, reason: FailureReason::QueueTimedOut, last: None }
+            }
+            TaskState::Backoff { tries, avoid, .. } => {
+                TaskState::Ready { tries, since: self.now, avoid }
+            }
+            TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
+                let stop = Stop { reason: StopReason::AttemptTimedOut, force_at: None };
+                let attempt = Attempt { stop: Some(stop), ..attempt };
+                let (worker, fence) = (attempt.worker, attempt.fence);
+                self.events.push(Event::AttemptStopping {
+                    run: run_id,
+                    task,
+                    range,
+                    worker,
+                    fence,
+                });
+                TaskState::Running { tries, attempt, started_at }
+            }
+            TaskState::Placed { .. } | TaskState::Running { .. } => TaskState::Cancelled,
+            TaskState::Blocked
+            | TaskState::Held { .. }
+            | TaskState::Succeeded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Skipped { .. }
+            | TaskState::Cancelled => return,
+        };
+        let to = if run.spec(task).is_some_and(|spec| spec.array.is_some()) {
+            without_history(to)
+        } else {
+            to
+        };
+        self.change(run_id, task, range, to);
+    }
+
+    /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays.
+    pub(super) fn stop_run(&mut self, run_id: RunId, reason: StopReason) {
+        let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
+        if run.stop.is_some() {
+            return;
+        }
+        run.stop = Some((self.now, reason));
+        self.events.push(Event::RunStopping { run: run_id });
+        let tasks = run.tasks.len() as u32;
+        for task in (0..tasks).map(TaskIndex) {
+            self.stop_task(run_id, task, reason);
+        }
+    }
+
+    fn stop_task(&mut self, run_id: RunId, task: TaskIndex, reason: StopReason) {
+        let Some(run) = self.state.run(run_id) else { return };
+        let Some(spec) = run.spec(task) else { return };
+        let force_at = Some(self.now + spec.grace_period + limits::CANCEL_PATIENCE);
+        let stop = Some(Stop { reason, force_at });
+        let cells: Vec<_> = match run.task(task) {
+            Some(it) => it.cells.iter().map(|(range, state)| (range, *state)).collect(),
+            None => return,
+        };
+        for (range, state) in cells {
+            let to = match state {
+                TaskState::Placed { tries, attempt } => {
+                    TaskState::Placed { tries, attempt: Attempt { stop, ..attempt } }
+                }
+                TaskState::Running { tries, attempt, started_at } => {
+                    TaskState::Running { tries, attempt: Attempt { stop, ..attempt }, started_at }
+                }
+                TaskState::Blocked
+                | TaskState::Ready { .. }
+                | TaskState::Backoff { .. }
+                | TaskState::Held { .. } => TaskState::Cancelled,
+                TaskState::Succeeded { .. }
+                | TaskState::Failed { .. }
+                | TaskState::Skipped { .. }
+                | TaskState::Cancelled => continue,
+            };
+            if let Some(Attempt { worker, fence, .. }) = to.attempt().copied() {
+                self.events.push(Event::AttemptStopping {
+                    run: run_id,
+                    task,
+                    range,
+                    worker,
+                    fence,
+                });
+            }
+            self.change(run_id, task, range, to);
+        }
+    }
+}
+
+/// The form in which array tasks keep ended states: equal ones must merge.
+pub(super) fn without_history(state: TaskState) -> TaskState {
+    match state {
+        TaskState::Succeeded { .. } => {
+            TaskState::Succeeded { tries: Default::default(), last: None }
+        }
+        TaskState::Failed { reason, .. } => {
+            TaskState::Failed { tries: Default::default(), reason, last: None }
+        }
+        other => other,
+    }
+}

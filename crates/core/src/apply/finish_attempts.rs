@@ -1,0 +1,243 @@
+//! Attempts end. The fence is checked; success unblocks what is downstream, failure backs off or ends the task, and a
+//! loss is followed by what the task says about losses.
+
+use super::Step;
+use super::advance::without_history;
+use crate::command::{AttemptRef, Finish, FinishAttempts, Outcome};
+use crate::ids::Text;
+use crate::limits;
+use crate::reply::{ItemRefusal, Reply};
+use crate::spec::{Backoff, OnLost, TaskSpec};
+use crate::state::cells::IndexRange;
+use crate::state::run::Run;
+use crate::state::task::{
+    Attempt, FailureReason, LastAttempt, Outputs, StopReason, TaskState, Tries,
+};
+use crate::time::{Millis, Timestamp};
+
+/// A live attempt that ended.
+struct Ended<'a> {
+    run: &'a Run,
+    spec: &'a TaskSpec,
+    attempt_ref: AttemptRef,
+    tries: Tries,
+    attempt: Attempt,
+    last: LastAttempt,
+    now: Timestamp,
+}
+
+impl Step<'_> {
+    pub(super) fn finish_attempts(&mut self, command: &FinishAttempts) -> Reply {
+        let mut refused = Vec::new();
+        for (position, finish) in command.finishes.iter().enumerate() {
+            if let Err(refusal) = self.finish(finish) {
+                refused.push((position as u32, refusal));
+            }
+        }
+        Reply::Items { refused }
+    }
+
+    /// Ends a live attempt whose worker is gone.
+    pub(super) fn lose_attempt(&mut self, attempt: &AttemptRef) {
+        let finish = Finish { attempt: *attempt, outcome: Outcome::Lost, duration: Millis(0) };
+        // A refusal means that the attempt is not live any more, which is what is wanted.
+        let _refused = self.finish(&finish);
+    }
+
+    fn finish(&mut self, finish: &Finish) -> Result<(), ItemRefusal> {
+        let (run_id, task) = (finish.attempt.run, finish.attempt.task);
+        for (range, state) in self.live_cells(&finish.attempt)? {
+            let Some(run) = self.state.run(run_id) else { return Ok(()) };
+            let (Some(spec), Some(attempt)) = (run.spec(task), state.attempt().copied()) else {
+                continue;
+            };
+            let is_array = spec.array.is_some();
+            let ended = Ended {
+                run,
+                spec,
+                attempt_ref: AttemptRef { range, ..finish.attempt },
+                tries: state.tries(),
+                attempt,
+                last: last_attempt(&state, &attempt, finish.duration, self.now),
+                now: self.now,
+            };
+            let to = ended.next_state(&finish.outcome);
+            let to = if is_array { without_history(to) } else { to };
+            self.keep_report(finish, is_array, &to);
+            self.change(run_id, task, range, to);
+        }
+        Ok(())
+    }
+
+    /// The cells of a live attempt, all of which must carry its fence (I4, I5).
+    pub(super) fn live_cells(
+        &self,
+        attempt: &AttemptRef,
+    ) -> Result<Vec<(IndexRange, TaskState)>, ItemRefusal> {
+        let run = self.state.run(attempt.run).ok_or(ItemRefusal::RunNotLive)?;
+        let task = run.task(attempt.task).ok_or(ItemRefusal::NoSuchTask)?;
+        if attempt.range.first > attempt.range.last
+            || task.cells.indices().intersect(attempt.range) != Some(attempt.range)
+        {
+            return Err(ItemRefusal::NoSuchTask);
+        }
+        let cells: Vec<_> =
+            task.cells.within(attempt.range).map(|(range, state)| (range, *state)).collect();
+        let is_current =
+            |state: &TaskState| state.attempt().is_some_and(|live| live.fence == attempt.fence);
+        if cells.iter().all(|(_, state)| is_current(state)) {
+            Ok(cells)
+        } else {
+            Err(ItemRefusal::Stale)
+        }
+    }
+
+    /// Keeps what an accepted report says beside its outcome: outputs, or why it failed.
+    fn keep_report(&mut self, finish: &Finish, is_array: bool, to: &TaskState) {
+        let Some(run) = self.state.runs.get_mut(finish.attempt.run.0) else { return };
+        let Some(task) = run.tasks.get_mut(finish.attempt.task.0 as usize) else { return };
+        match &finish.outcome {
+            Outcome::Succeeded { outputs }
+                if !is_array && matches!(to, TaskState::Succeeded { .. }) =>
+            {
+                task.outputs.clone_from(outputs);
+            }
+            Outcome::Succeeded { outputs: Some(_) } if matches!(to, TaskState::Failed { .. }) => {
+                task.message = Some("the outputs are larger than 64 KiB together".into());
+            }
+            Outcome::Failed { message: Some(message), .. }
+                if !is_array || task.message.is_none() =>
+            {
+                task.message = Some(cut(message));
+            }
+            Outcome::Succeeded { .. }
+            | Outcome::Failed { .. }
+            | Outcome::TimedOut
+            | Outcome::Cancelled
+            | Outcome::Lost => {}
+        }
+    }
+}
+
+impl Ended<'_> {
+    fn next_state(&self, outcome: &Outcome) -> TaskState {
+        let told_to_stop = self.attempt.stop.map(|stop| stop.reason);
+        let (tries, last) = (self.tries, Some(self.last));
+        match (outcome, told_to_stop) {
+            (Outcome::Succeeded { outputs: Some(outputs) }, _)
+                if output_bytes(outputs) > limits::OUTPUT_BYTES_MAX =>
+            {
+                TaskState::Failed { tries, reason: FailureReason::Rejected, last }
+            }
+            (Outcome::Succeeded { .. }, _) => TaskState::Succeeded { tries, last },
+            (
+                Outcome::Failed { .. } | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost,
+                Some(StopReason::Cancelled | StopReason::RunTimedOut),
+            ) => TaskState::Cancelled,
+            (
+                Outcome::Failed { .. } | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost,
+                Some(StopReason::AttemptTimedOut),
+            )
+            | (Outcome::TimedOut, None) => {
+                self.after_failure(FailureReason::TimedOut, self.spec.retry.on_timeout)
+            }
+            (Outcome::Failed { exit_code: Some(code), .. }, None) => {
+                self.after_failure(FailureReason::Exit(*code), self.spec.retry.on_failure)
+            }
+            (Outcome::Failed { exit_code: None, .. }, None) => {
+                self.after_failure(FailureReason::Rejected, self.spec.retry.on_failure)
+            }
+            (Outcome::Cancelled | Outcome::Lost, None) => self.after_loss(),
+        }
+    }
+
+    fn after_failure(&self, reason: FailureReason, may_retry: bool) -> TaskState {
+        let tries = Tries { failures: self.tries.failures.saturating_add(1), ..self.tries };
+        if !may_retry || u32::from(tries.failures) > self.spec.retry.limit {
+            return TaskState::Failed { tries, reason, last: Some(self.last) };
+        }
+        let avoid = Some(self.attempt.worker);
+        let wait = backoff(&self.spec.retry.backoff, tries.failures, self.jitter_seed());
+        if wait == Millis(0) {
+            return TaskState::Ready { tries, since: self.now, avoid };
+        }
+        TaskState::Backoff { tries, until: self.now + wait, avoid }
+    }
+
+    fn after_loss(&self) -> TaskState {
+        let tries = Tries { losses: self.tries.losses.saturating_add(1), ..self.tries };
+        let is_poison = u32::from(tries.losses) >= self.spec.max_lost;
+        match self.spec.on_lost {
+            OnLost::Rerun if !is_poison => {
+                TaskState::Ready { tries, since: self.now, avoid: Some(self.attempt.worker) }
+            }
+            OnLost::Hold if !is_poison => TaskState::Held { tries },
+            OnLost::Rerun | OnLost::Hold | OnLost::Fail => {
+                TaskState::Failed { tries, reason: FailureReason::Lost, last: Some(self.last) }
+            }
+        }
+    }
+
+    /// Equal on all replicas, different for every attempt.
+    fn jitter_seed(&self) -> u64 {
+        let parts = [
+            self.run.id.0,
+            u64::from(self.attempt_ref.task.0),
+            u64::from(self.attempt_ref.range.first),
+            u64::from(self.tries.attempts),
+        ];
+        parts.into_iter().fold(0, |seed, part| scramble(seed ^ part))
+    }
+}
+
+fn last_attempt(
+    state: &TaskState,
+    attempt: &Attempt,
+    duration: Millis,
+    now: Timestamp,
+) -> LastAttempt {
+    let started_at = match state {
+        TaskState::Running { started_at, .. } => *started_at,
+        _ => (now - duration).max(attempt.placed_at),
+    };
+    LastAttempt { worker: attempt.worker, fence: attempt.fence, started_at, ended_at: now }
+}
+
+fn output_bytes(outputs: &Outputs) -> usize {
+    outputs.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+/// The wait after the `failures`-th failure: exponential, capped, then jittered.
+fn backoff(policy: &Backoff, failures: u16, seed: u64) -> Millis {
+    let mut wait = policy.initial.0;
+    for _ in 1..failures {
+        if wait >= policy.cap.0 {
+            break;
+        }
+        wait = wait.saturating_mul(u64::from(policy.factor_millis)) / 1000;
+    }
+    wait = wait.min(policy.cap.0);
+    let spread = wait.saturating_mul(u64::from(policy.jitter_millis.min(1000))) / 1000;
+    let offset = scramble(seed) % spread.saturating_mul(2).saturating_add(1);
+    Millis(wait.saturating_sub(spread).saturating_add(offset))
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+fn scramble(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The message, cut to [`limits::REASON_BYTES_MAX`] at a character boundary.
+fn cut(message: &Text) -> Text {
+    if message.len() <= limits::REASON_BYTES_MAX {
+        return message.clone();
+    }
+    let end = (0..=limits::REASON_BYTES_MAX)
+        .rev()
+        .find(|end| message.is_char_boundary(*end))
+        .unwrap_or(0);
+    message[..end].into()
+}

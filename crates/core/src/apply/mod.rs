@@ -1,0 +1,137 @@
+//! Apply: the flat match from command to function, one file a command, plus what time alone causes.
+//!
+//! Apply is total: it returns for any entry that decodes, and a command it cannot carry out changes nothing but the
+//! time. It never asks who leads, and its events are hints that can be derived again from the state.
+
+mod advance;
+mod apply_workflow;
+mod cancel_run;
+mod drain_worker;
+mod finish_attempts;
+mod lose_worker;
+mod place_attempts;
+mod register_worker;
+mod release_task;
+mod settle;
+mod start_attempts;
+mod submit_run;
+
+use crate::command::{Command, Entry, RequestKey};
+use crate::event::Event;
+use crate::ids::{LogIndex, RunId, TaskIndex};
+use crate::limits;
+use crate::reply::{Rejection, Reply};
+use crate::state::State;
+use crate::state::cells::IndexRange;
+use crate::state::requests::AnsweredRequest;
+use crate::state::task::TaskState;
+use crate::time::Timestamp;
+
+/// What one entry did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// One answer a command, in order.
+    pub replies: Vec<Result<Reply, Rejection>>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// One entry being applied.
+struct Step<'a> {
+    state: &'a mut State,
+    index: LogIndex,
+    now: Timestamp,
+    events: Vec<Event>,
+}
+
+impl State {
+    /// Changes the state by one committed entry. `index` is the entry's position in the log, and the fence of every
+    /// attempt it places.
+    pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Applied {
+        let now = entry.at.max(self.meta.now);
+        self.meta.now = now;
+        self.requests.expire(now);
+        let mut step = Step { state: self, index, now, events: Vec::new() };
+        let mut replies = Vec::with_capacity(entry.commands.len());
+        for command in &entry.commands {
+            step.advance();
+            replies.push(step.carry_out(command));
+        }
+        Applied { replies, events: step.events }
+    }
+}
+
+impl Step<'_> {
+    fn carry_out(&mut self, command: &Command) -> Result<Reply, Rejection> {
+        match command {
+            Command::Tick => Ok(Reply::Done),
+            Command::ApplyWorkflow(it) => {
+                self.once(it.request.as_ref(), |step| step.apply_workflow(it))
+            }
+            Command::SubmitRun(it) => self.once(it.request.as_ref(), |step| step.submit_run(it)),
+            Command::CancelRun(it) => self.once(it.request.as_ref(), |step| step.cancel_run(it)),
+            Command::ReleaseTask(it) => {
+                self.once(it.request.as_ref(), |step| step.release_task(it))
+            }
+            Command::RegisterWorker(it) => self.register_worker(it),
+            Command::DrainWorker(it) => {
+                self.once(it.request.as_ref(), |step| step.drain_worker(it))
+            }
+            Command::LoseWorker(it) => self.lose_worker(it),
+            Command::PlaceAttempts(it) => Ok(self.place_attempts(it)),
+            Command::StartAttempts(it) => Ok(self.start_attempts(it)),
+            Command::FinishAttempts(it) => Ok(self.finish_attempts(it)),
+            Command::PruneHistory(it) => {
+                self.events.push(Event::HistoryPruned { ended_before: it.ended_before });
+                Ok(Reply::Done)
+            }
+            Command::UpgradeCluster(it) => {
+                self.state.meta.cluster_version = self.state.meta.cluster_version.max(it.version);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Carries a command out unless its request id was answered before; then gives the same answer again (I3).
+    /// Only what was carried out is remembered: a rejected command changed nothing and may be tried again.
+    fn once(
+        &mut self,
+        request: Option<&RequestKey>,
+        carry_out: impl FnOnce(&mut Self) -> Result<Reply, Rejection>,
+    ) -> Result<Reply, Rejection> {
+        let Some(request) = request else { return carry_out(self) };
+        if request.id.len() > limits::REQUEST_ID_BYTES_MAX {
+            return Err(Rejection::RequestIdTooLong);
+        }
+        if let Some(answered) = self.state.requests.get(&request.id) {
+            return if answered.digest == request.digest {
+                Ok(answered.reply.clone())
+            } else {
+                Err(Rejection::RequestIdReused { id: request.id.to_string() })
+            };
+        }
+        let reply = carry_out(self)?;
+        self.state.requests.insert(AnsweredRequest {
+            id: request.id.clone(),
+            digest: request.digest,
+            at: self.now,
+            reply: reply.clone(),
+        });
+        Ok(reply)
+    }
+
+    /// Puts indices of a task into a state, and everything that follows from it: downstream tasks, the run's end.
+    fn change(&mut self, run: RunId, task: TaskIndex, range: IndexRange, to: TaskState) {
+        use crate::state::Changed;
+        let changed = self.state.change(run, task, range, to);
+        match changed {
+            Changed::Nothing => return,
+            Changed::Open | Changed::Ended => {
+                self.events.push(Event::TaskChanged { run, task, range, status: to.status() });
+            }
+        }
+        if changed == Changed::Ended {
+            self.settle(run, task);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Placements are carried out. Each was computed from an older state, so each is checked again here.
+
+use super::Step;
+use crate::command::{PlaceAttempts, Placement};
+use crate::event::Event;
+use crate::ids::Fence;
+use crate::reply::{ItemRefusal, Reply};
+use crate::state::cells::IndexRange;
+use crate::state::task::{Attempt, TaskState, Tries};
+use crate::state::worker::WorkerStatus;
+
+impl Step<'_> {
+    pub(super) fn place_attempts(&mut self, command: &PlaceAttempts) -> Reply {
+        let mut refused = Vec::new();
+        for (position, placement) in command.placements.iter().enumerate() {
+            if let Err(refusal) = self.place(placement) {
+                refused.push((position as u32, refusal));
+            }
+        }
+        Reply::Items { refused }
+    }
+
+    fn place(&mut self, placement: &Placement) -> Result<(), ItemRefusal> {
+        let ready = self.check_placement(placement)?;
+        let (run, task, worker) = (placement.run, placement.task, placement.worker);
+        let fence = Fence(self.index.0);
+        for (range, tries) in ready {
+            let attempt = Attempt { worker, fence, placed_at: self.now, stop: None };
+            let tries = Tries { attempts: tries.attempts.saturating_add(1), ..tries };
+            self.change(run, task, range, TaskState::Placed { tries, attempt });
+            self.events.push(Event::AttemptPlaced { run, task, range, worker, fence });
+        }
+        Ok(())
+    }
+
+    /// The ready ranges of a placement that may be carried out as a whole.
+    fn check_placement(
+        &self,
+        placement: &Placement,
+    ) -> Result<Vec<(IndexRange, Tries)>, ItemRefusal> {
+        let run = self.state.run(placement.run).ok_or(ItemRefusal::RunNotLive)?;
+        let task = run.task(placement.task).ok_or(ItemRefusal::NoSuchTask)?;
+        let request = run.version.request(placement.task).ok_or(ItemRefusal::NoSuchTask)?;
+        if placement.range.first > placement.range.last
+            || task.cells.indices().intersect(placement.range) != Some(placement.range)
+        {
+            return Err(ItemRefusal::NoSuchTask);
+        }
+        let mut ready = Vec::new();
+        for (range, state) in task.cells.within(placement.range) {
+            match state {
+                TaskState::Ready { tries, .. } => ready.push((range, *tries)),
+                _ => return Err(ItemRefusal::NotReady),
+            }
+        }
+        let worker = self.state.worker(placement.worker).ok_or(ItemRefusal::WorkerNotActive)?;
+        if worker.status != WorkerStatus::Active {
+            return Err(ItemRefusal::WorkerNotActive);
+        }
+        if !worker.matches(request) {
+            return Err(ItemRefusal::WorkerMismatch);
+        }
+        let free = match self.state.held_by(placement.worker) {
+            Some(holding) => worker.capacity.minus(&holding.used),
+            None => worker.capacity.clone(),
+        };
+        if free.fits(&request.resources) < placement.range.count() {
+            return Err(ItemRefusal::NoCapacity);
+        }
+        Ok(ready)
+    }
+}

@@ -1,0 +1,204 @@
+//! Every invariant of the state, by name. Run after each apply in tests, and on request in the field.
+
+use std::fmt;
+
+use crate::ids::TaskIndex;
+use crate::state::run::Run;
+use crate::state::task::{Task, TaskState, TaskStatus};
+use crate::state::worker::WorkerStatus;
+use crate::state::{Due, State};
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in `docs/guarantees.md`.
+    pub invariant: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+fn violated<T>(invariant: &'static str, what: String) -> Result<T, Violation> {
+    Err(Violation { invariant, what })
+}
+
+impl State {
+    /// Checks every invariant that one state alone can show. Costs a walk over the whole state.
+    pub fn check(&self) -> Result<(), Violation> {
+        for run in self.runs.iter() {
+            self.check_run(run)?;
+        }
+        self.check_capacity()?;
+        self.check_versions()?;
+        self.check_derived()
+    }
+
+    fn check_run(&self, run: &Run) -> Result<(), Violation> {
+        let open = run.tasks.iter().filter(|task| task.end().is_none()).count();
+        if open != run.open as usize {
+            return violated(
+                "I16",
+                format!("run {} counts {} open tasks, there are {open}", run.id, run.open),
+            );
+        }
+        if run.open == 0 || run.ended.is_some() {
+            return violated("I6", format!("run {} has ended and is still in the state", run.id));
+        }
+        for (position, task) in run.tasks.iter().enumerate() {
+            self.check_task(run, TaskIndex(position as u32), task)?;
+        }
+        Ok(())
+    }
+
+    fn check_task(&self, run: &Run, index: TaskIndex, task: &Task) -> Result<(), Violation> {
+        let name = || format!("{}/{}", run.id, index);
+        if task.cells.tally() != task.cells.recount() {
+            return violated("I16", format!("task {} has a wrong tally", name()));
+        }
+        let upstream = run.version.graph.upstream(index);
+        let waiting = upstream
+            .iter()
+            .filter(|it| run.task(**it).is_some_and(|task| task.end().is_none()))
+            .count();
+        if waiting != task.waiting as usize {
+            return violated(
+                "I16",
+                format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
+            );
+        }
+        for (range, state) in task.cells.iter() {
+            if run.stop.is_some()
+                && matches!(state.status(), TaskStatus::Ready | TaskStatus::Backoff)
+            {
+                return violated("I15", format!("task {} waits in a run that must stop", name()));
+            }
+            if let Some(attempt) = state.attempt() {
+                let worker = self.worker(attempt.worker);
+                if worker.is_none_or(|worker| matches!(worker.status, WorkerStatus::Lost { .. })) {
+                    return violated(
+                        "I12",
+                        format!("task {} runs on {}, which is gone", name(), attempt.worker),
+                    );
+                }
+                if run.stop.is_some() && attempt.stop.is_none() {
+                    return violated(
+                        "I15",
+                        format!("an attempt of {} was not told to stop", name()),
+                    );
+                }
+            }
+            self.check_retries(run, index, state)?;
+            if let Some(at) = state.deadline(&run.spans(index)) {
+                let is_known = |first| self.deadlines.contains(at, Due::Cell(run.id, index, first));
+                if !(range.first..=range.last).any(is_known) {
+                    return violated(
+                        "I16",
+                        format!("task {} has a deadline nobody watches", name()),
+                    );
+                }
+            }
+        }
+        self.check_order(run, index, task)
+    }
+
+    fn check_retries(
+        &self,
+        run: &Run,
+        index: TaskIndex,
+        state: &TaskState,
+    ) -> Result<(), Violation> {
+        let Some(spec) = run.spec(index) else { return Ok(()) };
+        let tries = state.tries();
+        if u32::from(tries.failures) > spec.retry.limit + 1
+            || u32::from(tries.losses) > spec.max_lost.max(1)
+        {
+            return violated(
+                "I10",
+                format!("task {}/{} was tried too often: {tries:?}", run.id, index),
+            );
+        }
+        Ok(())
+    }
+
+    /// A task that left `Blocked` for work had its upstream tasks end first, unless its rule lets it start early (I7).
+    fn check_order(&self, run: &Run, index: TaskIndex, task: &Task) -> Result<(), Violation> {
+        use crate::spec::DependencyRule;
+        let Some(spec) = run.spec(index) else { return Ok(()) };
+        let is_started = task.cells.iter().any(|(_, state)| {
+            !matches!(
+                state.status(),
+                TaskStatus::Blocked | TaskStatus::Skipped | TaskStatus::Cancelled
+            )
+        });
+        if is_started && task.waiting > 0 && spec.rule != DependencyRule::AnySucceeded {
+            return violated(
+                "I7",
+                format!("task {}/{} started before its upstream tasks ended", run.id, index),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_capacity(&self) -> Result<(), Violation> {
+        for worker in self.workers.iter() {
+            let Some(holding) = self.held.get(&worker.id) else { continue };
+            let (used, has) = (&holding.used, &worker.capacity);
+            let custom_fits = used
+                .custom
+                .iter()
+                .all(|(name, amount)| has.custom.get(name).is_some_and(|has| amount <= has));
+            if used.cpu_millis > has.cpu_millis
+                || used.memory_bytes > has.memory_bytes
+                || !custom_fits
+            {
+                return violated(
+                    "I11",
+                    format!("worker {} has given more than it has: {used:?}", worker.id),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_versions(&self) -> Result<(), Violation> {
+        for run in self.runs.iter() {
+            if self.versions.get(run.version.id).is_none() {
+                return violated("I2", format!("run {} uses a version that is gone", run.id));
+            }
+        }
+        for version in self.versions.iter() {
+            let workflow = self.workflow_id(version).and_then(|id| self.workflows.get(id));
+            let is_latest = workflow.is_some_and(|it| it.latest == Some(version.id));
+            if !is_latest && !self.version_uses.contains_key(&version.id) {
+                return violated("I16", format!("version {} is kept for nobody", version.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the derived indexes with ones built afresh (I16).
+    fn check_derived(&self) -> Result<(), Violation> {
+        let mut fresh = self.clone();
+        fresh.derive();
+        if fresh.queue != self.queue {
+            return violated("I16", "the ready queue differs from the task states".to_owned());
+        }
+        if fresh.held != self.held {
+            return violated("I16", "what workers hold differs from the task states".to_owned());
+        }
+        if fresh.version_uses != self.version_uses || fresh.run_by_number != self.run_by_number {
+            return violated("I16", "the run indexes differ from the runs".to_owned());
+        }
+        if fresh.workflow_by_name != self.workflow_by_name
+            || fresh.worker_by_name != self.worker_by_name
+        {
+            return violated("I16", "the name indexes differ from the objects".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! What may enter the log.
+
+use std::sync::Arc;
+
+use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use crate::spec::{Resources, WorkflowSpec};
+use crate::state::cells::IndexRange;
+use crate::state::run::Params;
+use crate::state::task::Outputs;
+use crate::time::{Millis, Timestamp};
+use std::collections::BTreeMap;
+
+/// Commands with the time they were proposed. One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The proposer's clock. Apply uses the larger of this and the state's own time.
+    pub at: Timestamp,
+    /// Applied in this order.
+    pub commands: Vec<Command>,
+}
+
+/// An imperative that may enter the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Lets time pass.
+    Tick,
+    /// Makes a workflow version.
+    ApplyWorkflow(ApplyWorkflow),
+    /// Starts a run.
+    SubmitRun(SubmitRun),
+    /// Ends a run.
+    CancelRun(CancelRun),
+    /// Lets a held task go on.
+    ReleaseTask(ReleaseTask),
+    /// Takes a worker in.
+    RegisterWorker(RegisterWorker),
+    /// Gives a worker nothing new, or again.
+    DrainWorker(DrainWorker),
+    /// Declares a worker gone, and all its attempts lost.
+    LoseWorker(LoseWorker),
+    /// Gives ready tasks to workers.
+    PlaceAttempts(PlaceAttempts),
+    /// Attempts that workers started.
+    StartAttempts(StartAttempts),
+    /// Attempts that ended.
+    FinishAttempts(FinishAttempts),
+    /// Forgets ended runs past their retention.
+    PruneHistory(PruneHistory),
+    /// Raises what the cluster may use.
+    UpgradeCluster(UpgradeCluster),
+}
+
+/// A caller's idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// Chosen by the caller, at most [`crate::limits::REQUEST_ID_BYTES_MAX`] bytes.
+    pub id: Text,
+    /// A stable hash of the request's body.
+    pub digest: u64,
+}
+
+/// See [`Command::ApplyWorkflow`]. Applying what is already the latest version changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyWorkflow {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Where.
+    pub namespace: Name,
+    /// What.
+    pub spec: Box<WorkflowSpec>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunSource {
+    /// A version of an applied workflow; the latest if `version` is `None`.
+    Workflow {
+        /// Its name.
+        workflow: Name,
+        /// Its number.
+        version: Option<u32>,
+    },
+    /// A spec that is applied first, in the same entry.
+    Apply(Box<WorkflowSpec>),
+    /// A spec that only this run uses (`submit`): no version of the workflow is made.
+    OneOff(Box<WorkflowSpec>),
+}
+
+/// See [`Command::SubmitRun`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubmitRun {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Where.
+    pub namespace: Name,
+    /// What.
+    pub source: RunSource,
+    /// Values for its parameters.
+    pub params: Arc<Params>,
+    /// Overrides the workflow's priority.
+    pub priority: Option<i32>,
+}
+
+/// See [`Command::CancelRun`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CancelRun {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which.
+    pub run: RunId,
+}
+
+/// See [`Command::ReleaseTask`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseTask {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// Whether it runs again; otherwise it fails.
+    pub rerun: bool,
+}
+
+/// See [`Command::RegisterWorker`]. Registering the same name and incarnation again returns the same worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterWorker {
+    /// The name it gives itself.
+    pub name: Text,
+    /// Drawn at random when its process started.
+    pub incarnation: u64,
+    /// Facts it states.
+    pub labels: BTreeMap<Text, Text>,
+    /// The pool it serves.
+    pub pool: Option<Text>,
+    /// What it offers.
+    pub capacity: Resources,
+}
+
+/// See [`Command::DrainWorker`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainWorker {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which.
+    pub worker: WorkerId,
+    /// `false` takes it back.
+    pub is_draining: bool,
+}
+
+/// See [`Command::LoseWorker`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoseWorker {
+    /// Which.
+    pub worker: WorkerId,
+}
+
+/// One placement: ready indices of a task, and their worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// Which indices; 0 for a single task.
+    pub range: IndexRange,
+    /// Where to.
+    pub worker: WorkerId,
+}
+
+/// See [`Command::PlaceAttempts`]. Each placement stands for itself: a refused one does not hinder the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceAttempts {
+    /// The placements.
+    pub placements: Vec<Placement>,
+}
+
+/// Names live attempts: the indices of a task under one fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptRef {
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// Which indices.
+    pub range: IndexRange,
+    /// The log index of their placement.
+    pub fence: Fence,
+}
+
+/// One start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// How long before the report it started.
+    pub age: Millis,
+}
+
+/// See [`Command::StartAttempts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartAttempts {
+    /// The starts.
+    pub starts: Vec<Start>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it should.
+    Succeeded {
+        /// What it wrote to `$MUSTER_OUTPUT`.
+        outputs: Option<Arc<Outputs>>,
+    },
+    /// It did not.
+    Failed {
+        /// The exit code; negative: minus the signal number; `None` if it could not be carried out at all.
+        exit_code: Option<i32>,
+        /// For people.
+        message: Option<Text>,
+    },
+    /// Its timeout was over and the worker ended it.
+    TimedOut,
+    /// It was told to stop, and did.
+    Cancelled,
+    /// Its worker gave it up, and it is dead; or the worker does not know it.
+    Lost,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// Which.
+    pub attempt: AttemptRef,
+    /// How.
+    pub outcome: Outcome,
+    /// How long it ran.
+    pub duration: Millis,
+}
+
+/// See [`Command::FinishAttempts`]. Each stands for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishAttempts {
+    /// The ends.
+    pub finishes: Vec<Finish>,
+}
+
+/// See [`Command::PruneHistory`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PruneHistory {
+    /// Runs that ended before this log index are forgotten.
+    pub ended_before: LogIndex,
+}
+
+/// See [`Command::UpgradeCluster`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeCluster {
+    /// The version every voter supports. It never goes down.
+    pub version: u32,
+}

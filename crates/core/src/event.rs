@@ -1,0 +1,88 @@
+//! Past-tense facts that apply reports: hints for watches, dispatch and history, never the truth. All of them can be
+//! derived again from the state.
+
+use std::sync::Arc;
+
+use crate::ids::{Fence, LogIndex, RunId, TaskIndex, WorkerId};
+use crate::state::cells::IndexRange;
+use crate::state::run::Run;
+use crate::state::task::TaskStatus;
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A workflow has a new version.
+    WorkflowApplied {
+        /// The workflow's serial number.
+        workflow: u64,
+        /// The version.
+        version: u32,
+    },
+    /// A run began.
+    RunSubmitted {
+        /// Which.
+        run: RunId,
+    },
+    /// A run was told to stop.
+    RunStopping {
+        /// Which.
+        run: RunId,
+    },
+    /// A run ended, and left the state.
+    RunEnded {
+        /// The run, as it was then.
+        run: Arc<Run>,
+    },
+    /// Indices of a task changed their status.
+    TaskChanged {
+        /// Which run.
+        run: RunId,
+        /// Which task.
+        task: TaskIndex,
+        /// Which indices.
+        range: IndexRange,
+        /// To what.
+        status: TaskStatus,
+    },
+    /// An attempt was placed: its worker is to be told.
+    AttemptPlaced {
+        /// Which run.
+        run: RunId,
+        /// Which task.
+        task: TaskIndex,
+        /// Which indices.
+        range: IndexRange,
+        /// Where.
+        worker: WorkerId,
+        /// Its fence.
+        fence: Fence,
+    },
+    /// A live attempt must stop: its worker is to be told.
+    AttemptStopping {
+        /// Which run.
+        run: RunId,
+        /// Which task.
+        task: TaskIndex,
+        /// Which indices.
+        range: IndexRange,
+        /// Where.
+        worker: WorkerId,
+        /// Its fence.
+        fence: Fence,
+    },
+    /// A worker was taken in, drained, or taken back.
+    WorkerChanged {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker was declared gone.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Ended runs past their retention are to be forgotten.
+    HistoryPruned {
+        /// Those that ended before this log index.
+        ended_before: LogIndex,
+    },
+}

@@ -1,0 +1,127 @@
+//! The answers of apply: what was done, or the deterministic "no".
+
+use crate::ids::{Name, RunId, WorkerId};
+
+/// A command that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// Done, and there is nothing to tell.
+    Done,
+    /// The workflow has this version now.
+    WorkflowApplied {
+        /// Its number.
+        version: u32,
+        /// Whether it is a new one.
+        is_new: bool,
+    },
+    /// The run was accepted.
+    RunSubmitted {
+        /// Its number in the cluster.
+        run: RunId,
+        /// Its workflow.
+        workflow: Name,
+        /// Its number within the workflow.
+        number: u64,
+    },
+    /// The worker is registered under this id.
+    WorkerRegistered {
+        /// The id.
+        worker: WorkerId,
+    },
+    /// Items were carried out, but for these, by position in the command.
+    Items {
+        /// The refused ones.
+        refused: Vec<(u32, ItemRefusal)>,
+    },
+}
+
+/// Why one item of a command was refused. Refused items change nothing (I5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum ItemRefusal {
+    /// The run is not live: it ended, or never was.
+    #[error("the run is not live")]
+    RunNotLive,
+    /// The run has no such task or index.
+    #[error("the run has no such task or index")]
+    NoSuchTask,
+    /// The task is not ready (any more).
+    #[error("the task is not ready")]
+    NotReady,
+    /// The worker is not active.
+    #[error("the worker is not active")]
+    WorkerNotActive,
+    /// The worker lacks the pool or a label.
+    #[error("the worker does not match the task's pool or selector")]
+    WorkerMismatch,
+    /// The worker has not enough left.
+    #[error("the worker has not enough capacity left")]
+    NoCapacity,
+    /// The report's fence is not that of the live attempt (any more).
+    #[error("stale attempt: its fence is not the current one")]
+    Stale,
+}
+
+/// The deterministic "no" to a command. It changes nothing but the time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Rejection {
+    /// The request id was used with another body.
+    #[error("request id `{id}` was already used for another request; use a new id")]
+    RequestIdReused {
+        /// The id.
+        id: String,
+    },
+    /// The request id is too long.
+    #[error("a request id has at most {max} bytes", max = crate::limits::REQUEST_ID_BYTES_MAX)]
+    RequestIdTooLong,
+    /// The spec is not well-formed.
+    #[error("{message}")]
+    InvalidSpec {
+        /// What is wrong, by path.
+        message: String,
+    },
+    /// No such workflow, or no such version of it.
+    #[error("workflow `{name}` does not exist in namespace `{namespace}`; apply it first")]
+    NoSuchWorkflow {
+        /// Namespace.
+        namespace: Name,
+        /// Name, with version if one was asked for.
+        name: String,
+    },
+    /// A parameter is missing, unknown or too large.
+    #[error("parameter `{param}`: {problem}")]
+    BadParam {
+        /// Its name.
+        param: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// No live run has this id.
+    #[error("run {run} is not live")]
+    NoSuchRun {
+        /// The id.
+        run: RunId,
+    },
+    /// The run has no such task, or it is not held.
+    #[error("the task is not held")]
+    NotHeld,
+    /// No such worker, or it is lost.
+    #[error("worker {worker} is not registered")]
+    NoSuchWorker {
+        /// The id.
+        worker: WorkerId,
+    },
+    /// A fixed bound of the cluster is reached.
+    #[error("the cluster holds at most {max} {what}")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        max: u64,
+    },
+    /// The worker's registration is malformed.
+    #[error("worker registration: {problem}")]
+    BadWorker {
+        /// What is wrong.
+        problem: String,
+    },
+}

@@ -1,0 +1,126 @@
+//! Rebuilding the derived indexes from the replicated part of the state.
+
+use std::collections::BTreeMap;
+
+use super::deadlines::Due;
+use super::queue::ReadyKey;
+use super::task::TaskStatus;
+use super::worker::WorkerStatus;
+use super::{State, TaskKey};
+use crate::ids::{RunId, TaskIndex, WorkerId};
+use crate::limits;
+use crate::spec::Resources;
+
+/// What one worker has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The sum of the requests of its live attempts.
+    pub used: Resources,
+    /// Its tasks, with the number of live attempts of each.
+    pub tasks: BTreeMap<TaskKey, u32>,
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        Holding { used: Resources::ZERO, tasks: BTreeMap::new() }
+    }
+}
+
+impl State {
+    /// Rebuilds every derived index. The replicated part must be complete.
+    pub(crate) fn derive(&mut self) {
+        self.workflow_by_name.clear();
+        self.run_by_number.clear();
+        self.worker_by_name.clear();
+        self.version_uses.clear();
+        self.held.clear();
+        self.queue = Default::default();
+        self.deadlines = Default::default();
+        for workflow in self.workflows.iter() {
+            self.workflow_by_name
+                .entry(workflow.namespace.clone())
+                .or_default()
+                .insert(workflow.name.clone(), workflow.id);
+        }
+        self.derive_workers();
+        let run_ids: Vec<RunId> = self.runs.iter().map(|run| run.id).collect();
+        for run in run_ids {
+            self.derive_run(run);
+        }
+    }
+
+    fn derive_workers(&mut self) {
+        for worker in self.workers.iter() {
+            match worker.status {
+                WorkerStatus::Active | WorkerStatus::Draining => {
+                    self.held.insert(worker.id, Holding::default());
+                }
+                WorkerStatus::Lost { at } => {
+                    self.deadlines
+                        .insert(at + limits::LOST_WORKER_RETENTION, Due::Worker(worker.id));
+                }
+            }
+            self.worker_by_name.insert(worker.name.clone(), worker.id);
+        }
+    }
+
+    fn derive_run(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(id.0).cloned() else { return };
+        if let Some(workflow) = self.workflow_id(&run.version) {
+            self.run_by_number.insert((workflow, run.number), id);
+        }
+        *self.version_uses.entry(run.version.id).or_default() += 1;
+        if let Some(at) = run.deadline().filter(|_| run.stop.is_none()) {
+            self.deadlines.insert(at, Due::Run(id));
+        }
+        for (position, task) in run.tasks.iter().enumerate() {
+            let index = TaskIndex(position as u32);
+            let Some(request) = run.version.request(index) else { continue };
+            let spans = run.spans(index);
+            for (range, state) in task.cells.iter() {
+                if let Some(at) = state.deadline(&spans) {
+                    self.deadlines.insert(at, Due::Cell(id, index, range.first));
+                }
+                if let Some(attempt) = state.attempt() {
+                    self.take(attempt.worker, (id, index), &request.resources, range.count());
+                }
+            }
+            let key = ReadyKey {
+                priority: std::cmp::Reverse(run.task_priority(index)),
+                run: id,
+                task: index,
+            };
+            self.queue.set(request, key, task.cells.tally().of(TaskStatus::Ready));
+        }
+    }
+
+    /// The serial number of the workflow a version belongs to.
+    pub(crate) fn workflow_id(&self, version: &super::workflow::WorkflowVersion) -> Option<u64> {
+        self.workflow_by_name.get(&version.namespace)?.get(&version.workflow).copied()
+    }
+
+    /// Books `count` attempts of a task on a worker.
+    pub(crate) fn take(&mut self, worker: WorkerId, task: TaskKey, part: &Resources, count: u32) {
+        let holding = self.held.entry(worker).or_default();
+        holding.used.add(part, count);
+        *holding.tasks.entry(task).or_default() += count;
+    }
+
+    /// Gives back what `count` attempts of a task took on a worker.
+    pub(crate) fn give_back(
+        &mut self,
+        worker: WorkerId,
+        task: TaskKey,
+        part: &Resources,
+        count: u32,
+    ) {
+        let Some(holding) = self.held.get_mut(&worker) else { return };
+        holding.used.sub(part, count);
+        if let Some(held) = holding.tasks.get_mut(&task) {
+            *held = held.saturating_sub(count);
+            if *held == 0 {
+                holding.tasks.remove(&task);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The replicated state: what every master holds, and the indexes derived from it.
+//!
+//! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`, the
+//! counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`, `held`, names) is
+//! rebuilt from it on restore, and [`State::check`] recounts it.
+
+pub mod block_map;
+pub mod cells;
+mod deadlines;
+mod derived;
+pub mod queue;
+pub mod requests;
+pub mod run;
+pub mod task;
+mod transition;
+pub mod worker;
+pub mod workflow;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::{Name, RunId, TaskIndex, WorkerId};
+use crate::time::Timestamp;
+
+use block_map::BlockMap;
+use deadlines::Deadlines;
+use queue::ReadyQueue;
+use requests::Requests;
+use run::Run;
+use worker::Worker;
+use workflow::{Workflow, WorkflowVersion};
+
+pub(crate) use deadlines::Due;
+pub use derived::Holding;
+pub(crate) use transition::Changed;
+
+/// The counters and scalars of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Meta {
+    /// The log's time: the largest stamp applied so far.
+    pub now: Timestamp,
+    /// What the cluster may use; raised by [`crate::command::UpgradeCluster`].
+    pub cluster_version: u32,
+    /// The id of the next run.
+    pub next_run: u64,
+    /// The id of the next workflow.
+    pub next_workflow: u64,
+    /// The id of the next workflow version.
+    pub next_version: u64,
+    /// The id of the next worker.
+    pub next_worker: u64,
+}
+
+impl Default for Meta {
+    /// Ids start at 1, so that 0 never names anything.
+    fn default() -> Self {
+        Meta {
+            now: Timestamp(0),
+            cluster_version: 1,
+            next_run: 1,
+            next_workflow: 1,
+            next_version: 1,
+            next_worker: 1,
+        }
+    }
+}
+
+/// See the module documentation.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(crate) meta: Meta,
+    pub(crate) runs: BlockMap<Run>,
+    pub(crate) versions: BlockMap<WorkflowVersion>,
+    pub(crate) workflows: BlockMap<Workflow>,
+    pub(crate) workers: BlockMap<Worker>,
+    pub(crate) requests: Requests,
+
+    // Derived.
+    pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
+    pub(crate) run_by_number: BTreeMap<(u64, u64), RunId>,
+    pub(crate) worker_by_name: BTreeMap<crate::ids::Text, WorkerId>,
+    /// How many live runs use a version.
+    pub(crate) version_uses: BTreeMap<u64, u32>,
+    pub(crate) held: BTreeMap<WorkerId, Holding>,
+    pub(crate) queue: ReadyQueue,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl State {
+    /// The log's time.
+    pub fn now(&self) -> Timestamp {
+        self.meta.now
+    }
+
+    /// The counters and scalars.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// When time alone would change something. The leader proposes a tick then.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// The live run with this id.
+    pub fn run(&self, id: RunId) -> Option<&Arc<Run>> {
+        self.runs.get(id.0)
+    }
+
+    /// The live run with this number within its workflow.
+    pub fn run_by_number(&self, namespace: &str, workflow: &str, number: u64) -> Option<&Arc<Run>> {
+        let workflow = self.workflow(namespace, workflow)?;
+        self.run(*self.run_by_number.get(&(workflow.id, number))?)
+    }
+
+    /// All live runs.
+    pub fn runs(&self) -> &BlockMap<Run> {
+        &self.runs
+    }
+
+    /// The workflow with this name.
+    pub fn workflow(&self, namespace: &str, name: &str) -> Option<&Arc<Workflow>> {
+        self.workflows.get(*self.workflow_by_name.get(namespace)?.get(name)?)
+    }
+
+    /// All workflows.
+    pub fn workflows(&self) -> &BlockMap<Workflow> {
+        &self.workflows
+    }
+
+    /// The workflow version with this serial number.
+    pub fn version(&self, id: u64) -> Option<&Arc<WorkflowVersion>> {
+        self.versions.get(id)
+    }
+
+    /// All workflow versions that are the latest of their workflow, or that a live run uses.
+    pub fn versions(&self) -> &BlockMap<WorkflowVersion> {
+        &self.versions
+    }
+
+    /// The worker with this id.
+    pub fn worker(&self, id: WorkerId) -> Option<&Arc<Worker>> {
+        self.workers.get(id.0)
+    }
+
+    /// The latest worker of this name.
+    pub fn worker_by_name(&self, name: &str) -> Option<&Arc<Worker>> {
+        self.worker(*self.worker_by_name.get(name)?)
+    }
+
+    /// All workers, lost ones of the last hour included.
+    pub fn workers(&self) -> &BlockMap<Worker> {
+        &self.workers
+    }
+
+    /// The ready tasks.
+    pub fn queue(&self) -> &ReadyQueue {
+        &self.queue
+    }
+
+    /// The answered requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// What a worker has taken, and by which tasks.
+    pub fn held_by(&self, worker: WorkerId) -> Option<&Holding> {
+        self.held.get(&worker)
+    }
+
+    /// The live attempts of a worker, as the state has them.
+    pub fn attempts_of(&self, worker: WorkerId) -> Vec<crate::command::AttemptRef> {
+        let Some(holding) = self.held.get(&worker) else { return Vec::new() };
+        let mut attempts = Vec::new();
+        for (run_id, task) in holding.tasks.keys() {
+            let Some(cells) =
+                self.run(*run_id).and_then(|run| run.task(*task)).map(|task| &task.cells)
+            else {
+                continue;
+            };
+            for (range, state) in cells.iter() {
+                if let Some(attempt) = state.attempt().filter(|attempt| attempt.worker == worker) {
+                    attempts.push(crate::command::AttemptRef {
+                        run: *run_id,
+                        task: *task,
+                        range,
+                        fence: attempt.fence,
+                    });
+                }
+            }
+        }
+        attempts
+    }
+}
+
+/// Identifies a task in the state.
+pub(crate) type TaskKey = (RunId, TaskIndex);

@@ -1,0 +1,164 @@
+//! One run of a workflow version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cells::Cells;
+use super::task::{StopReason, Task, TaskEnd, TaskSpans, TaskState};
+use super::workflow::WorkflowVersion;
+use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text};
+use crate::spec::TaskSpec;
+use crate::time::Timestamp;
+
+/// Values of a run's parameters.
+pub type Params = BTreeMap<Name, Text>;
+
+/// A run. Live runs are in the state; the moment a run ends it leaves for the history, as it is then.
+///
+/// - `open` is the number of tasks that have not ended.
+/// - Every `waiting` of a task is the number of its upstream tasks that have not ended.
+/// - A run with `ended` set has `open == 0`, and is not in the state.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its number in the cluster.
+    pub id: RunId,
+    /// Its number within its workflow, as people say it: `etl/42`.
+    pub number: u64,
+    /// What it runs.
+    pub version: Arc<WorkflowVersion>,
+    /// Its parameters, defaults filled in.
+    pub params: Arc<Params>,
+    /// Larger first.
+    pub priority: i32,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
+    /// Present once it must stop: since when, and why.
+    pub stop: Option<(Timestamp, StopReason)>,
+    /// Its tasks, by [`TaskIndex`].
+    pub tasks: Vec<Task>,
+    /// Tasks that have not ended.
+    pub open: u32,
+    /// Present once it ended.
+    pub ended: Option<RunEnded>,
+}
+
+/// How and when a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RunEnded {
+    /// The log's time.
+    pub at: Timestamp,
+    /// The log index of the entry that ended it.
+    pub index: LogIndex,
+    /// How.
+    pub status: RunStatus,
+}
+
+/// The state of a run as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunStatus {
+    /// Some task has not ended.
+    Running,
+    /// Every task ended and none failed.
+    Succeeded,
+    /// Some task failed, or the run's timeout was over (then its stop reason says so).
+    Failed,
+    /// A user cancelled it.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The word people see.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunStatus::Running => "running",
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl Run {
+    /// A new run: tasks without upstream tasks are ready, the others blocked.
+    pub fn new(
+        id: RunId,
+        number: u64,
+        version: Arc<WorkflowVersion>,
+        params: Arc<Params>,
+        at: Timestamp,
+    ) -> Self {
+        let tasks = version.spec.tasks.iter().enumerate().map(|(position, spec)| {
+            let waiting = version.graph.upstream(TaskIndex(position as u32)).len() as u32;
+            Task {
+                cells: Cells::new(spec.array, TaskState::Blocked),
+                waiting,
+                outputs: None,
+                message: None,
+            }
+        });
+        let tasks: Vec<Task> = tasks.collect();
+        let open = tasks.len() as u32;
+        let priority = version.spec.priority;
+        Run {
+            id,
+            number,
+            params,
+            priority,
+            submitted_at: at,
+            stop: None,
+            tasks,
+            open,
+            ended: None,
+            version,
+        }
+    }
+
+    /// The run's status.
+    pub fn status(&self) -> RunStatus {
+        self.ended.map_or(RunStatus::Running, |ended| ended.status)
+    }
+
+    /// The status it ends with once no task is open.
+    pub fn final_status(&self) -> RunStatus {
+        let some_failed = || self.tasks.iter().any(|task| task.end() == Some(TaskEnd::Failed));
+        match self.stop {
+            Some((_, StopReason::Cancelled)) => RunStatus::Cancelled,
+            Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunStatus::Failed,
+            None if some_failed() => RunStatus::Failed,
+            None => RunStatus::Succeeded,
+        }
+    }
+
+    /// The task at `index`.
+    pub fn task(&self, index: TaskIndex) -> Option<&Task> {
+        self.tasks.get(index.0 as usize)
+    }
+
+    /// What the user wrote about the task at `index`.
+    pub fn spec(&self, index: TaskIndex) -> Option<&TaskSpec> {
+        self.version.spec.tasks.get(index.0 as usize)
+    }
+
+    /// The spans that make deadlines for the task at `index`.
+    pub fn spans(&self, index: TaskIndex) -> TaskSpans {
+        self.spec(index).map_or_else(TaskSpans::default, |spec| TaskSpans {
+            timeout: spec.timeout,
+            queue_timeout: spec.queue_timeout,
+        })
+    }
+
+    /// The priority of the task at `index`.
+    pub fn task_priority(&self, index: TaskIndex) -> i32 {
+        self.spec(index).and_then(|spec| spec.priority).unwrap_or(self.priority)
+    }
+
+    /// When the run's own timeout is over.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.version.spec.timeout.map(|span| self.submitted_at + span)
+    }
+
+    /// `etl/42`.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.version.workflow, self.number)
+    }
+}

@@ -1,0 +1,386 @@
+//! A task within a run: its states, and what is true in each.
+//!
+//! ```text
+//!             ┌────────────► Skipped
+//!  Blocked ───┤                     ┌──────────► Succeeded
+//!             └─► Ready ─► Placed ─►│ Running ─► Failed
+//!                  ▲  ▲      │      └────┬─────► Cancelled   (from every state that is not an end)
+//!                  │  └──────┴── lost ───┤
+//!                  └── Backoff ◄─ failed ┘         Held: lost, and `onLost: hold`
+//! ```
+
+use crate::ids::{Fence, Text, WorkerId};
+use crate::state::cells::Cells;
+use crate::time::{Millis, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How often a task was tried, and how that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tries {
+    /// Attempts so far. The latest attempt carries this number.
+    pub attempts: u32,
+    /// Attempts that failed or ran out of time. Bounded by the retry policy.
+    pub failures: u16,
+    /// Attempts that were lost. Bounded by `maxLost`, and never spends the retry policy.
+    pub losses: u16,
+}
+
+/// Why a live attempt must stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// A user cancelled the run.
+    Cancelled,
+    /// The run's own timeout is over.
+    RunTimedOut,
+    /// The attempt's timeout is over.
+    AttemptTimedOut,
+}
+
+/// A live attempt that has been told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stop {
+    /// Why.
+    pub reason: StopReason,
+    /// When the attempt is ended even if its worker stays silent about it; `None` where another attempt might follow,
+    /// for then only the worker's word or the end of its lease may end it.
+    pub force_at: Option<Timestamp>,
+}
+
+/// A live attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Where.
+    pub worker: WorkerId,
+    /// The log index of its placement.
+    pub fence: Fence,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// Present once it must stop.
+    pub stop: Option<Stop>,
+}
+
+/// What is kept about the last attempt of a task that ended. Array tasks keep none, so that ranges merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LastAttempt {
+    /// Where it ran.
+    pub worker: WorkerId,
+    /// Its fence.
+    pub fence: Fence,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When its outcome was accepted.
+    pub ended_at: Timestamp,
+}
+
+/// Why a task failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureReason {
+    /// The process ended with this code; negative: minus the signal number.
+    Exit(i32),
+    /// The attempt could not be carried out at all (no such program, bad outputs).
+    Rejected,
+    /// The last attempt ran out of time.
+    TimedOut,
+    /// No worker took it in time.
+    QueueTimedOut,
+    /// Lost too often, or `onLost: fail`.
+    Lost,
+}
+
+/// The state of one task, or of a range of indices of an array task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskState {
+    /// Waits for upstream tasks.
+    Blocked,
+    /// Waits for a worker.
+    Ready {
+        /// Earlier tries.
+        tries: Tries,
+        /// Since when.
+        since: Timestamp,
+        /// The worker on which the attempt before this one failed; another is preferred.
+        avoid: Option<WorkerId>,
+    },
+    /// Given to a worker, not yet known to have started.
+    Placed {
+        /// Tries, this attempt included.
+        tries: Tries,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Its worker reported the start.
+    Running {
+        /// Tries, this attempt included.
+        tries: Tries,
+        /// The attempt.
+        attempt: Attempt,
+        /// When it started, by the log's clock.
+        started_at: Timestamp,
+    },
+    /// Failed, and waits before the next attempt.
+    Backoff {
+        /// Tries so far.
+        tries: Tries,
+        /// When it becomes ready again.
+        until: Timestamp,
+        /// The worker on which it failed.
+        avoid: Option<WorkerId>,
+    },
+    /// Lost, and waits for a person (`onLost: hold`).
+    Held {
+        /// Tries so far.
+        tries: Tries,
+    },
+    /// Ended well.
+    Succeeded {
+        /// Tries it took; the default for array tasks.
+        tries: Tries,
+        /// The attempt that succeeded; `None` for array tasks.
+        last: Option<LastAttempt>,
+    },
+    /// Ended badly, for good.
+    Failed {
+        /// Tries it took; the default for array tasks.
+        tries: Tries,
+        /// Why.
+        reason: FailureReason,
+        /// The last attempt, if there was one; `None` for array tasks.
+        last: Option<LastAttempt>,
+    },
+    /// Never ran: its dependency rule or condition said no.
+    Skipped {
+        /// Whether that goes back to a failure upstream.
+        by_failure: bool,
+    },
+    /// Ended by the run's cancel or timeout.
+    Cancelled,
+}
+
+/// A [`TaskState`] without what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskStatus {
+    /// See [`TaskState::Blocked`].
+    Blocked,
+    /// See [`TaskState::Ready`].
+    Ready,
+    /// See [`TaskState::Placed`].
+    Placed,
+    /// See [`TaskState::Running`].
+    Running,
+    /// See [`TaskState::Backoff`].
+    Backoff,
+    /// See [`TaskState::Held`].
+    Held,
+    /// See [`TaskState::Succeeded`].
+    Succeeded,
+    /// See [`TaskState::Failed`].
+    Failed,
+    /// See [`TaskState::Skipped`].
+    Skipped,
+    /// See [`TaskState::Cancelled`].
+    Cancelled,
+}
+
+impl TaskStatus {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+    /// All of them.
+    pub const ALL: [TaskStatus; Self::COUNT] = [
+        TaskStatus::Blocked,
+        TaskStatus::Ready,
+        TaskStatus::Placed,
+        TaskStatus::Running,
+        TaskStatus::Backoff,
+        TaskStatus::Held,
+        TaskStatus::Succeeded,
+        TaskStatus::Failed,
+        TaskStatus::Skipped,
+        TaskStatus::Cancelled,
+    ];
+
+    /// Whether it is final (I6).
+    pub fn is_terminal(self) -> bool {
+        match self {
+            TaskStatus::Succeeded
+            | TaskStatus::Failed
+            | TaskStatus::Skipped
+            | TaskStatus::Cancelled => true,
+            TaskStatus::Blocked
+            | TaskStatus::Ready
+            | TaskStatus::Placed
+            | TaskStatus::Running
+            | TaskStatus::Backoff
+            | TaskStatus::Held => false,
+        }
+    }
+
+    /// The word people see.
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskStatus::Blocked => "blocked",
+            TaskStatus::Ready => "ready",
+            TaskStatus::Placed => "placed",
+            TaskStatus::Running => "running",
+            TaskStatus::Backoff => "backoff",
+            TaskStatus::Held => "held",
+            TaskStatus::Succeeded => "succeeded",
+            TaskStatus::Failed => "failed",
+            TaskStatus::Skipped => "skipped",
+            TaskStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl TaskState {
+    /// The state without what is in it.
+    pub fn status(&self) -> TaskStatus {
+        match self {
+            TaskState::Blocked => TaskStatus::Blocked,
+            TaskState::Ready { .. } => TaskStatus::Ready,
+            TaskState::Placed { .. } => TaskStatus::Placed,
+            TaskState::Running { .. } => TaskStatus::Running,
+            TaskState::Backoff { .. } => TaskStatus::Backoff,
+            TaskState::Held { .. } => TaskStatus::Held,
+            TaskState::Succeeded { .. } => TaskStatus::Succeeded,
+            TaskState::Failed { .. } => TaskStatus::Failed,
+            TaskState::Skipped { .. } => TaskStatus::Skipped,
+            TaskState::Cancelled => TaskStatus::Cancelled,
+        }
+    }
+
+    /// The live attempt, if there is one.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. } => Some(attempt),
+            TaskState::Blocked
+            | TaskState::Ready { .. }
+            | TaskState::Backoff { .. }
+            | TaskState::Held { .. }
+            | TaskState::Succeeded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Skipped { .. }
+            | TaskState::Cancelled => None,
+        }
+    }
+
+    /// How often the task was tried so far.
+    pub fn tries(&self) -> Tries {
+        match self {
+            TaskState::Ready { tries, .. }
+            | TaskState::Placed { tries, .. }
+            | TaskState::Running { tries, .. }
+            | TaskState::Backoff { tries, .. }
+            | TaskState::Held { tries }
+            | TaskState::Succeeded { tries, .. }
+            | TaskState::Failed { tries, .. } => *tries,
+            TaskState::Blocked | TaskState::Skipped { .. } | TaskState::Cancelled => {
+                Tries::default()
+            }
+        }
+    }
+
+    /// When time alone would change this state.
+    pub fn deadline(&self, spans: &TaskSpans) -> Option<Timestamp> {
+        match self {
+            TaskState::Ready { since, .. } => spans.queue_timeout.map(|span| *since + span),
+            TaskState::Placed { attempt, .. } => attempt.stop.and_then(|stop| stop.force_at),
+            TaskState::Running { attempt, started_at, .. } => match attempt.stop {
+                Some(stop) => stop.force_at,
+                None => spans.timeout.map(|span| *started_at + span),
+            },
+            TaskState::Backoff { until, .. } => Some(*until),
+            TaskState::Blocked
+            | TaskState::Held { .. }
+            | TaskState::Succeeded { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Skipped { .. }
+            | TaskState::Cancelled => None,
+        }
+    }
+}
+
+/// The spans of a task's spec that make deadlines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskSpans {
+    /// Bound on one attempt.
+    pub timeout: Option<Millis>,
+    /// Bound on waiting for a worker.
+    pub queue_timeout: Option<Millis>,
+}
+
+/// What a task wrote to `$MUSTER_OUTPUT`.
+pub type Outputs = BTreeMap<Text, Text>;
+
+/// A task within a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Its state, or the states of its indices.
+    pub cells: Cells,
+    /// How many of its upstream tasks have not ended.
+    pub waiting: u32,
+    /// Outputs of the attempt that succeeded.
+    pub outputs: Option<Arc<Outputs>>,
+    /// What the latest failed attempt said, for people; the first one's for array tasks.
+    pub message: Option<Text>,
+}
+
+/// How a task ended as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// Every index succeeded.
+    Succeeded,
+    /// Some index failed.
+    Failed,
+    /// It never ran.
+    Skipped {
+        /// Whether that goes back to a failure upstream.
+        by_failure: bool,
+    },
+    /// Some index was cancelled, none failed.
+    Cancelled,
+}
+
+impl Task {
+    /// How the task ended; `None` while any index has not.
+    pub fn end(&self) -> Option<TaskEnd> {
+        let tally = self.cells.tally();
+        if tally.open() > 0 {
+            return None;
+        }
+        Some(if tally.of(TaskStatus::Failed) > 0 {
+            TaskEnd::Failed
+        } else if tally.of(TaskStatus::Cancelled) > 0 {
+            TaskEnd::Cancelled
+        } else if tally.of(TaskStatus::Skipped) > 0 {
+            let by_failure = self
+                .cells
+                .iter()
+                .any(|(_, state)| *state == TaskState::Skipped { by_failure: true });
+            TaskEnd::Skipped { by_failure }
+        } else {
+            TaskEnd::Succeeded
+        })
+    }
+
+    /// One word for the whole task: the status of a single task, or the liveliest status of an array's indices.
+    pub fn status(&self) -> TaskStatus {
+        const LIVELIEST_FIRST: [TaskStatus; TaskStatus::COUNT] = [
+            TaskStatus::Running,
+            TaskStatus::Placed,
+            TaskStatus::Ready,
+            TaskStatus::Backoff,
+            TaskStatus::Held,
+            TaskStatus::Blocked,
+            TaskStatus::Failed,
+            TaskStatus::Cancelled,
+            TaskStatus::Skipped,
+            TaskStatus::Succeeded,
+        ];
+        let tally = self.cells.tally();
+        LIVELIEST_FIRST
+            .into_iter()
+            .find(|status| tally.of(*status) > 0)
+            .unwrap_or(TaskStatus::Blocked)
+    }
+}

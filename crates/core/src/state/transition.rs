@@ -1,0 +1,86 @@
+//! The one place where a task's state changes: keeps every derived index in step.
+
+use std::cmp::Reverse;
+
+use super::State;
+use super::cells::{Cells, IndexRange};
+use super::deadlines::Due;
+use super::queue::ReadyKey;
+use super::task::{TaskState, TaskStatus};
+use crate::ids::{RunId, TaskIndex};
+
+/// What a change did to the task as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// The task is still open.
+    Open,
+    /// Its last open index ended.
+    Ended,
+    /// There is no such run, task or index; nothing changed.
+    Nothing,
+}
+
+impl State {
+    /// Puts `range` of a task into state `to`.
+    pub(crate) fn change(
+        &mut self,
+        run_id: RunId,
+        index: TaskIndex,
+        range: IndexRange,
+        to: TaskState,
+    ) -> Changed {
+        let Some(run) = self.runs.get_mut(run_id.0) else { return Changed::Nothing };
+        let spans = run.spans(index);
+        let version = run.version.clone();
+        let priority = Reverse(run.task_priority(index));
+        let Some(request) = version.request(index) else { return Changed::Nothing };
+        let Some(task) = run.tasks.get_mut(index.0 as usize) else { return Changed::Nothing };
+
+        let mut before: Vec<(IndexRange, TaskState)> = Vec::new();
+        let single;
+        let pieces: &[(IndexRange, TaskState)] = match &task.cells {
+            Cells::One(state) => {
+                single = [(IndexRange::single(0), *state)];
+                &single
+            }
+            Cells::Many(_) => {
+                before.extend(task.cells.within(range).map(|(piece, state)| (piece, *state)));
+                &before
+            }
+        };
+        let was_open = task.cells.tally().open() > 0;
+        task.cells.set(range, to);
+        let tally = task.cells.tally();
+        let right_remnant = range.last.checked_add(1).and_then(|next| {
+            let (cell, state) = task.cells.at(next)?;
+            (cell.first == next).then_some((next, *state))
+        });
+
+        let mut touches_queue = to.status() == TaskStatus::Ready;
+        for (piece, old) in pieces {
+            touches_queue |= old.status() == TaskStatus::Ready;
+            if let Some(at) = old.deadline(&spans) {
+                self.deadlines.remove(at, Due::Cell(run_id, index, piece.first));
+            }
+            if let Some(attempt) = old.attempt() {
+                self.give_back(attempt.worker, (run_id, index), &request.resources, piece.count());
+            }
+            if let Some(attempt) = to.attempt() {
+                self.take(attempt.worker, (run_id, index), &request.resources, piece.count());
+            }
+        }
+        if let Some(at) = to.deadline(&spans) {
+            self.deadlines.insert(at, Due::Cell(run_id, index, range.first));
+        }
+        if let Some((first, state)) = right_remnant
+            && let Some(at) = state.deadline(&spans)
+        {
+            self.deadlines.insert(at, Due::Cell(run_id, index, first));
+        }
+        if touches_queue {
+            let key = ReadyKey { priority, run: run_id, task: index };
+            self.queue.set(request, key, tally.of(TaskStatus::Ready));
+        }
+        if was_open && tally.open() == 0 { Changed::Ended } else { Changed::Open }
+    }
+}

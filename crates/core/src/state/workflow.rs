@@ -1,0 +1,77 @@
+//! Workflows and their immutable versions.
+
+use std::sync::Arc;
+
+use crate::graph::{Graph, GraphError};
+use crate::ids::{Name, TaskIndex};
+use crate::spec::{Request, WorkflowSpec};
+use crate::time::Timestamp;
+
+/// One immutable revision of a workflow, `etl@3`.
+#[derive(Clone, Debug)]
+pub struct WorkflowVersion {
+    /// Serial number over all workflows; the key in the state.
+    pub id: u64,
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its workflow.
+    pub workflow: Name,
+    /// 1, 2, 3… within the workflow; 0 for the one-off version of a `submit`.
+    pub number: u32,
+    /// When it was applied.
+    pub applied_at: Timestamp,
+    /// What the user wrote.
+    pub spec: WorkflowSpec,
+    /// Its edges, compiled.
+    pub graph: Graph,
+    /// Each task's request, equal ones shared.
+    requests: Vec<Arc<Request>>,
+}
+
+impl WorkflowVersion {
+    /// Compiles a spec. Fails only for a spec that [`crate::spec::validate`] refuses.
+    pub fn compile(
+        id: u64,
+        namespace: Name,
+        number: u32,
+        applied_at: Timestamp,
+        spec: WorkflowSpec,
+    ) -> Result<Self, GraphError> {
+        let graph = Graph::build(&spec.tasks)?;
+        let mut shared: std::collections::BTreeSet<Arc<Request>> =
+            std::collections::BTreeSet::new();
+        let mut requests = Vec::with_capacity(spec.tasks.len());
+        for task in &spec.tasks {
+            let request = match shared.get(&task.request) {
+                Some(request) => request.clone(),
+                None => Arc::new(task.request.clone()),
+            };
+            shared.insert(request.clone());
+            requests.push(request);
+        }
+        let workflow = spec.name.clone();
+        Ok(WorkflowVersion { id, namespace, workflow, number, applied_at, spec, graph, requests })
+    }
+
+    /// What the task at `index` asks of a worker.
+    pub fn request(&self, index: TaskIndex) -> Option<&Arc<Request>> {
+        self.requests.get(index.0 as usize)
+    }
+}
+
+/// A workflow: its name and its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workflow {
+    /// Serial number; the key in the state.
+    pub id: u64,
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// The id of its latest version; `None` while only `submit` used the name.
+    pub latest: Option<u64>,
+    /// The number of the latest version.
+    pub versions: u32,
+    /// The number of its latest run.
+    pub runs: u64,
+}
