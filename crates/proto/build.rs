@@ -19,7 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     let descriptors = protox::compile(&files, [&root])?;
     write_descriptors(&descriptors, &out.join("descriptors.bin"))?;
-    tonic_prost_build::configure().bytes(".").build_transport(true).compile_fds(descriptors)?;
+    // Ordered maps: equal messages must have equal bytes.
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .build_transport(true)
+        .compile_fds(descriptors)?;
 
     for package in PACKAGES {
         let generated = out.join(format!("{package}.rs"));

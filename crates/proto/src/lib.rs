@@ -8,6 +8,8 @@
 //!
 //! This is the only crate that knows protobuf shapes of the core's types.
 
+pub mod convert;
+
 /// The public API, package `muster.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {

@@ -1,0 +1,21 @@
+//! The core's types as protobuf messages, and back.
+//!
+//! ```text
+//!  core type ──► message ──► bytes     total: every value has an encoding, and equal values have equal bytes
+//!  bytes ──► message ──► core type     total on any bytes: a value or a DecodeError, in time linear in the bytes
+//! ```
+//!
+//! Nothing is guessed on the way back: an unknown or unspecified enum value and a missing field are errors that name
+//! the field.
+
+mod error;
+mod read;
+mod spec;
+
+pub use error::{DecodeError, Problem};
+pub use read::{Within, name, required, text_map, texts};
+pub use spec::{
+    executor_from_proto, executor_to_proto, request_from_proto, request_to_proto,
+    resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto, task_from_proto,
+    task_to_proto,
+};
