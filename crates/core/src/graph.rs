@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::DfsPostOrder;
 
@@ -72,7 +73,8 @@ impl Graph {
         }
     }
 
-    /// Everything that keeps `tasks` from being a DAG; of cycles the first that is found. Empty if nothing does.
+    /// Everything that keeps `tasks` from being a DAG, with one cycle for each set of tasks that wait for each other. Empty
+    /// if nothing does.
     pub fn problems(tasks: &[TaskSpec]) -> Vec<GraphError> {
         Graph::compile(tasks).1
     }
@@ -89,11 +91,14 @@ impl Graph {
             }
         }
         let order = upstream_first(&upstream);
-        if let Some(cycle) = find_cycle(&upstream, &order) {
-            let names = cycle.iter().map(|task| tasks[task.0 as usize].id.clone()).collect();
-            errors.push(GraphError::Cycle { names });
+        if !stands_after_its_needs(&upstream, &order) {
+            for cycle in cycles(&upstream) {
+                let names = cycle.iter().map(|task| tasks[task.0 as usize].id.clone()).collect();
+                errors.push(GraphError::Cycle { names });
+            }
         }
-        let boxed = |lists: Vec<Vec<TaskIndex>>| lists.into_iter().map(Vec::into_boxed_slice).collect();
+        let boxed =
+            |lists: Vec<Vec<TaskIndex>>| lists.into_iter().map(Vec::into_boxed_slice).collect();
         (Graph { upstream: boxed(upstream), downstream: boxed(downstream), order }, errors)
     }
 
@@ -131,12 +136,19 @@ impl Graph {
 
     /// The tasks that need nothing, in file order.
     pub fn roots(&self) -> impl Iterator<Item = TaskIndex> + '_ {
-        self.upstream.iter().enumerate().filter(|(_, needs)| needs.is_empty()).map(|(task, _)| task_index(task))
+        self.upstream
+            .iter()
+            .enumerate()
+            .filter(|(_, needs)| needs.is_empty())
+            .map(|(task, _)| task_index(task))
     }
 }
 
 fn task_index(position: usize) -> TaskIndex {
-    TaskIndex(u32::try_from(position).expect("a list of tasks that fits in memory has fewer than 2^32 of them"))
+    TaskIndex(
+        u32::try_from(position)
+            .expect("a list of tasks that fits in memory has fewer than 2^32 of them"),
+    )
 }
 
 /// Turns names into positions. A name that is defined twice means its first task.
@@ -157,7 +169,8 @@ fn resolve(tasks: &[TaskSpec], errors: &mut Vec<GraphError>) -> Vec<Vec<TaskInde
             match by_name.get(need) {
                 Some(&found) if seen.insert(found) => needs.push(found),
                 Some(_) => {}
-                None => errors.push(GraphError::UnknownName { task: task.id.clone(), need: need.clone() }),
+                None => errors
+                    .push(GraphError::UnknownName { task: task.id.clone(), need: need.clone() }),
             }
         }
         upstream.push(needs);
@@ -165,11 +178,10 @@ fn resolve(tasks: &[TaskSpec], errors: &mut Vec<GraphError>) -> Vec<Vec<TaskInde
     upstream
 }
 
-/// All tasks in post-order of a walk from each task, in file order, to what it needs. Without cycles every task comes
-/// after its needs.
-fn upstream_first(upstream: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
+/// The dependencies as petgraph sees them: an edge leads from a task to one that it needs.
+fn digraph(upstream: &[Vec<TaskIndex>]) -> DiGraph<(), ()> {
     let dependencies = upstream.iter().map(Vec::len).sum();
-    let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(upstream.len(), dependencies);
+    let mut graph = DiGraph::with_capacity(upstream.len(), dependencies);
     for _ in upstream {
         graph.add_node(());
     }
@@ -178,6 +190,13 @@ fn upstream_first(upstream: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
             graph.add_edge(NodeIndex::new(task), NodeIndex::new(need.0 as usize), ());
         }
     }
+    graph
+}
+
+/// All tasks in post-order of a walk from each task, in file order, to what it needs. Without cycles every task comes
+/// after its needs.
+fn upstream_first(upstream: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
+    let graph = digraph(upstream);
     let mut walk = DfsPostOrder::empty(&graph);
     let mut order = Vec::with_capacity(upstream.len());
     for task in graph.node_indices() {
@@ -189,38 +208,64 @@ fn upstream_first(upstream: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
     order
 }
 
-/// The shortest cycle through the first task that stands before one of its needs in `order`.
-fn find_cycle(upstream: &[Vec<TaskIndex>], order: &[TaskIndex]) -> Option<Vec<TaskIndex>> {
-    let mut position = vec![0; order.len()];
-    for (at, task) in order.iter().enumerate() {
-        position[task.0 as usize] = at;
-    }
-    // A walk in post-order emits a need after its task only if the need waits, in the end, for the task.
-    order.iter().find_map(|&task| {
-        let needs = &upstream[task.0 as usize];
-        let back = needs.iter().find(|need| position[need.0 as usize] >= position[task.0 as usize])?;
-        path(upstream, *back, task)
+/// Whether `order` is an order in which the tasks could run, which for a post-order means: there is no cycle.
+fn stands_after_its_needs(upstream: &[Vec<TaskIndex>], order: &[TaskIndex]) -> bool {
+    let mut is_past = vec![false; upstream.len()];
+    order.iter().all(|task| {
+        let is_after = upstream[task.0 as usize].iter().all(|need| is_past[need.0 as usize]);
+        is_past[task.0 as usize] = true;
+        is_after
     })
 }
 
-/// The shortest way from `from` along needs to `to`, both included.
-fn path(upstream: &[Vec<TaskIndex>], from: TaskIndex, to: TaskIndex) -> Option<Vec<TaskIndex>> {
-    let mut came_from: Vec<Option<TaskIndex>> = vec![None; upstream.len()];
-    came_from[from.0 as usize] = Some(from);
-    let mut queue = VecDeque::from([from]);
-    while let Some(task) = queue.pop_front() {
-        if task == to {
-            let mut way = vec![to];
-            let mut at = to;
-            while at != from {
-                at = came_from[at.0 as usize].expect("every queued task was reached from somewhere");
-                way.push(at);
-            }
-            way.reverse();
-            return Some(way);
+/// One cycle for each set of tasks that all wait for each other, in file order of their first tasks: the shortest one
+/// through that first task. A task that needs itself is such a set of one.
+fn cycles(upstream: &[Vec<TaskIndex>]) -> Vec<Vec<TaskIndex>> {
+    let mut knots = kosaraju_scc(&digraph(upstream));
+    let mut knot_of = vec![0; upstream.len()];
+    for (number, knot) in knots.iter_mut().enumerate() {
+        knot.sort_unstable();
+        for task in knot {
+            knot_of[task.index()] = number;
         }
+    }
+    knots.sort_unstable();
+    let mut came_from = vec![None; upstream.len()];
+    let mut cycles = Vec::new();
+    for knot in knots {
+        let first = task_index(knot[0].index());
+        if upstream[first.0 as usize].contains(&first) {
+            cycles.push(vec![first]);
+        } else if knot.len() > 1 {
+            cycles.extend(cycle_through(first, upstream, &knot_of, &mut came_from));
+        }
+    }
+    cycles
+}
+
+/// The shortest cycle through `start`. It stays within `start`'s knot, so `came_from` can be shared by all searches.
+fn cycle_through(
+    start: TaskIndex,
+    upstream: &[Vec<TaskIndex>],
+    knot_of: &[usize],
+    came_from: &mut [Option<TaskIndex>],
+) -> Option<Vec<TaskIndex>> {
+    let mut queue = VecDeque::from([start]);
+    while let Some(task) = queue.pop_front() {
         for &need in &upstream[task.0 as usize] {
-            if came_from[need.0 as usize].is_none() {
+            if need == start {
+                let mut cycle = vec![task];
+                let mut at = task;
+                while at != start {
+                    at = came_from[at.0 as usize]
+                        .expect("every queued task but the start was reached from one");
+                    cycle.push(at);
+                }
+                cycle.reverse();
+                return Some(cycle);
+            }
+            let is_inside = knot_of[need.0 as usize] == knot_of[start.0 as usize];
+            if is_inside && came_from[need.0 as usize].is_none() {
                 came_from[need.0 as usize] = Some(task);
                 queue.push_back(need);
             }
@@ -289,13 +334,18 @@ mod tests {
         assert_eq!(text("a:, a:"), "task `a` is defined twice");
         assert_eq!(text("a: b"), "task `a` needs `b`, which is not a task of this workflow");
         assert_eq!(text("a: a"), "tasks wait for each other: a -> a");
-        assert_eq!(text("x:, a: x b, b: c, c: x a d, d: c"), "tasks wait for each other: c -> d -> c");
+        assert_eq!(
+            text("x:, a: x b, b: c, c: x a d, d: c"),
+            "tasks wait for each other: a -> b -> c -> a"
+        );
     }
 
     #[test]
     fn every_cycle_follows_edges() {
         let file = "a: b, b: c d, c: e, d: e, e: f b, f:";
-        let Err(GraphError::Cycle { names }) = Graph::build(&tasks(file)) else { panic!("there is a cycle") };
+        let Err(GraphError::Cycle { names }) = Graph::build(&tasks(file)) else {
+            panic!("there is a cycle")
+        };
         let specs = tasks(file);
         for (at, task) in names.iter().enumerate() {
             let next = &names[(at + 1) % names.len()];
@@ -306,7 +356,7 @@ mod tests {
 
     #[test]
     fn all_problems_at_once() {
-        assert_eq!(Graph::problems(&tasks("a: nope, a:, b: c, c: b")).len(), 3);
+        assert_eq!(Graph::problems(&tasks("a: nope, a:, b: c, c: b, d: d, e: f, f: e b")).len(), 5);
     }
 
     #[test]
@@ -323,7 +373,9 @@ mod tests {
             specs
         };
         assert_eq!(Graph::build(&chain(false)).unwrap().order()[0], TaskIndex(99_999));
-        let Err(GraphError::Cycle { names }) = Graph::build(&chain(true)) else { panic!("there is a cycle") };
+        let Err(GraphError::Cycle { names }) = Graph::build(&chain(true)) else {
+            panic!("there is a cycle")
+        };
         assert_eq!(names.len(), 100_000);
     }
 }

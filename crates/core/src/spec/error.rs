@@ -92,12 +92,10 @@ fn snippet(position: Position, gutter: usize, source: &str) -> String {
     let Some(line) = source.lines().nth(position.line.saturating_sub(1) as usize) else {
         return String::new();
     };
-    let column = (position.column.max(1) - 1) as usize;
-    let start = if line.chars().take(SNIPPET_CHARS_MAX + 1).count() > SNIPPET_CHARS_MAX {
-        column.saturating_sub(SNIPPET_CHARS_BEFORE)
-    } else {
-        0
-    };
+    let length = line.chars().count();
+    let column = ((position.column.max(1) - 1) as usize).min(length);
+    let start =
+        if length > SNIPPET_CHARS_MAX { column.saturating_sub(SNIPPET_CHARS_BEFORE) } else { 0 };
     let shown: String = line.chars().skip(start).take(SNIPPET_CHARS_MAX).map(printable).collect();
     let shown = shown.trim_end();
     let indent = column - start;

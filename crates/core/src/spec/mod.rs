@@ -1,14 +1,27 @@
 //! What users write: a workflow, its tasks, and the rules between them, already checked.
 //!
-//! [`parse`] turns a workflow file into a [`WorkflowSpec`] and points at line and column where it cannot;
-//! [`validate`] checks a spec from any source (a file, the API, the log), so that a [`WorkflowSpec`] in the state is
+//! [`parse()`] turns a workflow file into a [`WorkflowSpec`] and points at line and column where it cannot;
+//! [`validate()`] checks a spec from any source (a file, the API, the log), so that a [`WorkflowSpec`] in the state is
 //! always well-formed.
 
+pub mod duration;
 pub mod error;
+mod parse;
+mod path;
+pub mod quantity;
+mod read;
+mod report;
+mod size;
+mod suggest;
+pub mod template;
 pub mod validate;
+mod yaml;
 
 use std::collections::BTreeMap;
 
+pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+pub use self::parse::parse;
+pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::time::Millis;

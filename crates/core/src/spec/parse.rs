@@ -1,0 +1,117 @@
+//! Workflow files to specs, in three steps: text to trees that know their places, trees to specs, and the checks that
+//! every spec gets. Errors of the last two find their place in the file through the tree.
+
+use std::collections::BTreeMap;
+
+use super::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+use super::report::Report;
+use super::yaml::{Documents, Node};
+use super::{WorkflowSpec, read, validate};
+use crate::ids::Name;
+use crate::limits;
+
+const TOP: Position = Position { line: 1, column: 1, width: 1 };
+
+/// Reads the workflows of a file, one or several YAML documents of at most [`limits::SPEC_BYTES_MAX`] bytes together.
+///
+/// Either every workflow is well-formed, as [`validate()`](super::validate()) has it, or as many errors as could be
+/// found come back, each with its line and column.
+pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
+    let mut file = File::default();
+    if text.len() > limits::SPEC_BYTES_MAX {
+        let message = format!(
+            "the file has {} bytes; at most {} are possible",
+            text.len(),
+            limits::SPEC_BYTES_MAX
+        );
+        file.push(
+            TOP,
+            message,
+            Some("split it, or keep long scripts in files of their own".to_owned()),
+        );
+        return file.finish();
+    }
+    for document in Documents::new(text) {
+        match document {
+            Ok(root) if root.is_null() => {}
+            Ok(root) => file.document(&root),
+            Err(malformed) => file.push(malformed.position, malformed.message, malformed.help),
+        }
+    }
+    if file.errors.is_empty() && file.workflows.is_empty() {
+        file.push(
+            TOP,
+            "the file holds no workflow".to_owned(),
+            Some("start with `apiVersion: v1`".to_owned()),
+        );
+    }
+    file.finish()
+}
+
+/// What was read of a file so far.
+#[derive(Default)]
+struct File {
+    workflows: Vec<WorkflowSpec>,
+    /// The line of each workflow.
+    lines: BTreeMap<Name, u32>,
+    errors: Vec<SpecError>,
+    omitted: usize,
+}
+
+impl File {
+    fn document(&mut self, root: &Node<'_>) {
+        let mut report = Report::on(root);
+        let workflow = read::workflow(root, &mut report);
+        if let Some(workflow) = &workflow {
+            let is_whole = report.is_clean();
+            validate::check(workflow, &mut report, is_whole);
+        }
+        match (report.finish(), workflow) {
+            (Ok(()), Some(workflow)) => self.workflow(workflow, root),
+            (Ok(()), None) => {}
+            (Err(SpecErrors { errors, omitted }), _) => {
+                self.omitted = self.omitted.saturating_add(omitted);
+                for error in errors {
+                    self.add(error);
+                }
+            }
+        }
+    }
+
+    fn workflow(&mut self, workflow: WorkflowSpec, root: &Node<'_>) {
+        let position = root.entry("name").map_or(root.position, |entry| entry.value.position);
+        match self.lines.insert(workflow.name.clone(), position.line) {
+            None => self.workflows.push(workflow),
+            Some(first) => {
+                let message = format!("the file defines workflow `{}` twice", workflow.name);
+                let help =
+                    Some(format!("the first is on line {first}; rename or remove one of them"));
+                self.add(SpecError {
+                    position: Some(position),
+                    path: "name".to_owned(),
+                    message,
+                    help,
+                });
+            }
+        }
+    }
+
+    fn push(&mut self, position: Position, message: String, help: Option<String>) {
+        self.add(SpecError { position: Some(position), path: String::new(), message, help });
+    }
+
+    fn add(&mut self, error: SpecError) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(error);
+        } else {
+            self.omitted = self.omitted.saturating_add(1);
+        }
+    }
+
+    fn finish(self) -> Result<Vec<WorkflowSpec>, SpecErrors> {
+        if self.errors.is_empty() {
+            return Ok(self.workflows);
+        }
+        Err(SpecErrors { errors: self.errors, omitted: self.omitted })
+    }
+}

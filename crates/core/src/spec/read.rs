@@ -1,0 +1,13 @@
+//! Trees to specs: the shape of every field, with its shorthands.
+//!
+//! Only what the type of a spec cannot hold is refused here; whether the values make sense is up to
+//! [`super::validate()`], which looks at every spec wherever it came from.
+
+mod executor;
+mod fields;
+mod policies;
+mod task;
+mod values;
+mod workflow;
+
+pub(super) use workflow::workflow;

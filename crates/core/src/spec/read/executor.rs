@@ -1,0 +1,109 @@
+//! How a task is carried out: `run`, `command` or `noop`.
+
+use super::super::path::Path;
+use super::super::report::{NO_HELP, Report};
+use super::super::yaml::{Node, Value};
+use super::fields::Fields;
+use super::values::{kind, text, texts};
+use crate::ids::Text;
+use crate::spec::{ExecutorSpec, ProcessCommand, ProcessSpec};
+
+/// What a `run` script is given to unless the task says otherwise.
+const SHELL_DEFAULT: [&str; 3] = ["bash", "-euo", "pipefail"];
+
+/// The ways to say what a task does.
+const KINDS: [&str; 3] = ["run", "command", "noop"];
+
+/// Fields of a task that belong to another executor than its own.
+const NOT_WITH: [(&str, &[&str]); 3] =
+    [("run", &["args"]), ("command", &["shell"]), ("noop", &["shell", "args", "workingDir"])];
+
+/// Reads the executor of the task at `path`.
+pub(super) fn executor(
+    fields: &Fields<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) -> Option<ExecutorSpec> {
+    let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+    let kind = match given[..] {
+        [kind] => kind,
+        [] => {
+            // A field that is not supported yet, or misspelt, may be what the task wants to do; that is its own error.
+            let message = "the task does nothing".to_owned();
+            let help = "give it `run: <script>`, `command: [program, argument, …]` or `noop: {}`"
+                .to_owned();
+            report.error_with_help(path, message, help);
+            return None;
+        }
+        [first, second, ..] => {
+            let message = format!("a task has either `{first}` or `{second}`, not both");
+            report.error_with_help(
+                path.key(second),
+                message,
+                format!("remove one, or make two tasks of it"),
+            );
+            return None;
+        }
+    };
+    for (_, others) in NOT_WITH.iter().filter(|(name, _)| *name == kind) {
+        for other in others.iter().filter(|other| fields.get(other).is_some()) {
+            report.error(path.key(other), format!("`{other}` does not go with `{kind}`"));
+        }
+    }
+    let node = fields.get(kind)?;
+    match kind {
+        "noop" => noop(node, path.key("noop"), report),
+        "run" => {
+            let command = script(fields, node, path, report)?;
+            Some(process(fields, path, report, command))
+        }
+        _ => {
+            let mut argv = texts(node, path.key("command"), report)?;
+            if let Some(args) = fields.get("args") {
+                argv.extend(texts(args, path.key("args"), report)?);
+            }
+            Some(process(fields, path, report, ProcessCommand::Argv(argv)))
+        }
+    }
+}
+
+fn process(
+    fields: &Fields<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+    command: ProcessCommand,
+) -> ExecutorSpec {
+    let working_dir =
+        fields.get("workingDir").and_then(|node| text(node, path.key("workingDir"), report));
+    ExecutorSpec::Process(ProcessSpec { command, working_dir: working_dir.map(Text::from) })
+}
+
+fn script(
+    fields: &Fields<'_>,
+    node: &Node<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) -> Option<ProcessCommand> {
+    let script = text(node, path.key("run"), report)?;
+    let shell = match fields.get("shell") {
+        Some(node) => texts(node, path.key("shell"), report)?,
+        None => SHELL_DEFAULT.into_iter().map(Text::from).collect(),
+    };
+    Some(ProcessCommand::Script { text: script.into(), shell })
+}
+
+fn noop(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<ExecutorSpec> {
+    match &node.value {
+        Value::Map(entries) if entries.is_empty() => Some(ExecutorSpec::Noop),
+        Value::Scalar { text, .. } if text == "true" => Some(ExecutorSpec::Noop),
+        _ => {
+            report.error_at(
+                node.position,
+                path,
+                format!("`noop` is `{{}}` or `true`, not {}", kind(node)),
+                NO_HELP,
+            );
+            None
+        }
+    }
+}

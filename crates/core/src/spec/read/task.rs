@@ -1,0 +1,211 @@
+//! One task, and the defaults that tasks start from.
+
+use super::super::error::quoted;
+use super::super::path::Path;
+use super::super::report::Report;
+use super::super::suggest;
+use super::super::yaml::Node;
+use super::fields::{Fields, Schema};
+use super::values::{self, integer, one_of, span, text, text_map, texts};
+use super::{executor, policies};
+use crate::ids::Name;
+use crate::spec::{Condition, DependencyRule, ExecutorSpec, OnLost, TaskSpec};
+
+/// Fields of other executors and of the expression language, which are refused by name.
+const LATER: &[&str] = &[
+    "docker",
+    "container",
+    "kubernetes",
+    "http",
+    "plugin",
+    "matrix",
+    "maxParallel",
+    "failFast",
+    "secrets",
+    "with",
+    "concurrency",
+    "strategy",
+    "artifacts",
+    "cache",
+    "services",
+    "workflow",
+];
+
+const TASK: Schema = Schema {
+    what: "a task",
+    fields: &[
+        "run",
+        "command",
+        "noop",
+        "needs",
+        "rule",
+        "if",
+        "shell",
+        "args",
+        "workingDir",
+        "env",
+        "outputs",
+        "array",
+        "resources",
+        "pool",
+        "selector",
+        "retry",
+        "onLost",
+        "maxLost",
+        "timeout",
+        "queueTimeout",
+        "gracePeriod",
+        "priority",
+        "description",
+    ],
+    later: LATER,
+};
+
+pub(super) const DEFAULTS: Schema = Schema {
+    what: "defaults",
+    fields: &[
+        "retry",
+        "resources",
+        "env",
+        "timeout",
+        "pool",
+        "selector",
+        "gracePeriod",
+        "priority",
+        "onLost",
+        "maxLost",
+        "queueTimeout",
+    ],
+    later: &["shell", "workingDir", "image", "docker", "kubernetes"],
+};
+
+/// Reads the task `id` at `path`. Every field it does not write is that of `base`. A task whose executor cannot be read
+/// comes back all the same, so that others that need it are not wrong for it.
+pub(super) fn task(
+    id: Name,
+    base: &TaskSpec,
+    node: &Node<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) -> TaskSpec {
+    let mut task = TaskSpec { id, ..base.clone() };
+    if node.is_null() {
+        let help =
+            "give it `run: <script>`, `command: [program, argument, …]` or `noop: {}`".to_owned();
+        report.error_with_help(path, "the task does nothing", help);
+        return task;
+    }
+    let Some(fields) = Fields::open(node, path, &TASK, report) else { return task };
+    task.executor = executor::executor(&fields, path, report).unwrap_or(ExecutorSpec::Noop);
+    shared(&fields, path, report, &mut task);
+    if let Some(node) = fields.get("needs") {
+        task.needs = needs(node, path.key("needs"), report);
+    }
+    if let Some(node) = fields.get("rule") {
+        const RULES: [(&str, DependencyRule); 3] = [
+            ("all_succeeded", DependencyRule::AllSucceeded),
+            ("all_done", DependencyRule::AllDone),
+            ("any_succeeded", DependencyRule::AnySucceeded),
+        ];
+        task.rule = one_of(node, path.key("rule"), report, &RULES).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("if") {
+        task.condition = condition(node, path.key("if"), report).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("outputs") {
+        task.outputs = texts(node, path.key("outputs"), report).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("array") {
+        task.array = policies::array(node, path.key("array"), report);
+    }
+    if let Some(node) = fields.get("description") {
+        text(node, path.key("description"), report);
+    }
+    task
+}
+
+/// Reads the fields that a task and the defaults have in common, on top of what `task` holds.
+pub(super) fn shared(
+    fields: &Fields<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+    task: &mut TaskSpec,
+) {
+    if let Some(node) = fields.get("env") {
+        text_map(node, path.key("env"), report, &mut task.env);
+    }
+    if let Some(node) = fields.get("resources") {
+        policies::resources(node, path.key("resources"), report, &mut task.request.resources);
+    }
+    if let Some(node) = fields.get("pool") {
+        task.request.pool = policies::pool(node, path.key("pool"), report);
+    }
+    if let Some(node) = fields.get("selector") {
+        policies::selector(node, path.key("selector"), report, &mut task.request.selector);
+    }
+    if let Some(node) = fields.get("retry") {
+        policies::retry(node, path.key("retry"), report, &mut task.retry);
+    }
+    if let Some(node) = fields.get("onLost") {
+        const ENDS: [(&str, OnLost); 3] =
+            [("rerun", OnLost::Rerun), ("fail", OnLost::Fail), ("hold", OnLost::Hold)];
+        task.on_lost = one_of(node, path.key("onLost"), report, &ENDS).unwrap_or_default();
+    }
+    if let Some(most) =
+        fields.get("maxLost").and_then(|node| integer(node, path.key("maxLost"), report))
+    {
+        task.max_lost = most;
+    }
+    if let Some(node) = fields.get("timeout") {
+        task.timeout = span(node, path.key("timeout"), report);
+    }
+    if let Some(node) = fields.get("queueTimeout") {
+        task.queue_timeout = span(node, path.key("queueTimeout"), report);
+    }
+    if let Some(grace) =
+        fields.get("gracePeriod").and_then(|node| span(node, path.key("gracePeriod"), report))
+    {
+        task.grace_period = grace;
+    }
+    if let Some(node) = fields.get("priority") {
+        task.priority = integer(node, path.key("priority"), report);
+    }
+}
+
+fn needs(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Vec<Name> {
+    let mut names = Vec::new();
+    for (at, text) in texts(node, path, report).unwrap_or_default().into_iter().enumerate() {
+        match Name::parse(&text) {
+            Ok(name) => names.push(name),
+            Err(error) => {
+                report.error_with_help(path.index(at), error.to_string(), values::name_help(&text))
+            }
+        }
+    }
+    names
+}
+
+fn condition(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<Condition> {
+    const CONDITIONS: [(&str, Condition); 3] = [
+        ("success()", Condition::Success),
+        ("failure()", Condition::Failure),
+        ("always()", Condition::Always),
+    ];
+    let written = text(node, path, report)?;
+    let bare = written.trim();
+    let bare =
+        bare.strip_prefix("${{").and_then(|text| text.strip_suffix("}}")).unwrap_or(bare).trim();
+    if let Some((_, condition)) = CONDITIONS.iter().find(|(text, _)| *text == bare) {
+        return Some(*condition);
+    }
+    let help = suggest::did_you_mean(bare, CONDITIONS.iter().map(|(text, _)| *text))
+        .or_else(|| {
+            suggest::did_you_mean(&format!("{bare}()"), CONDITIONS.iter().map(|(text, _)| *text))
+        })
+        .unwrap_or_else(|| {
+            "other conditions are not supported yet; let the task's script decide".to_owned()
+        });
+    let message = format!("{} is not one of `success()`, `failure()`, `always()`", quoted(written));
+    report.error_at(node.position, path, message, help);
+    None
+}

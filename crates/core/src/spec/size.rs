@@ -1,0 +1,65 @@
+//! How many bytes a spec takes when it is stored or sent, estimated from above without encoding it.
+
+use std::collections::BTreeMap;
+
+use super::{ExecutorSpec, ProcessCommand, TaskSpec, WorkflowSpec};
+use crate::ids::{Name, Text};
+use crate::limits;
+
+/// Tag and length of one text.
+const TEXT_OVERHEAD: usize = 8;
+/// The numbers and small fields of a task or a workflow.
+const FIXED: usize = 128;
+
+/// The error for a spec beyond [`limits::SPEC_BYTES_MAX`].
+pub(super) fn too_large() -> String {
+    format!("the workflow takes more than {} bytes when it is stored", limits::SPEC_BYTES_MAX)
+}
+
+/// An upper estimate for a workflow.
+pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
+    let mut bytes = FIXED + text(spec.name.as_str()) + map(&spec.labels);
+    for (name, param) in &spec.params {
+        bytes += text(name.as_str()) + optional(&param.default) + optional(&param.description);
+    }
+    bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()
+}
+
+/// An upper estimate for a task.
+pub(super) fn task_bytes(task: &TaskSpec) -> usize {
+    let mut bytes = FIXED + text(task.id.as_str()) + map(&task.env) + texts(&task.outputs);
+    bytes += task.needs.iter().map(Name::as_str).map(text).sum::<usize>();
+    bytes += optional(&task.request.pool) + map(&task.request.selector);
+    bytes +=
+        task.request.resources.custom.keys().map(|key| text(key) + TEXT_OVERHEAD).sum::<usize>();
+    bytes + executor(&task.executor)
+}
+
+fn executor(executor: &ExecutorSpec) -> usize {
+    match executor {
+        ExecutorSpec::Noop => 0,
+        ExecutorSpec::Process(process) => {
+            let command = match &process.command {
+                ProcessCommand::Argv(argv) => texts(argv),
+                ProcessCommand::Script { text: script, shell } => text(script) + texts(shell),
+            };
+            command + optional(&process.working_dir)
+        }
+    }
+}
+
+fn text(text: &str) -> usize {
+    TEXT_OVERHEAD + text.len()
+}
+
+fn optional(value: &Option<Text>) -> usize {
+    value.as_deref().map_or(0, text)
+}
+
+fn texts(texts: &[Text]) -> usize {
+    texts.iter().map(|item| text(item)).sum()
+}
+
+fn map(map: &BTreeMap<Text, Text>) -> usize {
+    map.iter().map(|(key, value)| TEXT_OVERHEAD + text(key) + text(value)).sum()
+}

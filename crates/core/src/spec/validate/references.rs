@@ -1,0 +1,133 @@
+//! What the `${{ }}` in env values refer to.
+
+use std::collections::BTreeMap;
+
+use super::super::error::quoted;
+use super::super::path::Path;
+use super::super::report::Report;
+use super::super::template::{self, Part, Reference};
+use super::super::{TaskSpec, WorkflowSpec, suggest};
+use crate::ids::Name;
+
+/// The names of a workflow as references write them.
+pub(super) struct Names<'s> {
+    params: BTreeMap<String, &'s Name>,
+    tasks: BTreeMap<String, &'s TaskSpec>,
+}
+
+impl<'s> Names<'s> {
+    pub(super) fn of(spec: &'s WorkflowSpec) -> Self {
+        let key = |name: &Name| template::in_expressions(name.as_str());
+        Names {
+            params: spec.params.keys().map(|name| (key(name), name)).collect(),
+            tasks: spec.tasks.iter().map(|task| (key(&task.id), task)).collect(),
+        }
+    }
+}
+
+/// The references in a task's variables. What a workflow that is not whole lacks may stand in the part that could not
+/// be read, so only the form is judged then.
+pub(super) fn env(
+    task: &TaskSpec,
+    names: &Names<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+    is_whole: bool,
+) {
+    let env = path.key("env");
+    for (key, value) in task.env.iter().filter(|(_, value)| template::has_reference(value)) {
+        let at = env.key(key);
+        match template::parse(value) {
+            Err(error) => report.error(at, error.to_string()),
+            Ok(parts) if is_whole => {
+                for part in &parts {
+                    if let Part::Reference(found) = part {
+                        reference(found, task, names, at, report);
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn reference(
+    found: &Reference,
+    task: &TaskSpec,
+    names: &Names<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) {
+    match found {
+        Reference::Param(name) => {
+            if !names.params.contains_key(&template::in_expressions(name)) {
+                let help =
+                    suggest::did_you_mean(name, names.params.values().map(|name| name.as_str()))
+                        .unwrap_or_else(|| format!("declare it: `params: {{{name}: …}}`"));
+                report.error_with_help(
+                    path,
+                    format!("the workflow has no parameter {}", quoted(name)),
+                    help,
+                );
+            }
+        }
+        Reference::Output { task: upstream, key } => {
+            output(upstream, key, task, names, path, report)
+        }
+        Reference::ArrayIndex => {
+            if task.array.is_none() {
+                let message =
+                    format!("`{}` is not an array task, so it has no `array.index`", task.id);
+                report.error_with_help(
+                    path,
+                    message,
+                    "give the task an `array`, or remove the reference",
+                );
+            }
+        }
+        Reference::RunId
+        | Reference::RunNumber
+        | Reference::RunWorkflow
+        | Reference::RunNamespace
+        | Reference::TaskId => {}
+    }
+}
+
+fn output(
+    upstream: &str,
+    key: &str,
+    task: &TaskSpec,
+    names: &Names<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) {
+    let Some(found) = names.tasks.get(&template::in_expressions(upstream)) else {
+        let help = suggest::did_you_mean(upstream, task.needs.iter().map(Name::as_str));
+        report.error_with_help(path, format!("there is no task {}", quoted(upstream)), help);
+        return;
+    };
+    if !task.needs.contains(&found.id) {
+        let message =
+            format!("`{}` does not need `{}`, so it cannot read its outputs", task.id, found.id);
+        report.error_with_help(
+            path,
+            message,
+            format!("add `{}` to the `needs` of `{}`", found.id, task.id),
+        );
+        return;
+    }
+    if !found.outputs.iter().any(|output| template::is_same_name(key, output)) {
+        let help = suggest::did_you_mean(key, found.outputs.iter().map(|output| &**output))
+            .unwrap_or_else(|| {
+                format!(
+                    "add it to `outputs` of `{}`, and write it to $MUSTER_OUTPUT there",
+                    found.id
+                )
+            });
+        report.error_with_help(
+            path,
+            format!("`{}` declares no output {}", found.id, quoted(key)),
+            help,
+        );
+    }
+}

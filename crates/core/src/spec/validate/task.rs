@@ -1,0 +1,275 @@
+//! The fields of one task.
+
+use std::collections::BTreeSet;
+
+use super::super::path::Path;
+use super::super::quantity::AMOUNT_MAX;
+use super::super::report::Report;
+use super::super::{
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, ProcessCommand, ProcessSpec, Request,
+    RetryPolicy, TaskSpec,
+};
+use super::{BACKOFF_FACTOR_MILLIS_MAX, names};
+use crate::limits;
+use crate::time::Millis;
+
+/// Everything about a task that can be said without the others.
+pub(super) fn task(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    needs(task, path, report);
+    executor(task, path, report);
+    names::env(&task.env, path.key("env"), report);
+    names::outputs(&task.outputs, path.key("outputs"), report);
+    if let Some(spec) = task.array {
+        array(spec, path.key("array"), report);
+        if !task.outputs.is_empty() {
+            let message = "outputs of an array task are not supported yet";
+            report.error_with_help(
+                path.key("outputs"),
+                message,
+                "let each index write a file of its own",
+            );
+        }
+    }
+    request(&task.request, path, report);
+    retry(&task.retry, path.key("retry"), report);
+    if task.max_lost == 0 || task.max_lost > limits::LOST_LIMIT_MAX {
+        let message = format!(
+            "{} is out of range: 1 to {} losses are possible",
+            task.max_lost,
+            limits::LOST_LIMIT_MAX
+        );
+        report.error_with_help(
+            path.key("maxLost"),
+            message,
+            "to fail with the first loss write `onLost: fail`",
+        );
+    }
+    timeout(task.timeout, path.key("timeout"), report);
+    timeout(task.queue_timeout, path.key("queueTimeout"), report);
+    span(task.grace_period, path.key("gracePeriod"), report);
+    if let Some(wanted) = task.priority {
+        priority(wanted, path.key("priority"), report);
+    }
+}
+
+fn needs(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    let mut seen = BTreeSet::new();
+    let at = path.key("needs");
+    for (position, need) in task.needs.iter().enumerate() {
+        if !seen.insert(need) {
+            report.error_with_help(
+                at.index(position),
+                format!("`{need}` is needed twice"),
+                "remove one",
+            );
+        }
+    }
+    if task.condition != Condition::Success && task.rule != DependencyRule::AllSucceeded {
+        let message = "a task has either an `if` or a `rule`, not both";
+        let help = "`if` waits for all upstream tasks and decides by how they ended; remove one of the two";
+        report.error_with_help(path.key("if"), message, help);
+    }
+    if !task.needs.is_empty() {
+        return;
+    }
+    if task.condition == Condition::Failure {
+        let message =
+            "the task would never run: `failure()` is about upstream tasks and it needs none";
+        report.error_with_help(path.key("if"), message, "add `needs`, or remove `if`");
+    }
+    if task.rule == DependencyRule::AnySucceeded {
+        let message =
+            "the task would never run: `any_succeeded` is about upstream tasks and it needs none";
+        report.error_with_help(path.key("rule"), message, "add `needs`, or remove `rule`");
+    }
+}
+
+fn executor(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    match &task.executor {
+        ExecutorSpec::Noop => {
+            if !task.outputs.is_empty() {
+                report.error(
+                    path.key("outputs"),
+                    "a `noop` task starts nothing that could write outputs",
+                );
+            }
+        }
+        ExecutorSpec::Process(process) => self::process(process, path, report),
+    }
+}
+
+fn process(process: &ProcessSpec, path: Path<'_>, report: &mut Report<'_>) {
+    match &process.command {
+        ProcessCommand::Argv(argv) => {
+            let at = path.key("command");
+            if argv.first().is_none_or(|program| program.is_empty()) {
+                report.error_with_help(
+                    at,
+                    "the command names no program",
+                    "write `command: [program, argument, …]`",
+                );
+            }
+            arguments(argv, at, report);
+        }
+        ProcessCommand::Script { text, shell } => {
+            let at = path.key("run");
+            if text.trim().is_empty() {
+                report.error_with_help(
+                    at,
+                    "the script is empty",
+                    "for a task that does nothing write `noop: {}`",
+                );
+            }
+            names::argument(text, at, report);
+            let at = path.key("shell");
+            if shell.first().is_none_or(|program| program.is_empty()) {
+                report.error_with_help(
+                    at,
+                    "the shell names no program",
+                    "write for example `shell: [sh, -eu]`",
+                );
+            }
+            arguments(shell, at, report);
+        }
+    }
+    if let Some(folder) = &process.working_dir {
+        let at = path.key("workingDir");
+        if folder.is_empty() {
+            report.error_with_help(
+                at,
+                "the folder has no name",
+                "leave `workingDir` out for the attempt's own folder",
+            );
+        }
+        names::argument(folder, at, report);
+    }
+}
+
+fn arguments(argv: &[crate::ids::Text], path: Path<'_>, report: &mut Report<'_>) {
+    if argv.len() > limits::ARGUMENTS_MAX {
+        let message = format!(
+            "{} arguments are too many; at most {} are possible",
+            argv.len(),
+            limits::ARGUMENTS_MAX
+        );
+        report.error_with_help(path, message, "pass a file with the list instead");
+        return;
+    }
+    for (at, argument) in argv.iter().enumerate() {
+        names::argument(argument, path.index(at), report);
+    }
+}
+
+fn array(array: ArraySpec, path: Path<'_>, report: &mut Report<'_>) {
+    let ArraySpec { first, last } = array;
+    if first > last {
+        let message = format!("the range {first}-{last} ends before it begins");
+        report.error_with_help(path, message, format!("write `{last}-{first}`"));
+        return;
+    }
+    if last > limits::ARRAY_INDEX_MAX {
+        report.error(
+            path,
+            format!("the index {last} is too large; the last can be {}", limits::ARRAY_INDEX_MAX),
+        );
+    }
+    let count = u64::from(last) - u64::from(first) + 1;
+    if count > u64::from(limits::ARRAY_INDICES_MAX) {
+        let message = format!(
+            "an array of {count} is too large; at most {} are possible",
+            limits::ARRAY_INDICES_MAX
+        );
+        report.error_with_help(path, message, "let each index do several pieces of the work");
+    }
+}
+
+fn request(request: &Request, path: Path<'_>, report: &mut Report<'_>) {
+    if let Some(pool) = &request.pool {
+        let at = path.key("pool");
+        if pool.is_empty() {
+            report.error_with_help(
+                at,
+                "the pool has no name",
+                "leave `pool` out for workers without a pool",
+            );
+        }
+        names::label_value(pool, at, report);
+    }
+    names::labels(&request.selector, path.key("selector"), report);
+    let at = path.key("resources");
+    amount(request.resources.cpu_millis, at.key("cpu"), report);
+    amount(request.resources.memory_bytes, at.key("memory"), report);
+    names::entries(request.resources.custom.len(), "resources", at, report);
+    for (name, wanted) in &request.resources.custom {
+        if matches!(&**name, "cpu" | "memory") {
+            report.error(at.key(name), format!("`{name}` is not a custom resource"));
+        }
+        names::fact(name, "resource", at.key(name), report);
+        amount(*wanted, at.key(name), report);
+    }
+}
+
+fn amount(amount: u64, path: Path<'_>, report: &mut Report<'_>) {
+    if amount > AMOUNT_MAX {
+        report.error(
+            path,
+            format!("{amount} is more than Muster can count; at most {AMOUNT_MAX} is possible"),
+        );
+    }
+}
+
+fn retry(retry: &RetryPolicy, path: Path<'_>, report: &mut Report<'_>) {
+    if retry.limit > limits::RETRY_LIMIT_MAX {
+        let message = format!(
+            "{} retries are too many; at most {} are possible",
+            retry.limit,
+            limits::RETRY_LIMIT_MAX
+        );
+        report.error(path.key("limit"), message);
+    }
+    let backoff = &retry.backoff;
+    let at = path.key("backoff");
+    span(backoff.initial, at.key("duration"), report);
+    span(backoff.cap, at.key("cap"), report);
+    if backoff.cap < backoff.initial {
+        let message =
+            format!("the cap {} is below the first wait {}", backoff.cap, backoff.initial);
+        report.error_with_help(at.key("cap"), message, "raise the cap, or shorten the duration");
+    }
+    if !(1000..=BACKOFF_FACTOR_MILLIS_MAX).contains(&backoff.factor_millis) {
+        report.error(at.key("factor"), "the factor is from 1 (each wait the same) to 1000");
+    }
+    if backoff.jitter_millis > 1000 {
+        report.error(
+            at.key("jitter"),
+            "the jitter is from 0 (none) to 1 (up to twice the wait, or none)",
+        );
+    }
+}
+
+/// A span that bounds something, so none of it makes no sense.
+pub(super) fn timeout(wanted: Option<Millis>, path: Path<'_>, report: &mut Report<'_>) {
+    let Some(wanted) = wanted else { return };
+    if wanted == Millis(0) {
+        report.error_with_help(
+            path,
+            "nothing can be done in no time",
+            "leave the field out for no bound",
+        );
+    }
+    span(wanted, path, report);
+}
+
+fn span(span: Millis, path: Path<'_>, report: &mut Report<'_>) {
+    if span > limits::SPAN_MAX {
+        report.error(path, format!("{span} is too long; at most {} is possible", limits::SPAN_MAX));
+    }
+}
+
+/// A priority of a workflow or a task.
+pub(super) fn priority(priority: i32, path: Path<'_>, report: &mut Report<'_>) {
+    if !(-limits::PRIORITY_MAX..=limits::PRIORITY_MAX).contains(&priority) {
+        let message = format!("{priority} is out of range: from -{0} to {0}", limits::PRIORITY_MAX);
+        report.error(path, message);
+    }
+}
