@@ -102,10 +102,13 @@ fn snippet(position: Position, gutter: usize, source: &str) -> String {
     let room = SNIPPET_CHARS_MAX.min(shown.chars().count()).saturating_sub(indent).max(1);
     let marks = (position.width as usize).clamp(1, room);
     let number = position.line;
-    let cut = if start > 0 { "…" } else { "" };
+    let (cut, more) = (
+        if start > 0 { "…" } else { "" },
+        if length > start + SNIPPET_CHARS_MAX { "…" } else { "" },
+    );
     let shift = if start > 0 { " " } else { "" };
     format!(
-        "{:gutter$} |\n{number} | {cut}{shown}\n{:gutter$} | {shift}{:indent$}{}\n",
+        "{:gutter$} |\n{number} | {cut}{shown}{more}\n{:gutter$} | {shift}{:indent$}{}\n",
         "",
         "",
         "",

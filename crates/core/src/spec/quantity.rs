@@ -78,7 +78,10 @@ pub fn parse_memory(text: &str) -> Result<u64, QuantityError> {
 
 /// Reads a whole number of something else.
 pub fn parse_count(text: &str) -> Result<u64, QuantityError> {
-    finish(scaled(text.trim(), 1), COUNT, "one whole")
+    match scaled(text.trim(), 1) {
+        Err(DecimalError::TooFine) => Err(QuantityError::Malformed { expected: COUNT }),
+        amount => finish(amount, COUNT, "one"),
+    }
 }
 
 /// Thousandths of a core in the form that [`parse_cpu`] reads: `2`, `500m`.

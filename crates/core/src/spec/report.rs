@@ -52,6 +52,14 @@ struct Document<'d> {
     tasks: BTreeMap<&'d str, &'d Entry<'d>>,
 }
 
+/// What of a path an error is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Value,
+    Key,
+    At(Position),
+}
+
 /// How far a path could be followed.
 struct Found {
     position: Option<Position>,
@@ -87,7 +95,7 @@ impl<'d> Report<'d> {
 
     /// Something is wrong at `path`.
     pub(super) fn error(&mut self, path: Path<'_>, message: impl Into<String>) {
-        self.add(path, None, message.into(), NO_HELP);
+        self.add(path, Place::Value, message.into(), NO_HELP);
     }
 
     /// Something is wrong at `path`, and `help` says what to do.
@@ -97,7 +105,17 @@ impl<'d> Report<'d> {
         message: impl Into<String>,
         help: impl Into<Help>,
     ) {
-        self.add(path, None, message.into(), help.into());
+        self.add(path, Place::Value, message.into(), help.into());
+    }
+
+    /// Something is wrong with the last key of `path`, not with the value behind it.
+    pub(super) fn key_error(
+        &mut self,
+        path: Path<'_>,
+        message: impl Into<String>,
+        help: impl Into<Help>,
+    ) {
+        self.add(path, Place::Key, message.into(), help.into());
     }
 
     /// Something is wrong at a known place, such as a key.
@@ -108,18 +126,18 @@ impl<'d> Report<'d> {
         message: impl Into<String>,
         help: impl Into<Help>,
     ) {
-        self.add(path, Some(position), message.into(), help.into());
+        self.add(path, Place::At(position), message.into(), help.into());
     }
 
-    fn add(&mut self, path: Path<'_>, position: Option<Position>, message: String, help: Help) {
+    fn add(&mut self, path: Path<'_>, place: Place, message: String, help: Help) {
         if self.errors.len() >= ERRORS_MAX {
             self.omitted = self.omitted.saturating_add(1);
             return;
         }
         let message = printable(&message);
-        let (position, path) = match position {
-            Some(position) => (Some(position), path.to_string()),
-            None => self.locate(path),
+        let (position, path) = match place {
+            Place::At(position) => (Some(position), path.to_string()),
+            Place::Value | Place::Key => self.locate(path, place),
         };
         if self.seen.insert((position, message.clone())) {
             self.errors.push(SpecError {
@@ -132,12 +150,12 @@ impl<'d> Report<'d> {
     }
 
     /// Where `path` stands in the file, and the path to say: that of the default if the value came from there.
-    fn locate(&self, path: Path<'_>) -> (Option<Position>, String) {
+    fn locate(&self, path: Path<'_>, place: Place) -> (Option<Position>, String) {
         let Some(document) = &self.document else {
             return (None, path.to_string());
         };
         let segments = path.segments();
-        let found = document.follow(&segments);
+        let found = document.follow(&segments, place);
         if let [Segment::Key("tasks"), Segment::Key(_), rest @ ..] = &segments[..]
             && !found.is_complete
             && !rest.is_empty()
@@ -145,7 +163,7 @@ impl<'d> Report<'d> {
             let defaults = Path::Root.key("defaults");
             let in_defaults: Vec<Segment<'_>> =
                 [Segment::Key("defaults")].into_iter().chain(rest.iter().copied()).collect();
-            let default = document.follow(&in_defaults);
+            let default = document.follow(&in_defaults, place);
             if default.is_complete {
                 return (default.position, print(defaults, rest));
             }
@@ -178,9 +196,9 @@ fn print(base: Path<'_>, rest: &[Segment<'_>]) -> String {
 }
 
 impl<'d> Document<'d> {
-    /// Goes down the tree as far as `segments` lead. The place is that of a value if it is the whole path's and short,
-    /// and else that of the last key on the way.
-    fn follow(&self, segments: &[Segment<'_>]) -> Found {
+    /// Goes down the tree as far as `segments` lead. The place is that of the value at the end, if there is one and
+    /// it is short, and else that of the last key on the way.
+    fn follow(&self, segments: &[Segment<'_>], place: Place) -> Found {
         let mut node = self.root;
         let mut position = self.root.position;
         for (depth, segment) in segments.iter().enumerate() {
@@ -207,8 +225,14 @@ impl<'d> Document<'d> {
                 None => return Found { position: Some(position), is_complete: false },
             }
         }
-        let is_short = !matches!(node.value, Value::Map(_)) && !segments.is_empty();
-        Found { position: Some(if is_short { node.position } else { position }), is_complete: true }
+        let is_marked = match &node.value {
+            Value::Map(_) => false,
+            Value::Scalar { .. } | Value::List(_) => place == Place::Value && !node.is_null(),
+        };
+        Found {
+            position: Some(if is_marked { node.position } else { position }),
+            is_complete: true,
+        }
     }
 }
 

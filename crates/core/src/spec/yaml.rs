@@ -353,7 +353,9 @@ fn syntax_error(error: &granit::ScanError) -> Malformed {
         ErrorKind::UnexpectedCharacter { .. } => {
             Some("quote text that begins with a special character")
         }
-        _ => None,
+        _ => Some(
+            "look at this line and the one before: at indentation, brackets, quotes and colons",
+        ),
     };
     let message = format!("this is not well-formed YAML{reason}");
     Malformed {

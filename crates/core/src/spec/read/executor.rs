@@ -28,7 +28,10 @@ pub(super) fn executor(
     let kind = match given[..] {
         [kind] => kind,
         [] => {
-            // A field that is not supported yet, or misspelt, may be what the task wants to do; that is its own error.
+            // A field that is not supported yet, or misspelt, is likely what the task wants to do, and an error itself.
+            if fields.has_unknown() {
+                return None;
+            }
             let message = "the task does nothing".to_owned();
             let help = "give it `run: <script>`, `command: [program, argument, …]` or `noop: {}`"
                 .to_owned();
@@ -40,7 +43,7 @@ pub(super) fn executor(
             report.error_with_help(
                 path.key(second),
                 message,
-                format!("remove one, or make two tasks of it"),
+                "remove one, or make two tasks of it",
             );
             return None;
         }

@@ -6,7 +6,35 @@ use super::super::error::quoted;
 use super::super::path::Path;
 use super::super::report::{FIELD_ALIASES, NO_HELP, Report};
 use super::super::suggest;
-use super::super::yaml::{Node, Value};
+use super::super::yaml::{Entry, Node, Value};
+
+/// What other schedulers call a field, and what it is called here.
+const FOREIGN: [(&str, &str); 24] = [
+    ("retries", "retry"),
+    ("dependsOn", "needs"),
+    ("depends_on", "needs"),
+    ("dependencies", "needs"),
+    ("requires", "needs"),
+    ("upstream", "needs"),
+    ("script", "run"),
+    ("bash", "run"),
+    ("cmd", "command"),
+    ("exec", "command"),
+    ("entrypoint", "command"),
+    ("environment", "env"),
+    ("envs", "env"),
+    ("cwd", "workingDir"),
+    ("dir", "workingDir"),
+    ("working-directory", "workingDir"),
+    ("when", "if"),
+    ("condition", "if"),
+    ("trigger_rule", "rule"),
+    ("parameters", "params"),
+    ("inputs", "params"),
+    ("jobs", "tasks"),
+    ("steps", "tasks"),
+    ("stages", "tasks"),
+];
 
 /// What may stand in a map.
 pub(super) struct Schema {
@@ -20,7 +48,8 @@ pub(super) struct Schema {
 
 /// The fields of one map that passed its schema.
 pub(super) struct Fields<'d> {
-    found: BTreeMap<&'d str, &'d Node<'d>>,
+    found: BTreeMap<&'d str, &'d Entry<'d>>,
+    has_unknown: bool,
 }
 
 impl<'d> Fields<'d> {
@@ -37,7 +66,8 @@ impl<'d> Fields<'d> {
             report.error_at(node.position, path, message, format!("its fields are {known}, …"));
             return None;
         };
-        let mut found: BTreeMap<&str, &Node<'_>> = BTreeMap::new();
+        let mut found: BTreeMap<&str, &Entry<'_>> = BTreeMap::new();
+        let mut has_unknown = false;
         for entry in entries.iter() {
             let Some(written) = entry.key.scalar() else {
                 report.error_at(
@@ -53,22 +83,28 @@ impl<'d> Fields<'d> {
                 .find(|(_, alias)| *alias == written)
                 .map_or(written, |(name, _)| name);
             if !schema.fields.contains(&name) {
+                has_unknown = true;
                 unknown(entry.key.position, path, written, schema, report);
             } else if let Some(first) = found.get(name) {
                 let message = format!("{} is given twice", quoted(written));
                 let help =
-                    format!("the first is near line {}; keep one of them", first.position.line);
+                    format!("the first is on line {}; keep one of them", first.key.position.line);
                 report.error_at(entry.key.position, path.key(written), message, help);
             } else {
-                found.insert(name, &entry.value);
+                found.insert(name, entry);
             }
         }
-        Some(Fields { found })
+        Some(Fields { found, has_unknown })
     }
 
     /// The value of a field, unless it is absent or empty.
     pub(super) fn get(&self, name: &str) -> Option<&'d Node<'d>> {
-        self.found.get(name).copied().filter(|node| !node.is_null())
+        self.found.get(name).map(|entry| &entry.value).filter(|node| !node.is_null())
+    }
+
+    /// Whether something stands in the map that is no field of it.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.has_unknown
     }
 
     /// Whether the field is written at all.
@@ -97,6 +133,10 @@ fn unknown(
     }
     let help = if written == "<<" {
         Some("merging maps is not supported; use `defaults` for what tasks share".to_owned())
+    } else if let Some((_, ours)) =
+        FOREIGN.into_iter().find(|(name, ours)| *name == written && schema.fields.contains(ours))
+    {
+        Some(format!("here it is called `{ours}`"))
     } else {
         suggest::did_you_mean(written, schema.fields.iter().copied())
             .or_else(|| Some(format!("the fields are {}", schema.fields.join(", "))))

@@ -6,7 +6,7 @@ use super::super::quantity;
 use super::super::report::Report;
 use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
-use super::values::{entries, integer, kind, one_of, parsed, span, text, text_map, thousandths};
+use super::values::{entries, integer, kind, one_of, parsed, span, thousandths};
 use crate::spec::{ArraySpec, Backoff, Resources, RetryPolicy};
 
 const RETRY: Schema =
@@ -138,20 +138,19 @@ fn kind_or_empty(node: &Node<'_>) -> &'static str {
     if matches!(node.value, Value::List(_)) { "an empty one" } else { kind(node) }
 }
 
-/// Reads labels that a worker must carry, on top of `selector`.
-pub(super) fn selector(
-    node: &Node<'_>,
-    path: Path<'_>,
-    report: &mut Report<'_>,
-    selector: &mut std::collections::BTreeMap<crate::ids::Text, crate::ids::Text>,
-) {
-    text_map(node, path, report, selector);
-}
-
 /// Reads `0-999`, a count, or `{first, last}`.
 pub(super) fn array(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<ArraySpec> {
     if node.scalar().is_some() {
         return parsed(node, path, report, range);
+    }
+    if matches!(node.value, Value::List(_)) {
+        let message = "an array is a range of indices, not a list of values";
+        report.error_with_help(
+            path,
+            message,
+            "write `array: 0-99` and let the task look its value up by index",
+        );
+        return None;
     }
     let fields = Fields::open(node, path, &ARRAY, report)?;
     let first = match fields.get("first") {
@@ -184,15 +183,6 @@ fn range(text: &str) -> Result<ArraySpec, String> {
             count => Ok(ArraySpec { first: 0, last: count - 1 }),
         },
     }
-}
-
-/// Reads a pool's name.
-pub(super) fn pool(
-    node: &Node<'_>,
-    path: Path<'_>,
-    report: &mut Report<'_>,
-) -> Option<crate::ids::Text> {
-    text(node, path, report).map(Into::into)
 }
 
 #[cfg(test)]

@@ -138,10 +138,10 @@ pub(super) fn shared(
         policies::resources(node, path.key("resources"), report, &mut task.request.resources);
     }
     if let Some(node) = fields.get("pool") {
-        task.request.pool = policies::pool(node, path.key("pool"), report);
+        task.request.pool = text(node, path.key("pool"), report).map(Into::into);
     }
     if let Some(node) = fields.get("selector") {
-        policies::selector(node, path.key("selector"), report, &mut task.request.selector);
+        text_map(node, path.key("selector"), report, &mut task.request.selector);
     }
     if let Some(node) = fields.get("retry") {
         policies::retry(node, path.key("retry"), report, &mut task.retry);

@@ -159,7 +159,7 @@ fn key_name(key: &str, path: Path<'_>, report: &mut Report<'_>) -> Option<Name> 
     match Name::parse(key) {
         Ok(name) => Some(name),
         Err(error) => {
-            report.error_with_help(path.key(key), error.to_string(), super::values::name_help(key));
+            report.key_error(path.key(key), error.to_string(), super::values::name_help(key));
             None
         }
     }

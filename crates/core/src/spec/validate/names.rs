@@ -40,7 +40,7 @@ pub(super) fn collisions<'n>(
                 let message =
                     format!("{} and {} read the same in `${{{{ }}}}`", quoted(name), quoted(other));
                 let help = format!("`-` is read as `_` there; rename one {}", words.one);
-                report.error_with_help(path.key(name), message, help);
+                report.key_error(path.key(name), message, help);
             }
             None => {
                 seen.insert(template::in_expressions(name), name);
@@ -105,14 +105,10 @@ pub(super) fn env(env: &BTreeMap<Text, Text>, path: Path<'_>, report: &mut Repor
                 "use a letter or `_`, then letters, digits or `_`, at most {} in all",
                 limits::NAME_BYTES_MAX
             );
-            report.error_with_help(
-                at,
-                format!("{} is not the name of a variable", quoted(key)),
-                help,
-            );
+            report.key_error(at, format!("{} is not the name of a variable", quoted(key)), help);
         } else if key.starts_with(RESERVED_PREFIX) {
             let message = format!("{} is set by Muster itself", quoted(key));
-            report.error_with_help(at, message, "choose a name that does not begin with `MUSTER_`");
+            report.key_error(at, message, "choose a name that does not begin with `MUSTER_`");
         }
         system(value, at, report);
     }
@@ -151,7 +147,7 @@ pub(super) fn fact(name: &str, what: &str, path: Path<'_>, report: &mut Report<'
             "use a letter or digit, then letters, digits, `_`, `-`, `.` or `/`, at most {} in all",
             limits::NAME_BYTES_MAX
         );
-        report.error_with_help(path, format!("{} is not the name of a {what}", quoted(name)), help);
+        report.key_error(path, format!("{} is not the name of a {what}", quoted(name)), help);
     }
 }
 

@@ -1,0 +1,237 @@
+//! Workflow files as people see them: what is wrong with a bad one, and what a good one means.
+//!
+//! Every `tests/spec/bad/NAME.yaml` has a `NAME.txt` beside it with the errors in full. After a change that is meant,
+//! write them anew with `UPDATE_EXPECTED=1 cargo test -p muster-core --test spec`, and read the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use muster_core::limits;
+use muster_core::spec::{
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ProcessCommand, SpecErrors,
+    TaskSpec, WorkflowSpec, parse, validate,
+};
+use muster_core::time::Millis;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec")
+}
+
+fn errors(text: &str) -> SpecErrors {
+    parse(text).expect_err("the file is bad")
+}
+
+#[test]
+fn bad_files_get_the_errors_that_are_expected() {
+    let is_update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder().join("bad"))
+        .expect("the folder is part of the repository")
+        .map(|entry| entry.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 30);
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.file_name().expect("it is a file").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).expect("it is text");
+        let errors = errors(&text);
+        check_places(&errors, &text);
+        let rendered = errors.render_in(&name, &text);
+        let expected = file.with_extension("txt");
+        if is_update {
+            fs::write(&expected, &rendered).expect("it can be written");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != rendered {
+            wrong.push(format!("{name} gives\n{rendered}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every error has a place in the file, and the place is in the file.
+fn check_places(errors: &SpecErrors, text: &str) {
+    assert!(!errors.errors.is_empty());
+    for error in &errors.errors {
+        let position = error.position.expect("errors of a file have places");
+        assert!(position.line >= 1 && position.column >= 1 && position.width >= 1, "{error}");
+        assert!(position.line as usize <= text.lines().count() + 1, "{error}");
+        assert!(!error.message.contains('\n'), "{error}");
+    }
+}
+
+fn good() -> Vec<WorkflowSpec> {
+    let text =
+        fs::read_to_string(folder().join("good.yaml")).expect("it is part of the repository");
+    parse(&text).unwrap_or_else(|errors| panic!("{}", errors.render_in("good.yaml", &text)))
+}
+
+fn task<'s>(spec: &'s WorkflowSpec, id: &str) -> &'s TaskSpec {
+    spec.tasks.iter().find(|task| task.id.as_str() == id).expect("the task is in the file")
+}
+
+#[test]
+fn a_good_file_means_what_it_says() {
+    let all = good();
+    assert_eq!(
+        all.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(),
+        ["everything", "small"]
+    );
+    let spec = &all[0];
+    let ids: Vec<&str> = spec.tasks.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!(ids, ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any"]);
+    assert_eq!((spec.timeout, spec.priority), (Some(Millis::from_secs(7200)), -5));
+    assert_eq!(spec.labels["app.kubernetes.io/name"], "etl".into());
+    assert_eq!(spec.params["day"].default.as_deref(), Some("monday"));
+    assert_eq!(spec.params["region"].description.as_deref(), Some("Where to run."));
+    assert_eq!(spec.params["required"].default, None);
+
+    let alpha = task(spec, "alpha");
+    let ExecutorSpec::Process(process) = &alpha.executor else { panic!("a process") };
+    let ProcessCommand::Script { shell, .. } = &process.command else { panic!("a script") };
+    assert_eq!(shell.iter().map(|text| &**text).collect::<Vec<_>>(), ["sh", "-eu"]);
+    assert_eq!(process.working_dir.as_deref(), Some("/tmp"));
+    assert_eq!(alpha.needs.len(), 1);
+
+    let many = task(spec, "many");
+    assert_eq!(many.array, Some(ArraySpec { first: 0, last: 999 }));
+    assert_eq!(many.rule, DependencyRule::AllDone);
+    let ExecutorSpec::Process(process) = &many.executor else { panic!("a process") };
+    let ProcessCommand::Argv(argv) = &process.command else { panic!("a command") };
+    assert_eq!(argv.iter().map(|text| &**text).collect::<Vec<_>>(), ["echo", "one", "two", "3"]);
+    assert_eq!(task(spec, "counted").array, Some(ArraySpec { first: 0, last: 999 }));
+    assert_eq!(task(spec, "spelled").array, Some(ArraySpec { first: 5, last: 7 }));
+    assert_eq!(task(spec, "alert").condition, Condition::Failure);
+    assert_eq!(task(spec, "end").condition, Condition::Always);
+    assert_eq!(task(spec, "end").executor, ExecutorSpec::Noop);
+    assert_eq!(task(spec, "any").rule, DependencyRule::AnySucceeded);
+}
+
+#[test]
+fn defaults_fill_what_a_task_leaves_out_field_by_field() {
+    let spec = &good()[0];
+    let zeta = task(spec, "zeta");
+    assert_eq!(zeta.timeout, Some(Millis::from_secs(600)));
+    assert_eq!(zeta.queue_timeout, Some(Millis::from_secs(86_400)));
+    assert_eq!((zeta.grace_period, zeta.priority), (Millis::from_secs(3), Some(7)));
+    assert_eq!((zeta.on_lost, zeta.max_lost), (OnLost::Hold, 3));
+    assert_eq!(zeta.request.selector["disk"], "ssd".into());
+    assert_eq!(zeta.env["COMMON"], "1.10".into());
+    assert_eq!(zeta.env["PLAIN"], "yes".into());
+
+    let alpha = task(spec, "alpha");
+    assert_eq!(alpha.env["COMMON"], "overridden".into());
+    assert_eq!(alpha.env["PLAIN"], "yes".into());
+    assert_eq!(alpha.request.resources.cpu_millis, 2000);
+    assert_eq!(alpha.request.resources.memory_bytes, 256 << 20);
+    assert_eq!(alpha.request.resources.custom["gpu"], 1);
+    assert_eq!(alpha.retry.limit, 1);
+    assert_eq!(alpha.retry.backoff.initial, Millis::from_secs(5));
+    assert_eq!((alpha.retry.backoff.factor_millis, alpha.retry.backoff.jitter_millis), (1500, 250));
+
+    let many = task(spec, "many");
+    assert_eq!((many.on_lost, many.max_lost, many.priority), (OnLost::Fail, 1, Some(9)));
+    assert_eq!((many.grace_period, many.timeout), (Millis(0), Some(Millis::from_secs(90))));
+    assert_eq!((many.retry.limit, many.retry.on_failure, many.retry.on_timeout), (3, false, true));
+    assert_eq!(many.request.selector.len(), 2);
+    assert_eq!(many.request.pool.as_deref(), Some("gpu"));
+
+    // A first wait beyond the usual bound moves the bound.
+    let counted = task(spec, "counted");
+    assert_eq!(
+        (counted.retry.backoff.initial, counted.retry.backoff.cap),
+        (Millis::from_secs(600), Millis::from_secs(600))
+    );
+}
+
+#[test]
+fn what_parses_validates() {
+    for spec in good() {
+        assert_eq!(validate(&spec), Ok(()));
+    }
+}
+
+#[test]
+fn every_example_is_well_formed() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut count = 0;
+    for entry in fs::read_dir(examples).expect("the folder is part of the repository") {
+        let path = entry.expect("it can be listed").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&path).expect("it is text");
+            if let Err(errors) = parse(&text) {
+                panic!("{}", errors.render_in(&path.to_string_lossy(), &text));
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 3);
+}
+
+const HEAD: &str = "apiVersion: v1\nkind: Workflow\nname: flow\ntasks:\n";
+
+#[test]
+fn a_workflow_of_too_many_tasks_is_one_clear_error() {
+    let mut text = HEAD.to_owned();
+    for number in 0..100_000 {
+        text.push_str(&format!("  t{number}: {{run: x}}\n"));
+    }
+    let errors = errors(&text);
+    assert_eq!(errors.errors.len(), 1, "{errors}");
+    assert!(errors.errors[0].message.contains("100000 tasks; at most 10000"), "{errors}");
+    assert_eq!(errors.errors[0].position.map(|position| position.line), Some(4));
+}
+
+#[test]
+fn as_many_tasks_as_there_may_be_are_fine() {
+    let mut text = HEAD.to_owned();
+    for number in 0..limits::TASKS_MAX {
+        let need = number.saturating_sub(1);
+        let needs = if number == 0 { String::new() } else { format!("needs: t{need}, ") };
+        text.push_str(&format!("  t{number}: {{{needs}run: x}}\n"));
+    }
+    assert_eq!(parse(&text).expect("it is within the limits")[0].tasks.len(), limits::TASKS_MAX);
+}
+
+#[test]
+fn too_many_dependencies_are_refused() {
+    let mut text = HEAD.to_owned();
+    let all =
+        |count: usize| (0..count).map(|number| format!("t{number}")).collect::<Vec<_>>().join(", ");
+    for number in 0..500 {
+        text.push_str(&format!("  t{number}: {{run: x}}\n"));
+    }
+    for number in 500..950 {
+        text.push_str(&format!("  t{number}: {{run: x, needs: [{}]}}\n", all(500)));
+    }
+    assert!(errors(&text).errors[0].message.contains("225000 dependencies"));
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_unread() {
+    let errors = errors(&"[".repeat(limits::SPEC_BYTES_MAX + 1));
+    assert!(errors.errors[0].message.contains("at most 6291456"), "{errors}");
+}
+
+#[test]
+fn defaults_cannot_multiply_a_small_file_beyond_the_bound() {
+    let mut text = format!(
+        "apiVersion: v1\nkind: Workflow\nname: flow\ndefaults: {{env: {{A: {}}}}}\ntasks:\n",
+        "y".repeat(100_000)
+    );
+    for number in 0..9_000 {
+        text.push_str(&format!("  t{number}: {{run: x}}\n"));
+    }
+    let errors = errors(&text);
+    assert_eq!(errors.errors.len(), 1);
+    assert!(errors.errors[0].message.contains("when it is stored"), "{errors}");
+}
+
+#[test]
+fn many_errors_are_counted_but_not_all_kept() {
+    let mut text = HEAD.to_owned();
+    for number in 0..1000 {
+        text.push_str(&format!("  t{number}: {{run: x, timeout: never}}\n"));
+    }
+    let errors = errors(&text);
+    assert_eq!((errors.errors.len(), errors.omitted), (50, 950));
+}
