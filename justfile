@@ -1,0 +1,56 @@
+# What people do in this repository. `just` lists the recipes. `verify` never writes to the tree; `fix` does.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# Everything a change must pass before review. Writes nothing but the target folder.
+verify: fmt-check lint test
+
+# Formats, and applies what clippy can correct by itself.
+fix:
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, as the README says.
+test:
+    cargo test --workspace
+
+# The same with nextest: a process a test, whole-cluster tests one after the other.
+test-fast *ARGS:
+    cargo nextest run --workspace {{ARGS}}
+
+# The rules of the repository itself: crate edges, names, sizes, links.
+tidy:
+    cargo test -p muster-tests --test tidy
+
+# What CI runs, on this checkout.
+ci:
+    .ci/run
+
+# A cluster in one process, on loopback. Example: just dev --run examples/etl.yaml
+dev *ARGS='--masters 3 --workers 2':
+    cargo run --release -- dev {{ARGS}}
+
+# Speed, against the bounds of this machine. Example: just bench --help
+bench *ARGS:
+    cargo run --release -- bench {{ARGS}}
+
+# Advisories, licences and bans; needs cargo-deny.
+deny:
+    cargo deny --all-features check
+
+# The documentation of all crates; broken links fail.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# The public API from Python; needs python3 with venv, and PyPI. Builds the binary first.
+check-api:
+    .ci/run python
