@@ -1,5 +1,6 @@
 //! What follows from the end of a task: its downstream tasks start or are skipped, and the last end ends the run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Step;
@@ -9,6 +10,7 @@ use crate::spec::{Condition, DependencyRule};
 use crate::state::Due;
 use crate::state::run::{Run, RunEnded};
 use crate::state::task::{Task, TaskEnd, TaskState, Tries};
+use crate::state::workflow::WorkflowVersion;
 
 /// What the upstream ends say about a blocked task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,37 +20,78 @@ enum Verdict {
     Skip { by_failure: bool },
 }
 
-impl Step<'_> {
-    /// Follows the end of `first_ended` through the run.
-    pub(super) fn settle(&mut self, run_id: RunId, first_ended: TaskIndex) {
-        let mut ended = vec![first_ended];
-        while let Some(task) = ended.pop() {
-            let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
-            run.open = run.open.saturating_sub(1);
-            let version = run.version.clone();
-            let Some(end) = run.task(task).and_then(Task::end) else { continue };
-            for downstream in version.graph.downstream(task) {
-                if self.settle_downstream(run_id, *downstream, end) {
-                    ended.push(*downstream);
-                }
+/// How upstream tasks of one task ended, as far as it was not told before.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    ended: u32,
+    any_succeeded: bool,
+    any_did_not: bool,
+    any_failure: bool,
+}
+
+impl News {
+    fn add(&mut self, end: TaskEnd) {
+        self.ended += 1;
+        match end {
+            TaskEnd::Succeeded => self.any_succeeded = true,
+            TaskEnd::Failed | TaskEnd::Skipped { .. } | TaskEnd::Cancelled => {
+                self.any_did_not = true;
+                self.any_failure |= is_failure(end);
             }
+        }
+    }
+}
+
+impl Step<'_> {
+    /// Follows the end of `first_ended` through the run. Tasks are judged each after all its upstream tasks, so that
+    /// what ends at once is seen at once, and the verdicts do not hang on the order in the file.
+    pub(super) fn settle(&mut self, run_id: RunId, first_ended: TaskIndex) {
+        let Some(run) = self.state.run(run_id) else { return };
+        let version = run.version.clone();
+        let mut told: BTreeMap<u32, News> = BTreeMap::new();
+        let mut ended = Some(first_ended);
+        loop {
+            if let Some(task) = ended.take() {
+                self.tell_downstream(run_id, task, &version, &mut told);
+            }
+            let Some((position, news)) = told.pop_first() else { break };
+            let task = version.graph.order()[position as usize];
+            ended = self.settle_task(run_id, task, news).then_some(task);
         }
         if self.state.run(run_id).is_some_and(|run| run.open == 0) {
             self.end_run(run_id);
         }
     }
 
-    /// Tells a task that one of its upstream tasks ended. Returns whether the task ended by it.
-    fn settle_downstream(&mut self, run_id: RunId, index: TaskIndex, upstream: TaskEnd) -> bool {
+    /// Collects what the end of `task` means for those that need it, by their position in the graph's order.
+    fn tell_downstream(
+        &mut self,
+        run_id: RunId,
+        task: TaskIndex,
+        version: &WorkflowVersion,
+        told: &mut BTreeMap<u32, News>,
+    ) {
+        let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
+        let Some(end) = run.task(task).and_then(Task::end) else { return };
+        run.open = run.open.saturating_sub(1);
+        for downstream in version.graph.downstream(task) {
+            told.entry(version.position(*downstream)).or_default().add(end);
+        }
+    }
+
+    /// Tells a task that upstream tasks ended. Returns whether the task ended by it.
+    fn settle_task(&mut self, run_id: RunId, index: TaskIndex, news: News) -> bool {
         let Some(run) = self.state.runs.get_mut(run_id.0) else { return false };
+        let is_stopping = run.stop.is_some();
         let Some(task) = run.tasks.get_mut(index.0 as usize) else { return false };
-        task.waiting = task.waiting.saturating_sub(1);
+        task.waiting = task.waiting.saturating_sub(news.ended);
         let range = task.cells.indices();
         let is_blocked = matches!(task.cells.at(range.first), Some((_, TaskState::Blocked)));
-        if !is_blocked {
+        // What is blocked in a run that stops is cancelled by the stop itself.
+        if !is_blocked || is_stopping {
             return false;
         }
-        let to = match verdict(run, index, upstream) {
+        let to = match verdict(run, index, news) {
             Verdict::Wait => return false,
             Verdict::Start => {
                 TaskState::Ready { tries: Tries::default(), since: self.now, avoid: None }
@@ -107,37 +150,27 @@ impl Step<'_> {
     }
 }
 
-/// Judges a blocked task after one more upstream task ended as `latest`. Looks at all upstream tasks only once, when
-/// the last of them ended.
-fn verdict(run: &Run, index: TaskIndex, latest: TaskEnd) -> Verdict {
+/// Judges a blocked task after more of its upstream tasks ended. Looks at all of them only once, when the last ended.
+fn verdict(run: &Run, index: TaskIndex, news: News) -> Verdict {
     let (Some(task), Some(spec)) = (run.task(index), run.spec(index)) else { return Verdict::Wait };
     let all_ended = task.waiting == 0;
-    let ends = || {
+    let some_failure = || {
         let upstream = run.version.graph.upstream(index).iter();
-        upstream.filter_map(|upstream| run.task(*upstream).and_then(Task::end))
+        upstream.filter_map(|upstream| run.task(*upstream).and_then(Task::end)).any(is_failure)
     };
     match (spec.condition, spec.rule) {
-        (Condition::Success, DependencyRule::AllSucceeded) => match latest {
-            TaskEnd::Succeeded if all_ended => Verdict::Start,
-            TaskEnd::Succeeded => Verdict::Wait,
-            TaskEnd::Failed | TaskEnd::Skipped { .. } | TaskEnd::Cancelled => {
-                Verdict::Skip { by_failure: is_failure(latest) }
-            }
-        },
-        (Condition::Success, DependencyRule::AnySucceeded) => match latest {
-            TaskEnd::Succeeded => Verdict::Start,
-            TaskEnd::Failed | TaskEnd::Skipped { .. } | TaskEnd::Cancelled if all_ended => {
-                Verdict::Skip { by_failure: ends().any(is_failure) }
-            }
-            TaskEnd::Failed | TaskEnd::Skipped { .. } | TaskEnd::Cancelled => Verdict::Wait,
-        },
-        (Condition::Success, DependencyRule::AllDone) | (Condition::Always, _) if all_ended => {
-            Verdict::Start
+        (Condition::Success, DependencyRule::AllSucceeded) if news.any_did_not => {
+            Verdict::Skip { by_failure: news.any_failure }
         }
-        (Condition::Failure, _) if all_ended && ends().any(is_failure) => Verdict::Start,
-        (Condition::Failure, _) if all_ended => Verdict::Skip { by_failure: false },
-        (Condition::Success, DependencyRule::AllDone)
-        | (Condition::Always | Condition::Failure, _) => Verdict::Wait,
+        (Condition::Success, DependencyRule::AnySucceeded) if news.any_succeeded => Verdict::Start,
+        _ if !all_ended => Verdict::Wait,
+        (Condition::Success, DependencyRule::AnySucceeded) => {
+            Verdict::Skip { by_failure: some_failure() }
+        }
+        (Condition::Failure, _) if some_failure() => Verdict::Start,
+        (Condition::Failure, _) => Verdict::Skip { by_failure: false },
+        (Condition::Success, DependencyRule::AllSucceeded | DependencyRule::AllDone)
+        | (Condition::Always, _) => Verdict::Start,
     }
 }
 

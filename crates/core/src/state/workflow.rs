@@ -26,6 +26,8 @@ pub struct WorkflowVersion {
     pub graph: Graph,
     /// Each task's request, equal ones shared.
     requests: Vec<Arc<Request>>,
+    /// Each task's position in the graph's order.
+    positions: Vec<u32>,
 }
 
 impl WorkflowVersion {
@@ -49,13 +51,32 @@ impl WorkflowVersion {
             shared.insert(request.clone());
             requests.push(request);
         }
+        let mut positions = vec![0; graph.len()];
+        for (position, task) in graph.order().iter().enumerate() {
+            positions[task.0 as usize] = position as u32;
+        }
         let workflow = spec.name.clone();
-        Ok(WorkflowVersion { id, namespace, workflow, number, applied_at, spec, graph, requests })
+        Ok(WorkflowVersion {
+            id,
+            namespace,
+            workflow,
+            number,
+            applied_at,
+            spec,
+            graph,
+            requests,
+            positions,
+        })
     }
 
     /// What the task at `index` asks of a worker.
     pub fn request(&self, index: TaskIndex) -> Option<&Arc<Request>> {
         self.requests.get(index.0 as usize)
+    }
+
+    /// Where the task at `index` stands in the graph's order: after everything it needs. 0 if there is no such task.
+    pub(crate) fn position(&self, index: TaskIndex) -> u32 {
+        self.positions.get(index.0 as usize).copied().unwrap_or_default()
     }
 }
 
