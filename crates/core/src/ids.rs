@@ -62,7 +62,9 @@ pub enum NameError {
         len: usize,
     },
     /// A character is not allowed where it stands.
-    #[error("`{text}` is not a name: use a lower-case letter, then lower-case letters, digits, `_` or `-`")]
+    #[error(
+        "`{text}` is not a name: use a lower-case letter, then lower-case letters, digits, `_` or `-`"
+    )]
     Malformed {
         /// The offending string.
         text: String,
@@ -78,8 +80,10 @@ impl Name {
         if text.len() > limits::NAME_BYTES_MAX {
             return Err(NameError::TooLong { len: text.len() });
         }
-        let tail_is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-        let is_well_formed = text.as_bytes()[0].is_ascii_lowercase() && text.bytes().all(tail_is_allowed);
+        let tail_is_allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+        let is_well_formed =
+            text.as_bytes()[0].is_ascii_lowercase() && text.bytes().all(tail_is_allowed);
         if !is_well_formed {
             return Err(NameError::Malformed { text: text.to_owned() });
         }

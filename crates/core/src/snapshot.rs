@@ -49,6 +49,13 @@ impl State {
 
     /// A state from a snapshot, with every derived index rebuilt and every invariant checked.
     pub fn restore(snapshot: Snapshot) -> Result<State, Violation> {
+        let state = State::derived_from(snapshot);
+        state.check_replicated()?;
+        Ok(state)
+    }
+
+    /// A state from a snapshot, with every derived index rebuilt.
+    pub(crate) fn derived_from(snapshot: Snapshot) -> State {
         let mut state = State {
             meta: snapshot.meta,
             versions: snapshot.versions,
@@ -59,8 +66,7 @@ impl State {
             ..State::default()
         };
         state.derive();
-        state.check()?;
-        Ok(state)
+        state
     }
 
     /// A stable hash of the replicated part, equal on all replicas at one log index (I1). Costs a walk over the state.

@@ -2,7 +2,7 @@
 
 use super::Step;
 use crate::event::Event;
-use crate::ids::{RunId, TaskIndex};
+use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::state::Due;
 use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
@@ -14,19 +14,22 @@ impl Step<'_> {
             match due {
                 Due::Run(run) => self.stop_run(run, StopReason::RunTimedOut),
                 Due::Cell(run, task, index) => self.advance_cell(run, task, index),
-                Due::Worker(worker) => {
-                    if let Some(gone) = self.state.workers.remove(worker.0)
-                        && self.state.worker_by_name.get(&gone.name) == Some(&worker)
-                    {
-                        self.state.worker_by_name.remove(&gone.name);
-                    }
-                }
+                Due::Worker(worker) => self.forget_worker(worker),
             }
         }
     }
 
-    /// Changes the cell that holds `index`, if its deadline has come. The deadline may be an old one: then nothing is
-    /// due, or the cell has another deadline of its own.
+    fn forget_worker(&mut self, worker: WorkerId) {
+        let Some(gone) = self.state.workers.remove(worker.0) else { return };
+        if let Some(namesakes) = self.state.workers_by_name.get_mut(&gone.name) {
+            namesakes.remove(&worker);
+            if namesakes.is_empty() {
+                self.state.workers_by_name.remove(&gone.name);
+            }
+        }
+    }
+
+    /// Changes the cell that starts at `index`, whose deadline has come.
     fn advance_cell(&mut self, run_id: RunId, task: TaskIndex, index: u32) {
         let Some(run) = self.state.run(run_id) else { return };
         let spans = run.spans(task);
@@ -77,6 +80,9 @@ impl Step<'_> {
             return;
         }
         run.stop = Some((self.now, reason));
+        if let Some(at) = run.deadline() {
+            self.state.deadlines.remove(at, Due::Run(run_id));
+        }
         self.events.push(Event::RunStopping { run: run_id });
         let tasks = run.tasks.len() as u32;
         for task in (0..tasks).map(TaskIndex) {

@@ -34,8 +34,9 @@ impl Step<'_> {
         let number =
             self.state.workflow(namespace.as_str(), spec.name.as_str()).map_or(0, |it| it.versions)
                 + 1;
+        self.check_workflow_limit(namespace, &spec.name)?;
         let version = self.compile(namespace, spec, number)?;
-        let workflow_id = self.workflow_named(namespace, &spec.name)?;
+        let workflow_id = self.workflow_named(namespace, &spec.name);
         self.state.versions.insert(version.id, version.clone());
         if let Some(workflow) = self.state.workflows.get_mut(workflow_id) {
             workflow.latest = Some(version.id);
@@ -64,20 +65,23 @@ impl Step<'_> {
         Ok(Arc::new(version))
     }
 
-    /// The serial number of a workflow, which is made if there is none of that name.
-    pub(super) fn workflow_named(
-        &mut self,
+    /// Whether there is room for a workflow of this name. Asked before anything is changed.
+    pub(super) fn check_workflow_limit(
+        &self,
         namespace: &Name,
         name: &Name,
-    ) -> Result<u64, Rejection> {
-        if let Some(workflow) = self.state.workflow(namespace.as_str(), name.as_str()) {
-            return Ok(workflow.id);
+    ) -> Result<(), Rejection> {
+        let is_known = self.state.workflow(namespace.as_str(), name.as_str()).is_some();
+        if is_known || self.state.workflows.len() < limits::WORKFLOWS_MAX {
+            return Ok(());
         }
-        if self.state.workflows.len() >= limits::WORKFLOWS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "workflows",
-                max: limits::WORKFLOWS_MAX as u64,
-            });
+        Err(Rejection::LimitReached { what: "workflows", max: limits::WORKFLOWS_MAX as u64 })
+    }
+
+    /// The serial number of a workflow, which is made if there is none of that name.
+    pub(super) fn workflow_named(&mut self, namespace: &Name, name: &Name) -> u64 {
+        if let Some(workflow) = self.state.workflow(namespace.as_str(), name.as_str()) {
+            return workflow.id;
         }
         let id = self.state.meta.next_workflow;
         self.state.meta.next_workflow += 1;
@@ -91,6 +95,6 @@ impl Step<'_> {
         };
         self.state.workflows.insert(id, Arc::new(workflow));
         self.state.workflow_by_name.entry(namespace.clone()).or_default().insert(name.clone(), id);
-        Ok(id)
+        id
     }
 }

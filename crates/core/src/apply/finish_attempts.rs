@@ -46,7 +46,11 @@ impl Step<'_> {
 
     fn finish(&mut self, finish: &Finish) -> Result<(), ItemRefusal> {
         let (run_id, task) = (finish.attempt.run, finish.attempt.task);
-        for (range, state) in self.live_cells(&finish.attempt)? {
+        let cells = self.live_cells(&finish.attempt)?;
+        if finish.attempt.fence.0 == self.index.0 {
+            self.ended_at_once.push((run_id, task));
+        }
+        for (range, state) in cells {
             let Some(run) = self.state.run(run_id) else { return Ok(()) };
             let (Some(spec), Some(attempt)) = (run.spec(task), state.attempt().copied()) else {
                 continue;

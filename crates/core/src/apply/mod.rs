@@ -42,6 +42,9 @@ struct Step<'a> {
     index: LogIndex,
     now: Timestamp,
     events: Vec<Event>,
+    /// Tasks of which an attempt was placed and ended in this very entry. A further placement would carry the same
+    /// fence, so there is none before the next entry (I4).
+    ended_at_once: Vec<(RunId, TaskIndex)>,
 }
 
 impl State {
@@ -51,7 +54,8 @@ impl State {
         let now = entry.at.max(self.meta.now);
         self.meta.now = now;
         self.requests.expire(now);
-        let mut step = Step { state: self, index, now, events: Vec::new() };
+        let mut step =
+            Step { state: self, index, now, events: Vec::new(), ended_at_once: Vec::new() };
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();

@@ -46,6 +46,9 @@ impl Step<'_> {
         {
             return Err(ItemRefusal::NoSuchTask);
         }
+        if self.ended_at_once.contains(&(placement.run, placement.task)) {
+            return Err(ItemRefusal::NotReady);
+        }
         let mut ready = Vec::new();
         for (range, state) in task.cells.within(placement.range) {
             match state {

@@ -9,16 +9,14 @@ use crate::event::Event;
 use crate::ids::WorkerId;
 use crate::limits;
 use crate::reply::{Rejection, Reply};
+use crate::spec::LABEL_VALUE_BYTES_MAX;
 use crate::state::Holding;
 use crate::state::worker::{Worker, WorkerStatus};
 
 impl Step<'_> {
     pub(super) fn register_worker(&mut self, command: &RegisterWorker) -> Result<Reply, Rejection> {
         check(command)?;
-        if let Some(known) = self.state.worker_by_name(&command.name)
-            && known.incarnation == command.incarnation
-            && !matches!(known.status, WorkerStatus::Lost { .. })
-        {
+        if let Some(known) = self.state.live_worker(&command.name, command.incarnation) {
             return Ok(Reply::WorkerRegistered { worker: known.id });
         }
         if self.state.workers.len() >= limits::WORKERS_MAX {
@@ -40,7 +38,7 @@ impl Step<'_> {
             registered_at: self.now,
         };
         self.state.workers.insert(id.0, Arc::new(worker));
-        self.state.worker_by_name.insert(command.name.clone(), id);
+        self.state.workers_by_name.entry(command.name.clone()).or_default().insert(id);
         self.state.held.insert(id, Holding::default());
         self.events.push(Event::WorkerChanged { worker: id });
         Ok(Reply::WorkerRegistered { worker: id })
@@ -56,13 +54,13 @@ fn check(command: &RegisterWorker) -> Result<(), Rejection> {
     if entries > limits::MAP_ENTRIES_MAX {
         return bad("a worker states at most 256 labels and 256 custom resources");
     }
-    let texts = command
-        .labels
-        .iter()
-        .flat_map(|(key, value)| [key, value])
-        .chain(command.capacity.custom.keys());
-    if texts.chain(&command.pool).any(|text| text.len() > limits::NAME_BYTES_MAX) {
-        return bad("labels, pool and resource names have at most 128 bytes");
+    let mut names = command.labels.keys().chain(command.capacity.custom.keys());
+    if names.any(|name| name.len() > limits::NAME_BYTES_MAX) {
+        return bad("names of labels and resources have at most 128 bytes");
+    }
+    let mut values = command.labels.values().chain(&command.pool);
+    if values.any(|value| value.len() > LABEL_VALUE_BYTES_MAX) {
+        return bad("values of labels and the pool have at most 256 bytes");
     }
     Ok(())
 }

@@ -29,8 +29,9 @@ impl Step<'_> {
             }
             RunSource::Apply(spec) => self.latest_version(&command.namespace, spec)?.0,
             RunSource::OneOff(spec) => {
+                self.check_workflow_limit(&command.namespace, &spec.name)?;
                 let version = self.compile(&command.namespace, spec, 0)?;
-                self.workflow_named(&command.namespace, &spec.name)?;
+                self.workflow_named(&command.namespace, &spec.name);
                 self.state.versions.insert(version.id, version.clone());
                 version
             }

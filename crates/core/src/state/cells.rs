@@ -190,8 +190,11 @@ impl Cells {
             .filter_map(move |(cell, state)| Some((cell.intersect(range)?, state)))
     }
 
-    /// Puts `range` into `state`. Indices outside the task are ignored.
+    /// Puts `range` into `state`. Indices outside the task are ignored, and so is a range that ends before it begins.
     pub fn set(&mut self, range: IndexRange, state: TaskState) {
+        if range.first > range.last {
+            return;
+        }
         match self {
             Cells::One(current) => {
                 if range.first == 0 {

@@ -1,4 +1,5 @@
-//! When time alone changes something. Derived; may hold points that no longer matter, which are dropped when reached.
+//! When time alone changes something. Derived, and exact: a replica that rebuilt it goes through the same deadlines in
+//! the same order as one that did not.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +11,14 @@ use crate::time::Timestamp;
 pub(crate) enum Due {
     /// A run's timeout.
     Run(RunId),
-    /// The state of the cell that holds this index of a task.
+    /// The state of the cell that starts at this index of a task.
     Cell(RunId, TaskIndex, u32),
     /// A lost worker's time to be forgotten.
     Worker(WorkerId),
 }
 
 /// See the module documentation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Deadlines(BTreeSet<(Timestamp, Due)>);
 
 impl Deadlines {
@@ -40,10 +41,5 @@ impl Deadlines {
 
     pub(crate) fn remove(&mut self, at: Timestamp, due: Due) {
         self.0.remove(&(at, due));
-    }
-
-    /// Whether this very deadline is known.
-    pub(crate) fn contains(&self, at: Timestamp, due: Due) -> bool {
-        self.0.contains(&(at, due))
     }
 }

@@ -31,7 +31,7 @@ impl State {
     pub(crate) fn derive(&mut self) {
         self.workflow_by_name.clear();
         self.run_by_number.clear();
-        self.worker_by_name.clear();
+        self.workers_by_name.clear();
         self.version_uses.clear();
         self.held.clear();
         self.queue = Default::default();
@@ -60,7 +60,7 @@ impl State {
                         .insert(at + limits::LOST_WORKER_RETENTION, Due::Worker(worker.id));
                 }
             }
-            self.worker_by_name.insert(worker.name.clone(), worker.id);
+            self.workers_by_name.entry(worker.name.clone()).or_default().insert(worker.id);
         }
     }
 

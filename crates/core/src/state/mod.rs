@@ -16,10 +16,10 @@ mod transition;
 pub mod worker;
 pub mod workflow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Name, RunId, TaskIndex, WorkerId};
+use crate::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use crate::time::Timestamp;
 
 use block_map::BlockMap;
@@ -27,7 +27,7 @@ use deadlines::Deadlines;
 use queue::ReadyQueue;
 use requests::Requests;
 use run::Run;
-use worker::Worker;
+use worker::{Worker, WorkerStatus};
 use workflow::{Workflow, WorkflowVersion};
 
 pub(crate) use deadlines::Due;
@@ -78,7 +78,7 @@ pub struct State {
     // Derived.
     pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
     pub(crate) run_by_number: BTreeMap<(u64, u64), RunId>,
-    pub(crate) worker_by_name: BTreeMap<crate::ids::Text, WorkerId>,
+    pub(crate) workers_by_name: BTreeMap<Text, BTreeSet<WorkerId>>,
     /// How many live runs use a version.
     pub(crate) version_uses: BTreeMap<u64, u32>,
     pub(crate) held: BTreeMap<WorkerId, Holding>,
@@ -145,7 +145,15 @@ impl State {
 
     /// The latest worker of this name.
     pub fn worker_by_name(&self, name: &str) -> Option<&Arc<Worker>> {
-        self.worker(*self.worker_by_name.get(name)?)
+        self.worker(*self.workers_by_name.get(name)?.last()?)
+    }
+
+    /// The worker of this name and incarnation, unless it is lost.
+    pub(crate) fn live_worker(&self, name: &str, incarnation: u64) -> Option<&Arc<Worker>> {
+        let namesakes = self.workers_by_name.get(name)?;
+        namesakes.iter().filter_map(|id| self.worker(*id)).find(|worker| {
+            worker.incarnation == incarnation && !matches!(worker.status, WorkerStatus::Lost { .. })
+        })
     }
 
     /// All workers, lost ones of the last hour included.

@@ -80,5 +80,9 @@ impl Requests {
             self.position.remove(&request.id);
         }
         self.oldest += 1;
+        if self.answered.is_empty() {
+            // A snapshot does not say how many there ever were, so a replica without one must not know it either.
+            (self.oldest, self.next) = (0, 0);
+        }
     }
 }

@@ -51,6 +51,7 @@ impl State {
         let was_open = task.cells.tally().open() > 0;
         task.cells.set(range, to);
         let tally = task.cells.tally();
+        let merged = task.cells.at(range.first).map(|(cell, _)| (cell.first, cell.last));
         let right_remnant = range.last.checked_add(1).and_then(|next| {
             let (cell, state) = task.cells.at(next)?;
             (cell.first == next).then_some((next, *state))
@@ -69,8 +70,15 @@ impl State {
                 self.take(attempt.worker, (run_id, index), &request.resources, piece.count());
             }
         }
-        if let Some(at) = to.deadline(&spans) {
-            self.deadlines.insert(at, Due::Cell(run_id, index, range.first));
+        if let (Some(at), Some((first, last))) = (to.deadline(&spans), merged) {
+            // A cell is watched at its first index alone: with a neighbour on the left that is watched already, and a
+            // neighbour on the right need not be watched any more.
+            if first == range.first {
+                self.deadlines.insert(at, Due::Cell(run_id, index, first));
+            }
+            if last > range.last {
+                self.deadlines.remove(at, Due::Cell(run_id, index, range.last + 1));
+            }
         }
         if let Some((first, state)) = right_remnant
             && let Some(at) = state.deadline(&spans)

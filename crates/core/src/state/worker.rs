@@ -77,13 +77,13 @@ impl Resources {
         times as u32
     }
 
-    /// Adds `part` `times` times, saturating.
+    /// Adds `part` `times` times, saturating. A custom quantity of zero leaves no trace.
     pub fn add(&mut self, part: &Resources, times: u32) {
         let times = u64::from(times);
         self.cpu_millis = self.cpu_millis.saturating_add(part.cpu_millis.saturating_mul(times));
         self.memory_bytes =
             self.memory_bytes.saturating_add(part.memory_bytes.saturating_mul(times));
-        for (name, amount) in &part.custom {
+        for (name, amount) in part.custom.iter().filter(|(_, amount)| **amount > 0) {
             let held = self.custom.entry(name.clone()).or_default();
             *held = held.saturating_add(amount.saturating_mul(times));
         }
