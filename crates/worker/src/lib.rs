@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The worker: offers capacity, carries attempts out, and reports how they ended.
+//!
+//! ```text
+//!             dispatch, stop                     execute(attempt, stop)
+//!  leader ───────────────────► session ─► attempts ───────────────────► executor (process, noop, …)
+//!     ▲                          │  ▲         │                              │
+//!     └── heartbeat, outcomes ───┘  └─ ending ┴──────────────────────────────┘
+//!                                │
+//!                 lease · journal · logs · load
+//! ```
+//!
+//! Two promises rest on this crate. **An outcome is reported until it is acknowledged**: it goes to the [`journal`]
+//! first and leaves it last. **A worker that may no longer hold its attempts has none**: the [`lease`] is judged by the
+//! worker's own clock, attempts are killed before it ends, and a guardian process does the same when the worker itself
+//! is stopped or dead (see [`executor::process`]).
+
+pub mod attempts;
+pub mod capacity;
+pub mod clock;
+pub mod executor;
+pub mod journal;
+pub mod lease;
+pub mod load;
+pub mod logs;
+pub mod ranges;
+mod sys;

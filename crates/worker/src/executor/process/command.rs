@@ -1,0 +1,225 @@
+//! From an assignment to a `std::process::Command` that can be started by `posix_spawn`.
+//!
+//! A program and its arguments reach the operating system as they are; no shell of ours looks at them. A `run:` script
+//! is a file whose path is the last argument of its shell. The environment is clean: what an allow-list takes from the
+//! worker's own, what Muster says about the attempt, and what the user asked for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use muster_core::spec::template::{self, Reference};
+use muster_core::spec::{ExecutorSpec, ProcessCommand};
+
+use super::folder::Folder;
+use super::leftovers::TAG_KEY;
+use crate::executor::Assignment;
+
+/// Taken from the worker's own environment.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// Where programs are looked for when neither the worker nor the user says.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Keys that begin so are Muster's.
+const RESERVED: &str = "MUSTER_";
+/// But these come with the assignment: the run's parameters.
+const PARAMS: &str = "MUSTER_PARAM_";
+
+type Environment = BTreeMap<OsString, OsString>;
+
+/// What all attempts of a worker share.
+#[derive(Debug)]
+pub(super) struct Template {
+    inherited: Environment,
+}
+
+/// A process about to be started.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    command: Command,
+    /// The program as the user wrote it, for messages.
+    program: String,
+    working_dir: PathBuf,
+    /// Whether a script was written into the attempt's folder.
+    pub(super) has_script: bool,
+}
+
+impl Template {
+    /// Reads the worker's environment once.
+    pub(super) fn from_environment(tag: &str) -> Self {
+        let mut inherited: Environment = INHERITED
+            .iter()
+            .filter_map(|key| Some(((*key).into(), std::env::var_os(key)?)))
+            .collect();
+        inherited.entry("PATH".into()).or_insert_with(|| PATH_DEFAULT.into());
+        inherited.insert(TAG_KEY.into(), tag.into());
+        Template { inherited }
+    }
+
+    /// Everything needed to start index `index` of `assignment`. The error is for people.
+    pub(super) fn prepare(
+        &self,
+        assignment: &Assignment,
+        index: u32,
+        folder: &Folder,
+        log: File,
+    ) -> Result<Prepared, String> {
+        let ExecutorSpec::Process(spec) = &assignment.task.executor else {
+            return Err("not a process task".to_owned());
+        };
+        let (argv, has_script) = argv(&spec.command, folder)?;
+        let Some((program, arguments)) = argv.split_first() else {
+            return Err("the command is empty".to_owned());
+        };
+        let environment = self.environment(assignment, index, folder)?;
+        let working_dir = spec
+            .working_dir
+            .as_deref()
+            .map_or_else(|| folder.work.clone(), |dir| folder.work.join(dir));
+        let path = environment.get(&OsString::from("PATH")).cloned().unwrap_or_default();
+        let found = resolve(program, &path, &working_dir)?;
+        let mut command = Command::new(found);
+        command
+            .arg0(program)
+            .args(arguments)
+            .env_clear()
+            .envs(environment)
+            .current_dir(&working_dir)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|error| format!("cannot share the log file: {error}"))?)
+            .stderr(log);
+        Ok(Prepared { command, program: program.clone(), working_dir, has_script })
+    }
+
+    fn environment(
+        &self,
+        assignment: &Assignment,
+        index: u32,
+        folder: &Folder,
+    ) -> Result<Environment, String> {
+        let mut environment = self.inherited.clone();
+        environment.insert("TMPDIR".into(), folder.work.clone().into());
+        for (key, value) in &assignment.task.env {
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                return Err(format!(
+                    "the environment variable `{}` is malformed",
+                    key.escape_debug()
+                ));
+            }
+            if !key.starts_with(RESERVED) || key.starts_with(PARAMS) {
+                environment.insert((&**key).into(), fill_in(value, assignment, index).into());
+            }
+        }
+        let mut say = |key: &str, value: OsString| environment.insert(key.into(), value);
+        say("MUSTER_RUN_ID", assignment.run.to_string().into());
+        say("MUSTER_RUN_NUMBER", assignment.task.run_number.to_string().into());
+        say("MUSTER_WORKFLOW", (&*assignment.task.workflow).into());
+        say("MUSTER_NAMESPACE", (&*assignment.task.namespace).into());
+        say("MUSTER_TASK", (&*assignment.task.name).into());
+        say("MUSTER_ATTEMPT", assignment.attempt.to_string().into());
+        say("MUSTER_FENCE", assignment.fence.to_string().into());
+        say("MUSTER_OUTPUT", folder.output.clone().into());
+        if assignment.task.is_array {
+            say("MUSTER_ARRAY_INDEX", index.to_string().into());
+        }
+        Ok(environment)
+    }
+}
+
+impl Prepared {
+    /// Starts the process, as the leader of a process group of its own, and returns its id. The error is for people.
+    pub(super) fn spawn(mut self) -> Result<u32, String> {
+        match self.command.spawn() {
+            // Dropping a `Child` neither kills nor reaps it.
+            Ok(child) => Ok(child.id()),
+            Err(error) => Err(self.explain(&error)),
+        }
+    }
+
+    /// The operating system names neither the program nor the folder it did not find.
+    fn explain(&self, error: &io::Error) -> String {
+        let program = &self.program;
+        if !self.working_dir.is_dir() {
+            return format!("the working folder `{}` is not there", self.working_dir.display());
+        }
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => format!(
+                "`{program}` cannot be started: it, or the interpreter it names, is not there"
+            ),
+            Some(libc::EACCES) => format!("`{program}` cannot be started: permission denied"),
+            Some(libc::ENOEXEC) => {
+                format!("`{program}` is neither a program for this machine nor a script with `#!`")
+            }
+            Some(libc::E2BIG) => {
+                format!("`{program}` cannot be started: arguments and environment are too large")
+            }
+            Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
+                format!(
+                    "`{program}` cannot be started: the worker's machine is exhausted ({error})"
+                )
+            }
+            _ => format!("`{program}` cannot be started: {error}"),
+        }
+    }
+}
+
+/// `value` with the array's index in it. Everything else was resolved by the leader, so what looks like another reference
+/// is text of the user's and stays as it is.
+fn fill_in(value: &str, assignment: &Assignment, index: u32) -> String {
+    let only_index = |reference: &Reference| {
+        matches!(reference, Reference::ArrayIndex).then(|| index.to_string().into())
+    };
+    if !assignment.task.is_array {
+        return value.to_owned();
+    }
+    template::render(value, &only_index).unwrap_or_else(|_| value.to_owned())
+}
+
+fn argv(command: &ProcessCommand, folder: &Folder) -> Result<(Vec<String>, bool), String> {
+    match command {
+        ProcessCommand::Argv(words) => {
+            Ok((words.iter().map(|word| word.to_string()).collect(), false))
+        }
+        ProcessCommand::Script { text, shell } => {
+            fs::write(&folder.script, text.as_bytes())
+                .map_err(|error| format!("cannot write the script: {error}"))?;
+            let script = folder
+                .script
+                .to_str()
+                .ok_or("the worker's data folder has a name that is not UTF-8")?;
+            let words = shell.iter().map(|word| word.to_string()).chain([script.to_owned()]);
+            Ok((words.collect(), true))
+        }
+    }
+}
+
+/// The absolute path of `program`. Looking it up here keeps `std::process` on `posix_spawn`: with an own `PATH` it would
+/// fork to let the child look. It also makes for a better message.
+fn resolve(program: &str, path: &OsString, working_dir: &Path) -> Result<PathBuf, String> {
+    if program.is_empty() {
+        return Err("the command is empty".to_owned());
+    }
+    if program.contains('/') {
+        return Ok(working_dir.join(program));
+    }
+    let mut denied = None;
+    for dir in std::env::split_paths(path) {
+        let candidate = working_dir.join(dir).join(program);
+        let Ok(facts) = fs::metadata(&candidate) else { continue };
+        if facts.is_file() {
+            if facts.permissions().mode() & 0o111 != 0 {
+                return Ok(candidate);
+            }
+            denied.get_or_insert(candidate);
+        }
+    }
+    Err(match denied {
+        Some(candidate) => format!("`{}` is not executable", candidate.display()),
+        None => format!("`{program}` was not found in PATH ({})", path.to_string_lossy()),
+    })
+}

@@ -1,0 +1,167 @@
+//! The worker's right to hold attempts, judged by its own clock alone. Pure: every method is told the time.
+//!
+//! ```text
+//!   heartbeat sent          confirmed            stop_at            end_at
+//!  ─────┼───────────────────────┼──── … ────────────┼──────────────────┼──────► time since boot
+//!       └──────────────── lease_ms ─────────────────┼──────────────────┘
+//!                                                   └──── margin ──────┘  attempts are killed in here
+//! ```
+//!
+//! A lease counts from when the heartbeat was *sent*: the leader cannot have counted it from earlier, so the worker's end
+//! never lies behind the leader's. Attempts must be dead by the end, so killing them starts a margin before it, without a
+//! grace period.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long before the end of a lease its attempts are killed, unless configured otherwise.
+pub const STOP_MARGIN_DEFAULT: Duration = Duration::from_millis(500);
+
+/// Most heartbeats in flight that are remembered. Older ones cannot renew.
+const HEARTBEATS_MAX: usize = 64;
+
+/// The lease of one worker.
+///
+/// - The end never moves back, except to "none" by [`Lease::lapse`].
+/// - A confirmation of a heartbeat that was sent before a lapse renews nothing.
+#[derive(Debug)]
+pub struct Lease {
+    margin: Duration,
+    next_seq: u64,
+    /// Unconfirmed heartbeats and when they were sent, oldest first.
+    in_flight: VecDeque<(u64, Duration)>,
+    end: Option<Duration>,
+}
+
+impl Lease {
+    /// No lease yet. `margin` is how long before the end attempts are killed.
+    pub fn new(margin: Duration) -> Self {
+        Lease { margin, next_seq: 1, in_flight: VecDeque::new(), end: None }
+    }
+
+    /// Notes a message that asks for a renewal, sent `now`. Returns its number; numbers ascend from 1.
+    pub fn sent(&mut self, now: Duration) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if self.in_flight.len() == HEARTBEATS_MAX {
+            self.in_flight.pop_front();
+        }
+        self.in_flight.push_back((seq, now));
+        seq
+    }
+
+    /// The leader confirmed message `seq` and grants `length` from when it was sent. Returns whether the end moved.
+    pub fn confirmed(&mut self, seq: u64, length: Duration) -> bool {
+        let Some(position) = self.in_flight.iter().position(|(sent, _)| *sent == seq) else {
+            return false;
+        };
+        let (_, sent_at) = self.in_flight[position];
+        self.in_flight.drain(..=position);
+        let end = sent_at + length;
+        let has_moved = self.end.is_none_or(|held| end > held);
+        if has_moved {
+            self.end = Some(end);
+        }
+        has_moved
+    }
+
+    /// Gives the lease up, with every renewal that is under way.
+    pub fn lapse(&mut self) {
+        self.end = None;
+        self.in_flight.clear();
+    }
+
+    /// When the leader may give the attempts to others; `None` without a lease.
+    pub fn end_at(&self) -> Option<Duration> {
+        self.end
+    }
+
+    /// When killing must begin; `None` without a lease.
+    pub fn stop_at(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_sub(self.margin))
+    }
+
+    /// Whether attempts may be held and taken at `now`.
+    pub fn is_live(&self, now: Duration) -> bool {
+        self.stop_at().is_some_and(|stop_at| now < stop_at)
+    }
+
+    /// Whether there was a lease whose attempts must be killed at `now`.
+    pub fn must_stop_by(&self, now: Duration) -> bool {
+        self.stop_at().is_some_and(|stop_at| now >= stop_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(5);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn counts_from_the_sending_not_from_the_confirmation() {
+        let mut lease = Lease::new(ms(500));
+        let seq = lease.sent(ms(1000));
+        assert!(lease.confirmed(seq, LENGTH));
+        assert_eq!(lease.end_at(), Some(ms(6000)));
+        assert!(lease.is_live(ms(5499)));
+        assert!(!lease.is_live(ms(5500)));
+        assert!(lease.must_stop_by(ms(5500)));
+    }
+
+    #[test]
+    fn no_lease_holds_nothing_and_stops_nothing() {
+        let mut lease = Lease::new(ms(500));
+        lease.sent(ms(0));
+        assert!(!lease.is_live(ms(1)));
+        assert!(!lease.must_stop_by(ms(1_000_000)));
+    }
+
+    #[test]
+    fn late_and_repeated_confirmations_never_shorten() {
+        let mut lease = Lease::new(ms(500));
+        let first = lease.sent(ms(0));
+        let second = lease.sent(ms(1000));
+        assert!(lease.confirmed(second, LENGTH));
+        assert!(!lease.confirmed(first, LENGTH));
+        assert!(!lease.confirmed(second, LENGTH));
+        assert_eq!(lease.end_at(), Some(ms(6000)));
+        let third = lease.sent(ms(2000));
+        assert!(!lease.confirmed(third, ms(1000)), "a shorter grant does not move the end back");
+        assert_eq!(lease.end_at(), Some(ms(6000)));
+    }
+
+    #[test]
+    fn a_confirmation_from_before_a_lapse_renews_nothing() {
+        let mut lease = Lease::new(ms(500));
+        let seq = lease.sent(ms(0));
+        lease.lapse();
+        assert!(!lease.confirmed(seq, LENGTH));
+        assert!(!lease.is_live(ms(1)));
+        let seq = lease.sent(ms(10));
+        assert!(lease.confirmed(seq, LENGTH));
+        assert!(lease.is_live(ms(11)));
+    }
+
+    #[test]
+    fn a_margin_longer_than_the_lease_is_never_live() {
+        let mut lease = Lease::new(ms(500));
+        let seq = lease.sent(ms(1000));
+        lease.confirmed(seq, ms(400));
+        assert!(!lease.is_live(ms(1000)));
+    }
+
+    #[test]
+    fn forgotten_heartbeats_do_not_renew() {
+        let mut lease = Lease::new(ms(500));
+        let first = lease.sent(ms(0));
+        for at in 1..=HEARTBEATS_MAX as u64 {
+            lease.sent(ms(at));
+        }
+        assert!(!lease.confirmed(first, LENGTH));
+    }
+}
