@@ -11,7 +11,7 @@
 pub mod convert;
 
 /// The public API, package `muster.v1`.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/muster.v1.rs"));
 }
@@ -19,7 +19,7 @@ pub mod v1 {
 /// What only Muster's own processes say and store.
 pub mod internal {
     /// Package `muster.internal.v1`.
-    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/muster.internal.v1.rs"));
     }

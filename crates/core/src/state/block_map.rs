@@ -36,6 +36,13 @@ impl<V> Block<V> {
         self.slots.iter().flatten()
     }
 
+    /// The objects of the block with their places in it, ascending. The object with place `p` of block `b` has the
+    /// number `b * BLOCK_LEN + p`.
+    pub fn iter_with_places(&self) -> impl Iterator<Item = (u64, &Arc<V>)> {
+        let places = self.slots.iter().enumerate();
+        places.filter_map(|(place, value)| Some((place as u64, value.as_ref()?)))
+    }
+
     fn is_empty(&self) -> bool {
         self.slots.iter().all(Option::is_none)
     }
@@ -102,6 +109,11 @@ impl<V> BlockMap<V> {
     /// The blocks by ascending number. Two maps that share a block hold the same `Arc`.
     pub fn blocks(&self) -> impl Iterator<Item = (u64, &Arc<Block<V>>)> {
         self.blocks.iter().map(|(number, block)| (*number, block))
+    }
+
+    /// The block with this number.
+    pub fn block(&self, number: u64) -> Option<&Arc<Block<V>>> {
+        self.blocks.get(&number)
     }
 
     /// Puts an object in; returns the one it replaces.

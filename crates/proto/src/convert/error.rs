@@ -12,6 +12,16 @@ pub enum DecodeError {
     /// would let the replicas differ.
     #[error("a command is of a kind that this version does not know; upgrade this master")]
     UnknownCommand,
+    /// The bytes were written in a format that a newer version of Muster made.
+    #[error(
+        "written in format {format}, and this version reads {known} at most; upgrade this master"
+    )]
+    UnknownFormat {
+        /// Their format.
+        format: u32,
+        /// The newest format that can be read.
+        known: u32,
+    },
     /// A field has no meaning.
     #[error("`{path}` {problem}")]
     Field {
@@ -34,6 +44,9 @@ pub enum Problem {
     /// It is a name, and malformed.
     #[error("is not a name: {0}")]
     Name(#[from] NameError),
+    /// It is a workflow, and makes no sense.
+    #[error("is not a workflow: {0}")]
+    Workflow(String),
     /// It breaks a rule of its message.
     #[error("{0}")]
     Invalid(&'static str),
@@ -62,7 +75,9 @@ impl DecodeError {
                 let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
                 DecodeError::Field { path: format!("{outer}{dot}{path}"), problem }
             }
-            other @ (DecodeError::Malformed(_) | DecodeError::UnknownCommand) => other,
+            other @ (DecodeError::Malformed(_)
+            | DecodeError::UnknownCommand
+            | DecodeError::UnknownFormat { .. }) => other,
         }
     }
 }

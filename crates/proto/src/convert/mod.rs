@@ -8,12 +8,21 @@
 //! Nothing is guessed on the way back: an unknown or unspecified enum value and a missing field are errors that name
 //! the field.
 
+mod attempts;
 mod error;
+mod history;
+mod log;
 mod read;
+mod snapshot;
 mod spec;
 
 pub use error::{DecodeError, Problem};
+pub use history::{decode_ended_run, encode_ended_run};
+pub use log::{assemble_entry, decode_command, decode_entry, encode_command, encode_entry};
 pub use read::{Within, name, required, text_map, texts};
+pub use snapshot::{
+    ParseShardIdError, ShardId, ShardKind, SnapshotBuilder, decode_snapshot, encode_shard, shards,
+};
 pub use spec::{
     executor_from_proto, executor_to_proto, request_from_proto, request_to_proto,
     resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto, task_from_proto,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_core::ids::{Name, Text};
+use muster_core::state::run::Params;
 
 use super::error::{DecodeError, Problem};
 
@@ -51,6 +52,14 @@ pub fn texts(list: Vec<String>) -> Vec<Text> {
 /// A map of texts.
 pub fn text_map(map: BTreeMap<String, String>) -> BTreeMap<Text, Text> {
     map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}
+
+/// Values of parameters, in the field `params`.
+pub(super) fn params_from_proto(params: BTreeMap<String, String>) -> Result<Params, DecodeError> {
+    let params = params.into_iter().map(|(key, value)| {
+        Ok((name("", &key).within_element("params", &key)?, Text::from(value)))
+    });
+    params.collect()
 }
 
 /// The reverse of [`texts`].

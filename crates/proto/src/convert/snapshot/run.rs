@@ -1,0 +1,127 @@
+//! Runs.
+
+use std::sync::Arc;
+
+use muster_core::ids::{LogIndex, RunId};
+use muster_core::state::run::{Run, RunEnded, RunStatus};
+use muster_core::state::task::StopReason;
+use muster_core::state::workflow::WorkflowVersion;
+use muster_core::time::Timestamp;
+
+use super::task::{task_from_proto, task_to_proto};
+use crate::convert::error::DecodeError;
+use crate::convert::read::{Within, known, params_from_proto};
+use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
+
+/// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
+#[derive(Clone, Copy)]
+pub(super) struct Origin(pub(super) Timestamp);
+
+impl Origin {
+    pub(super) fn offset_ms(self, at: Timestamp) -> i64 {
+        at.0.wrapping_sub(self.0.0).cast_signed()
+    }
+
+    pub(super) fn at(self, offset_ms: i64) -> Timestamp {
+        Timestamp(self.0.0.wrapping_add_signed(offset_ms))
+    }
+}
+
+pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
+    let origin = Origin(run.submitted_at);
+    let params = run.params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    stored::StoredRun {
+        id: run.id.0,
+        number: run.number,
+        version_id: run.version.id,
+        params: params.collect(),
+        priority: run.priority,
+        submitted_at_ms: run.submitted_at.0,
+        stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
+            since_offset_ms: origin.offset_ms(since),
+            reason: stop_reason_to_proto(reason).into(),
+        }),
+        tasks: run.tasks.iter().map(|task| task_to_proto(task, origin)).collect(),
+        open: run.open,
+        end: run.ended.map(|ended| stored::StoredRunEnd {
+            at_offset_ms: origin.offset_ms(ended.at),
+            index: ended.index.0,
+            status: status_to_proto(ended.status).into(),
+        }),
+    }
+}
+
+/// A run of `version`, which must be the one that the run names.
+pub(in crate::convert) fn run_from_proto(
+    run: stored::StoredRun,
+    version: Arc<WorkflowVersion>,
+) -> Result<Run, DecodeError> {
+    if run.version_id != version.id {
+        return Err(DecodeError::invalid("version_id", "is not the version that stands beside it"));
+    }
+    if run.tasks.len() != version.spec.tasks.len() {
+        return Err(DecodeError::invalid("tasks", "are not as many as the version has"));
+    }
+    let origin = Origin(Timestamp(run.submitted_at_ms));
+    let tasks = run.tasks.into_iter().zip(&version.spec.tasks).enumerate();
+    let tasks = tasks.map(|(position, (task, spec))| {
+        task_from_proto(task, spec.array, origin).within_element("tasks", position)
+    });
+    Ok(Run {
+        id: RunId(run.id),
+        number: run.number,
+        params: Arc::new(params_from_proto(run.params)?),
+        priority: run.priority,
+        submitted_at: origin.0,
+        stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
+        tasks: tasks.collect::<Result<_, _>>()?,
+        open: run.open,
+        ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
+        version,
+    })
+}
+
+fn stop_from_proto(
+    stop: &stored::StoredRunStop,
+    origin: Origin,
+) -> Result<(Timestamp, StopReason), DecodeError> {
+    let reason = stop_reason_from_proto("reason", stop.reason)?;
+    Ok((origin.at(stop.since_offset_ms), reason))
+}
+
+fn end_from_proto(end: &stored::StoredRunEnd, origin: Origin) -> Result<RunEnded, DecodeError> {
+    let status = match known("status", end.status)? {
+        StoredRunStatus::Unspecified => return Err(DecodeError::missing("status")),
+        StoredRunStatus::Running => RunStatus::Running,
+        StoredRunStatus::Succeeded => RunStatus::Succeeded,
+        StoredRunStatus::Failed => RunStatus::Failed,
+        StoredRunStatus::Cancelled => RunStatus::Cancelled,
+    };
+    Ok(RunEnded { at: origin.at(end.at_offset_ms), index: LogIndex(end.index), status })
+}
+
+fn status_to_proto(status: RunStatus) -> StoredRunStatus {
+    match status {
+        RunStatus::Running => StoredRunStatus::Running,
+        RunStatus::Succeeded => StoredRunStatus::Succeeded,
+        RunStatus::Failed => StoredRunStatus::Failed,
+        RunStatus::Cancelled => StoredRunStatus::Cancelled,
+    }
+}
+
+pub(super) fn stop_reason_to_proto(reason: StopReason) -> StoredStopReason {
+    match reason {
+        StopReason::Cancelled => StoredStopReason::Cancelled,
+        StopReason::RunTimedOut => StoredStopReason::RunTimedOut,
+        StopReason::AttemptTimedOut => StoredStopReason::AttemptTimedOut,
+    }
+}
+
+pub(super) fn stop_reason_from_proto(field: &str, number: i32) -> Result<StopReason, DecodeError> {
+    match known(field, number)? {
+        StoredStopReason::Unspecified => Err(DecodeError::missing(field)),
+        StoredStopReason::Cancelled => Ok(StopReason::Cancelled),
+        StoredStopReason::RunTimedOut => Ok(StopReason::RunTimedOut),
+        StoredStopReason::AttemptTimedOut => Ok(StopReason::AttemptTimedOut),
+    }
+}
