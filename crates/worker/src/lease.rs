@@ -36,10 +36,17 @@ pub struct Lease {
 impl Lease {
     /// No lease yet. `margin` is how long before the end attempts are killed.
     pub fn new(margin: Duration) -> Self {
-        Lease { margin, next_seq: 1, in_flight: VecDeque::new(), end: None }
+        Lease { margin, next_seq: 0, in_flight: VecDeque::new(), end: None }
     }
 
-    /// Notes a message that asks for a renewal, sent `now`. Returns its number; numbers ascend from 1.
+    /// A new stream to the leader: numbers begin again at 0, and what was sent before is not confirmed any more.
+    pub fn begin_stream(&mut self) {
+        self.in_flight.clear();
+        self.next_seq = 0;
+    }
+
+    /// Notes a message that asks for a renewal, sent `now`. Returns its number; numbers ascend from 0
+    /// within a stream.
     pub fn sent(&mut self, now: Duration) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -145,6 +152,21 @@ mod tests {
         let seq = lease.sent(ms(10));
         assert!(lease.confirmed(seq, LENGTH));
         assert!(lease.is_live(ms(11)));
+    }
+
+    #[test]
+    fn a_new_stream_keeps_the_lease_and_begins_to_count_again() {
+        let mut lease = Lease::new(ms(500));
+        let register = lease.sent(ms(0));
+        assert_eq!(register, 0);
+        assert!(lease.confirmed(register, LENGTH));
+        let stale = lease.sent(ms(1000));
+        lease.begin_stream();
+        assert!(!lease.confirmed(stale, LENGTH), "sent on another stream");
+        assert_eq!(lease.end_at(), Some(ms(5000)));
+        assert_eq!(lease.sent(ms(2000)), 0);
+        assert!(lease.confirmed(0, LENGTH));
+        assert_eq!(lease.end_at(), Some(ms(7000)));
     }
 
     #[test]

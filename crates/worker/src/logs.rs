@@ -188,6 +188,18 @@ impl LogStore {
         self.read(key, offset, limit)
     }
 
+    /// The highest attempt number that there is a log of.
+    pub fn latest_attempt(&self, run: RunId, task: TaskIndex, index: u32) -> Option<u32> {
+        let is_ours = |key: &&LogKey| (key.run, key.task, key.index) == (run, task, index);
+        let live = self.state.lock().live.iter().filter(is_ours).map(|key| key.attempt).max();
+        let ended = fs::read_dir(self.root.join(format!("{run}/{task}"))).into_iter().flatten();
+        let names = ended.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let prefix = format!("{index}-");
+        let attempt_of =
+            |name: String| name.strip_prefix(&prefix)?.strip_suffix(".log")?.parse::<u32>().ok();
+        names.filter_map(attempt_of).max().max(live)
+    }
+
     /// The file moves when its attempt ends, so both places are tried, twice.
     fn open_log(&self, key: LogKey) -> io::Result<Option<(File, bool)>> {
         for _ in 0..2 {
@@ -350,6 +362,9 @@ mod tests {
         let beyond = store.read(key(1), 50, 10).unwrap().unwrap();
         assert!(beyond.bytes.is_empty());
         assert_eq!(store.read(key(9), 0, 10).unwrap(), None);
+        let (_live, _file) = store.begin(LogKey { attempt: 10, ..key(1) }).unwrap();
+        let latest = |index| store.latest_attempt(RunId(1), TaskIndex(3), index);
+        assert_eq!((latest(7), latest(8)), (Some(10), None));
     }
 
     #[test]
