@@ -1,0 +1,316 @@
+//! The history thread, and reads that see what it has not written yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{EndCursor, HistoryChange, HistoryItem, HistoryReader, HistoryStore};
+use crate::error::StoreError;
+use crate::fatal::Fatal;
+
+/// A group holds at most this many changes.
+const GROUP_CHANGES_MAX: usize = 4_096;
+/// Apply waits while more than this is queued.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// The history of ended runs: written in the background, readable at once. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    shared: Arc<Shared>,
+    reader: Arc<dyn HistoryReader>,
+    queue: Sender<Batch>,
+}
+
+struct Shared {
+    pending: Mutex<Pending>,
+    /// Every run that ended at or below this log index is on disk.
+    durable_index: watch::Sender<u64>,
+    /// Bytes that are queued and not on disk.
+    queued_bytes: watch::Sender<usize>,
+    fatal: Fatal,
+}
+
+/// What is queued, by run id; `None` is a deletion. The number says which batch it belongs to.
+#[derive(Default)]
+struct Pending {
+    overlay: BTreeMap<u64, (u64, Option<Arc<HistoryItem>>)>,
+    batches_sent: u64,
+    /// The batch that the thread has not finished, if any.
+    batches_done: u64,
+}
+
+enum Batch {
+    Changes { changes: Vec<HistoryChange>, index: u64, bytes: usize },
+    Stop,
+}
+
+/// Stops and joins the thread.
+pub(crate) struct HistoryThread {
+    queue: Sender<Batch>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl HistoryThread {
+    /// Writes what is queued, then ends. Blocks for as long as the disk takes.
+    pub(crate) fn stop(self) {
+        // An error means that the thread has ended already.
+        let _ = self.queue.send(Batch::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+impl History {
+    pub(crate) fn open(
+        store: Box<dyn HistoryStore>,
+        fatal: Fatal,
+    ) -> Result<(Self, HistoryThread), StoreError> {
+        let reader = store.reader();
+        let shared = Arc::new(Shared {
+            pending: Mutex::default(),
+            durable_index: watch::Sender::new(reader.durable_index()?),
+            queued_bytes: watch::Sender::new(0),
+            fatal,
+        });
+        let (queue, batches) = std::sync::mpsc::channel();
+        let writer = Writer { store, batches, shared: Arc::clone(&shared) };
+        let thread = std::thread::Builder::new()
+            .name("raft-history".into())
+            .spawn(move || writer.run())
+            .map_err(|e| {
+                StoreError::io(std::path::Path::new("raft-history"), "start the thread", &e)
+            })?;
+        Ok((Self { shared, reader, queue: queue.clone() }, HistoryThread { queue, thread }))
+    }
+
+    /// Queues the changes that the log caused up to `index`; without changes it only notes the index.
+    pub(crate) fn record(&self, changes: Vec<HistoryChange>, index: u64) {
+        let mut pending = self.shared.pending.lock();
+        if changes.is_empty() && pending.batches_done == pending.batches_sent {
+            // Nothing is missing on disk, so the index costs nothing.
+            self.shared.durable_index.send_if_modified(|durable| {
+                let grows = index > *durable;
+                *durable = index.max(*durable);
+                grows
+            });
+            return;
+        }
+        self.send(&mut pending, changes, index);
+    }
+
+    fn send(&self, pending: &mut Pending, changes: Vec<HistoryChange>, index: u64) {
+        pending.batches_sent += 1;
+        let number = pending.batches_sent;
+        let mut bytes = 0;
+        for change in &changes {
+            let (run_id, item) = match change {
+                HistoryChange::Put(item) => (item.run_id, Some(Arc::clone(item))),
+                HistoryChange::Delete(run_id) => (*run_id, None),
+            };
+            bytes += 128 + item.as_ref().map_or(0, |item| item.bytes.len());
+            pending.overlay.insert(run_id, (number, item));
+        }
+        self.shared.queued_bytes.send_modify(|queued| *queued += bytes);
+        // The thread ends only after a fault, which stops this process.
+        let _ = self.queue.send(Batch::Changes { changes, index, bytes });
+    }
+
+    /// Returns at once unless the disk is far behind; then waits until it has caught up somewhat.
+    pub(crate) async fn wait_for_room(&self) {
+        let mut queued = self.shared.queued_bytes.subscribe();
+        tokio::select! {
+            // The sender lives as long as self.
+            _ = queued.wait_for(|queued| *queued < QUEUED_BYTES_MAX) => {}
+            _ = self.shared.fatal.reported() => {}
+        }
+    }
+
+    /// Every run that ended at or below this log index is on disk.
+    pub fn durable_index(&self) -> u64 {
+        *self.shared.durable_index.borrow()
+    }
+
+    /// Writes what is queued and the index itself, and returns when all of it is on disk.
+    pub(crate) async fn flush(&self, index: u64) -> Result<(), StoreError> {
+        let number = {
+            let mut pending = self.shared.pending.lock();
+            self.send(&mut pending, Vec::new(), index);
+            pending.batches_sent
+        };
+        let mut durable = self.shared.durable_index.subscribe();
+        loop {
+            if self.shared.pending.lock().batches_done >= number {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = durable.changed() => {}
+                error = self.shared.fatal.reported() => return Err(error),
+            }
+        }
+    }
+
+    fn overlaid(&self, run_id: u64) -> Option<Option<Arc<HistoryItem>>> {
+        self.shared.pending.lock().overlay.get(&run_id).map(|(_, item)| item.clone())
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// The disk fails or a record is damaged; so for all reads.
+    pub fn get(&self, run_id: u64) -> Result<Option<HistoryItem>, StoreError> {
+        match self.overlaid(run_id) {
+            Some(item) => Ok(item.map(|item| (*item).clone())),
+            None => self.reader.get(run_id),
+        }
+    }
+
+    /// One run by its name.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn find(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        number: u64,
+    ) -> Result<Option<HistoryItem>, StoreError> {
+        let is_it = |item: &HistoryItem| {
+            item.number == number && item.workflow == workflow && item.namespace == namespace
+        };
+        let queued = {
+            let pending = self.shared.pending.lock();
+            pending.overlay.values().filter_map(|(_, item)| item.clone()).find(|item| is_it(item))
+        };
+        if let Some(item) = queued {
+            return Ok(Some((*item).clone()));
+        }
+        let found = self.reader.find(namespace, workflow, number)?;
+        Ok(found.filter(|item| self.overlaid(item.run_id).is_none()))
+    }
+
+    /// Newest first by run id, those with an id below `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn page(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryItem>, StoreError> {
+        // The overlay is taken first: what leaves it meanwhile is in the file by then.
+        let overlay = self.overlay(|item| before.is_none_or(|before| item.run_id < before));
+        let stored = self.reader.page(before, limit + overlay.len())?;
+        let mut items = merge(overlay, stored);
+        items.sort_unstable_by_key(|item| std::cmp::Reverse(item.run_id));
+        items.truncate(limit);
+        Ok(items)
+    }
+
+    /// Newest first by number, the runs of one workflow with a number below `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn page_of(
+        &self,
+        namespace: &str,
+        workflow: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryItem>, StoreError> {
+        let overlay = self.overlay(|item| {
+            item.namespace == namespace
+                && item.workflow == workflow
+                && before.is_none_or(|before| item.number < before)
+        });
+        let stored = self.reader.page_of(namespace, workflow, before, limit + overlay.len())?;
+        let mut items = merge(overlay, stored);
+        items.sort_unstable_by_key(|item| std::cmp::Reverse(item.number));
+        items.truncate(limit);
+        Ok(items)
+    }
+
+    /// In order of ending, from the file alone: flush first. See [`HistoryReader::ended_after`].
+    pub(crate) fn ended_after(
+        &self,
+        after: EndCursor,
+        end_index_max: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryItem>, StoreError> {
+        self.reader.ended_after(after, end_index_max, limit)
+    }
+
+    /// The queued items that match, and every queued deletion.
+    fn overlay(
+        &self,
+        matches: impl Fn(&HistoryItem) -> bool,
+    ) -> BTreeMap<u64, Option<Arc<HistoryItem>>> {
+        let pending = self.shared.pending.lock();
+        let wanted =
+            |item: &Option<Arc<HistoryItem>>| item.as_ref().is_none_or(|item| matches(item));
+        pending
+            .overlay
+            .iter()
+            .filter(|(_, (_, item))| wanted(item))
+            .map(|(run_id, (_, item))| (*run_id, item.clone()))
+            .collect()
+    }
+}
+
+fn merge(
+    overlay: BTreeMap<u64, Option<Arc<HistoryItem>>>,
+    mut stored: Vec<HistoryItem>,
+) -> Vec<HistoryItem> {
+    stored.retain(|item| !overlay.contains_key(&item.run_id));
+    stored.extend(overlay.into_values().flatten().map(|item| (*item).clone()));
+    stored
+}
+
+struct Writer {
+    store: Box<dyn HistoryStore>,
+    batches: Receiver<Batch>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(first) = self.batches.recv() {
+            let mut group = Vec::new();
+            let (mut index, mut bytes, mut count, mut stop) = (0, 0, 0, false);
+            let mut next = Some(first);
+            while let Some(batch) = next {
+                match batch {
+                    Batch::Stop => stop = true,
+                    Batch::Changes { changes, index: at, bytes: size } => {
+                        group.extend(changes);
+                        index = index.max(at);
+                        bytes += size;
+                        count += 1;
+                    }
+                }
+                let room = !stop && group.len() < GROUP_CHANGES_MAX;
+                next = if room { self.batches.try_recv().ok() } else { None };
+            }
+            if count > 0 {
+                if let Err(error) = self.store.commit(&group, index) {
+                    return self.shared.fatal.report(&error);
+                }
+                self.shared.written(index, bytes, count);
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// `count` batches up to log index `index` are on disk.
+    fn written(&self, index: u64, bytes: usize, count: u64) {
+        {
+            let mut pending = self.pending.lock();
+            pending.batches_done += count;
+            let done = pending.batches_done;
+            pending.overlay.retain(|_, (number, _)| *number > done);
+        }
+        self.queued_bytes.send_modify(|queued| *queued -= bytes);
+        self.durable_index.send_modify(|durable| *durable = index.max(*durable));
+    }
+}

@@ -1,0 +1,169 @@
+//! The log thread: drains the queue, commits the group with one fsync, then answers in order.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::tail::Tail;
+use super::{LogOperation, LogStore};
+use crate::error::StoreError;
+use crate::fatal::Fatal;
+use crate::types::IoFlushed;
+
+/// A group holds at most this many requests.
+const GROUP_REQUESTS_MAX: usize = 4_096;
+/// Pause between commits that only free purged space.
+const GARBAGE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Who waits for an operation.
+pub(crate) enum Waiter {
+    Nobody,
+    Flushed(IoFlushed),
+    Done(oneshot::Sender<Result<(), StoreError>>),
+}
+
+pub(crate) enum Request {
+    Operate(LogOperation, Waiter),
+    /// Commits what is queued, then ends the thread.
+    Stop,
+}
+
+/// The sending half; the thread ends when all of them are gone.
+pub(crate) type Queue = Sender<Request>;
+
+/// Starts the thread.
+pub(crate) fn start(
+    store: Box<dyn LogStore>,
+    tail: Arc<Mutex<Tail>>,
+    fatal: Fatal,
+) -> std::io::Result<(Queue, std::thread::JoinHandle<()>)> {
+    let (queue, requests) = std::sync::mpsc::channel();
+    let writer =
+        Writer { store, tail, fatal, requests, operations: Vec::new(), waiters: Vec::new() };
+    let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run())?;
+    Ok((queue, thread))
+}
+
+struct Writer {
+    store: Box<dyn LogStore>,
+    tail: Arc<Mutex<Tail>>,
+    fatal: Fatal,
+    requests: Receiver<Request>,
+    operations: Vec<LogOperation>,
+    waiters: Vec<Waiter>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let (mut saved, mut written_end) = {
+            let tail = self.tail.lock();
+            (tail.committed, tail.last.map_or(0, |id| id.index + 1))
+        };
+        loop {
+            let go_on = self.gather();
+            written_end = self.operations.iter().fold(written_end, end_after);
+            // The committed position rides along with whatever is written anyway. It may lag behind, but must not name
+            // an entry that is still in the queue.
+            let committed = self.tail.lock().committed.filter(|id| id.index < written_end);
+            if let Some(id) = committed.filter(|_| committed != saved) {
+                self.operations.push(LogOperation::Committed(id));
+                saved = committed;
+            }
+            if !self.operations.is_empty() || self.store.has_garbage() {
+                let result = self.store.commit(&self.operations);
+                let failed = result.is_err();
+                self.answer(result);
+                if failed {
+                    return self.refuse_all();
+                }
+            }
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// Waits for requests and takes as many as a group may hold. False when the thread shall end.
+    fn gather(&mut self) -> bool {
+        let first = if self.store.has_garbage() {
+            match self.requests.recv_timeout(GARBAGE_PAUSE) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        } else {
+            match self.requests.recv() {
+                Ok(request) => request,
+                Err(_) => return false,
+            }
+        };
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Stop => return false,
+                Request::Operate(operation, waiter) => {
+                    self.operations.push(operation);
+                    self.waiters.push(waiter);
+                }
+            }
+            next = if self.waiters.len() < GROUP_REQUESTS_MAX {
+                self.requests.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        true
+    }
+
+    fn answer(&mut self, result: Result<(), StoreError>) {
+        if let Err(error) = &result {
+            self.fatal.report(error);
+        } else {
+            self.note_durable();
+        }
+        for waiter in self.waiters.drain(..) {
+            respond(waiter, &result);
+        }
+        self.operations.clear();
+    }
+
+    fn note_durable(&self) {
+        let is_append = |operation: &&LogOperation| matches!(operation, LogOperation::Append(_));
+        let appends = self.operations.iter().filter(is_append).count();
+        if appends > 0 {
+            self.tail.lock().flushed(appends);
+        }
+    }
+
+    /// After a failed commit nothing is written any more; whoever asks is told so.
+    fn refuse_all(&mut self) {
+        let Some(error) = self.fatal.get() else { return };
+        while let Ok(Request::Operate(_, waiter)) = self.requests.recv() {
+            respond(waiter, &Err(error.clone()));
+        }
+    }
+}
+
+/// Where the written log ends after `operation`, if it ended at `end` before.
+fn end_after(end: u64, operation: &LogOperation) -> u64 {
+    match operation {
+        LogOperation::Append(batch) => batch.last().map_or(end, |entry| entry.log_id.index + 1),
+        LogOperation::TruncateFrom(index) => end.min(*index),
+        LogOperation::Purge(id) => end.max(id.index + 1),
+        LogOperation::Vote(_) | LogOperation::Committed(_) | LogOperation::Identity(_) => end,
+    }
+}
+
+fn respond(waiter: Waiter, result: &Result<(), StoreError>) {
+    match waiter {
+        Waiter::Nobody => {}
+        Waiter::Flushed(callback) => callback.io_completed(result.clone().map_err(Into::into)),
+        Waiter::Done(sender) => {
+            // The waiter may have given up; the operation stands all the same.
+            let _ = sender.send(result.clone());
+        }
+    }
+}
