@@ -1,0 +1,372 @@
+//! A second implementation of the state machine, written for plainness alone: one map entry a task index, no ranges, no
+//! derived index, every rule a scan. Where it and the core disagree, one of them is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey, SubmitRun};
+use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
+use muster_core::limits;
+use muster_core::reply::{ItemRefusal, Rejection, Reply};
+use muster_core::spec::{Request, Resources, TaskSpec, WorkflowSpec};
+use muster_core::state::cells::IndexRange;
+use muster_core::state::run::RunStatus;
+use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
+
+/// What becomes of one task index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Blocked,
+    Ready { tries: Tries, since: u64, avoid: Option<u64> },
+    Live(Live),
+    Backoff { tries: Tries, until: u64, avoid: Option<u64> },
+    Held { tries: Tries },
+    Ended(End),
+}
+
+/// A live attempt of one index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) tries: Tries,
+    pub(crate) worker: u64,
+    pub(crate) fence: u64,
+    pub(crate) placed_at: u64,
+    pub(crate) started: Option<u64>,
+    pub(crate) stop: Option<(StopReason, Option<u64>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    Failed(FailureReason),
+    Skipped { by_failure: bool },
+    Cancelled,
+}
+
+impl Cell {
+    /// The core's state of an index, in the model's words.
+    pub(crate) fn of(state: &TaskState) -> Cell {
+        match *state {
+            TaskState::Blocked => Cell::Blocked,
+            TaskState::Ready { tries, since, avoid } => {
+                Cell::Ready { tries, since: since.0, avoid: avoid.map(|it| it.0) }
+            }
+            TaskState::Placed { tries, attempt } => Cell::live(tries, attempt, None),
+            TaskState::Running { tries, attempt, started_at } => {
+                Cell::live(tries, attempt, Some(started_at.0))
+            }
+            TaskState::Backoff { tries, until, avoid } => {
+                Cell::Backoff { tries, until: until.0, avoid: avoid.map(|it| it.0) }
+            }
+            TaskState::Held { tries } => Cell::Held { tries },
+            TaskState::Succeeded { .. } => Cell::Ended(End::Succeeded),
+            TaskState::Failed { reason, .. } => Cell::Ended(End::Failed(reason)),
+            TaskState::Skipped { by_failure } => Cell::Ended(End::Skipped { by_failure }),
+            TaskState::Cancelled => Cell::Ended(End::Cancelled),
+        }
+    }
+
+    fn live(tries: Tries, it: muster_core::state::task::Attempt, started: Option<u64>) -> Cell {
+        Cell::Live(Live {
+            tries,
+            worker: it.worker.0,
+            fence: it.fence.0,
+            placed_at: it.placed_at.0,
+            started,
+            stop: it.stop.map(|stop| (stop.reason, stop.force_at.map(|at| at.0))),
+        })
+    }
+
+    pub(crate) fn ended(&self) -> Option<End> {
+        match self {
+            Cell::Ended(end) => Some(*end),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) type Cells = BTreeMap<(u32, u32), Cell>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) spec: WorkflowSpec,
+    pub(crate) priority: i32,
+    pub(crate) submitted: u64,
+    pub(crate) stop: Option<StopReason>,
+    pub(crate) cells: Cells,
+}
+
+impl Run {
+    pub(crate) fn task(&self, task: u32) -> Option<&TaskSpec> {
+        self.spec.tasks.get(task as usize)
+    }
+
+    /// All cells of a range, if the task has them all.
+    pub(crate) fn range(&self, task: u32, range: IndexRange) -> Option<Vec<(u32, Cell)>> {
+        let indices: IndexRange = self.task(task)?.indices().into();
+        if range.first > range.last || range.first < indices.first || range.last > indices.last {
+            return None;
+        }
+        Some((range.first..=range.last).map(|it| (it, self.cells[&(task, it)])).collect())
+    }
+
+    /// How a task ended as a whole.
+    pub(crate) fn end_of(&self, task: u32) -> Option<End> {
+        let ends: Option<Vec<End>> = self
+            .cells
+            .iter()
+            .filter(|((of, _), _)| *of == task)
+            .map(|(_, cell)| cell.ended())
+            .collect();
+        let ends = ends?;
+        let find = |wanted: fn(&End) -> bool| ends.iter().copied().find(wanted);
+        find(|end| matches!(end, End::Failed(_)))
+            .or(find(|end| matches!(end, End::Cancelled)))
+            .or(find(|end| matches!(end, End::Skipped { .. })))
+            .or(Some(End::Succeeded))
+    }
+
+    pub(crate) fn upstream(&self, task: u32) -> Vec<u32> {
+        let needs = &self.spec.tasks[task as usize].needs;
+        let of_name =
+            |name: &Name| self.spec.tasks.iter().position(|it| it.id == *name).unwrap() as u32;
+        needs.iter().map(of_name).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    pub(crate) stated: RegisterWorker,
+    pub(crate) is_draining: bool,
+    pub(crate) lost_at: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workflow {
+    versions: u32,
+    latest: Option<WorkflowSpec>,
+    runs: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    digest: u64,
+    at: u64,
+    reply: Reply,
+}
+
+/// A run that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) run: u64,
+    pub(crate) status: RunStatus,
+    pub(crate) cells: Cells,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) now: u64,
+    pub(super) index: u64,
+    pub(crate) runs: BTreeMap<u64, Run>,
+    pub(crate) workers: BTreeMap<u64, Worker>,
+    workflows: BTreeMap<Name, Workflow>,
+    answers: BTreeMap<String, Answer>,
+    runs_ever: u64,
+    workers_ever: u64,
+    pub(crate) ended: Vec<Ended>,
+    /// Tasks of which an attempt was placed and ended in the current entry.
+    pub(super) ended_at_once: BTreeSet<(u64, u32)>,
+}
+
+pub(crate) type Answered = Result<Reply, Rejection>;
+
+impl Model {
+    pub(crate) fn apply(&mut self, index: u64, entry: &Entry) -> Vec<Answered> {
+        self.index = index;
+        self.now = self.now.max(entry.at.0);
+        self.ended_at_once.clear();
+        self.ended.clear();
+        let (now, day) = (self.now, limits::REQUEST_ID_RETENTION.0);
+        self.answers.retain(|_, answer| now - answer.at <= day);
+        let mut answers = Vec::new();
+        for command in &entry.commands {
+            self.advance();
+            answers.push(self.answer(command));
+        }
+        answers
+    }
+
+    fn answer(&mut self, command: &Command) -> Answered {
+        let request = match command {
+            Command::ApplyWorkflow(it) => &it.request,
+            Command::SubmitRun(it) => &it.request,
+            Command::CancelRun(it) => &it.request,
+            Command::ReleaseTask(it) => &it.request,
+            Command::DrainWorker(it) => &it.request,
+            _ => &None,
+        };
+        let Some(RequestKey { id, digest }) = request else { return self.carry_out(command) };
+        if let Some(known) = self.answers.get(&**id) {
+            return if known.digest == *digest {
+                Ok(known.reply.clone())
+            } else {
+                Err(Rejection::RequestIdReused { id: id.to_string() })
+            };
+        }
+        let reply = self.carry_out(command)?;
+        let answer = Answer { digest: *digest, at: self.now, reply: reply.clone() };
+        self.answers.insert(id.to_string(), answer);
+        Ok(reply)
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Answered {
+        match command {
+            Command::Tick | Command::PruneHistory(_) | Command::UpgradeCluster(_) => {
+                Ok(Reply::Done)
+            }
+            Command::ApplyWorkflow(it) => self.apply_workflow(&it.spec),
+            Command::SubmitRun(it) => self.submit(it),
+            Command::CancelRun(it) => {
+                if !self.runs.contains_key(&it.run.0) {
+                    return Err(Rejection::NoSuchRun { run: it.run });
+                }
+                self.stop_run(it.run.0, StopReason::Cancelled);
+                Ok(Reply::Done)
+            }
+            Command::ReleaseTask(it) => self.release(it.run.0, it.task.0, it.rerun),
+            Command::RegisterWorker(it) => Ok(self.register(it)),
+            Command::DrainWorker(it) => {
+                let missing = Rejection::NoSuchWorker { worker: it.worker };
+                let worker = self.workers.get_mut(&it.worker.0).filter(|it| it.lost_at.is_none());
+                worker.ok_or(missing)?.is_draining = it.is_draining;
+                Ok(Reply::Done)
+            }
+            Command::LoseWorker(it) => self.lose(it.worker),
+            Command::PlaceAttempts(it) => {
+                Ok(items(&it.placements, |placement| self.place(placement)))
+            }
+            Command::StartAttempts(it) => Ok(items(&it.starts, |start| self.start(start))),
+            Command::FinishAttempts(it) => Ok(items(&it.finishes, |finish| self.finish(finish))),
+        }
+    }
+
+    fn apply_workflow(&mut self, spec: &WorkflowSpec) -> Answered {
+        if spec.tasks.is_empty() {
+            return Err(Rejection::InvalidSpec { message: String::new() });
+        }
+        let workflow = self.workflows.entry(spec.name.clone()).or_default();
+        let is_new = workflow.latest.as_ref() != Some(spec);
+        workflow.versions += u32::from(is_new);
+        workflow.latest = Some(spec.clone());
+        Ok(Reply::WorkflowApplied { version: workflow.versions, is_new })
+    }
+
+    fn submit(&mut self, submit: &SubmitRun) -> Answered {
+        use muster_core::command::RunSource;
+        let spec = match &submit.source {
+            RunSource::Workflow { workflow, version } => {
+                let known = self.workflows.get(workflow);
+                let known = known.filter(|it| version.is_none_or(|wanted| wanted == it.versions));
+                let spec = known.and_then(|it| it.latest.clone());
+                spec.ok_or_else(|| Rejection::NoSuchWorkflow {
+                    namespace: submit.namespace.clone(),
+                    name: workflow.to_string(),
+                })?
+            }
+            RunSource::Apply(spec) => {
+                self.apply_workflow(spec)?;
+                (**spec).clone()
+            }
+            RunSource::OneOff(spec) if spec.tasks.is_empty() => {
+                return Err(Rejection::InvalidSpec { message: String::new() });
+            }
+            RunSource::OneOff(spec) => (**spec).clone(),
+        };
+        let workflow = self.workflows.entry(spec.name.clone()).or_default();
+        workflow.runs += 1;
+        let number = workflow.runs;
+        self.runs_ever += 1;
+        let id = self.runs_ever;
+        let mut cells = Cells::new();
+        for (task, it) in spec.tasks.iter().enumerate() {
+            let ready = Cell::Ready { tries: Tries::default(), since: self.now, avoid: None };
+            let cell = if it.needs.is_empty() { ready } else { Cell::Blocked };
+            let indices = it.indices();
+            cells.extend((indices.first..=indices.last).map(|index| ((task as u32, index), cell)));
+        }
+        let name = spec.name.clone();
+        let priority = submit.priority.unwrap_or(spec.priority);
+        let run = Run { spec, priority, submitted: self.now, stop: None, cells };
+        self.runs.insert(id, run);
+        Ok(Reply::RunSubmitted { run: RunId(id), workflow: name, number })
+    }
+
+    fn register(&mut self, stated: &RegisterWorker) -> Reply {
+        let known = self.workers.iter().find(|(_, it)| {
+            it.lost_at.is_none()
+                && it.stated.name == stated.name
+                && it.stated.incarnation == stated.incarnation
+        });
+        if let Some((id, _)) = known {
+            return Reply::WorkerRegistered { worker: WorkerId(*id) };
+        }
+        self.workers_ever += 1;
+        let worker = Worker { stated: stated.clone(), is_draining: false, lost_at: None };
+        self.workers.insert(self.workers_ever, worker);
+        Reply::WorkerRegistered { worker: WorkerId(self.workers_ever) }
+    }
+
+    /// What the live attempts on a worker take, counted afresh.
+    pub(crate) fn used(&self, worker: u64) -> Resources {
+        let mut used = Resources::ZERO;
+        for run in self.runs.values() {
+            for ((task, _), cell) in &run.cells {
+                if matches!(cell, Cell::Live(live) if live.worker == worker) {
+                    let part = &run.spec.tasks[*task as usize].request.resources;
+                    used.cpu_millis += part.cpu_millis;
+                    used.memory_bytes += part.memory_bytes;
+                    for (name, amount) in part.custom.iter().filter(|(_, amount)| **amount > 0) {
+                        *used.custom.entry(name.clone()).or_default() += amount;
+                    }
+                }
+            }
+        }
+        used
+    }
+
+    /// Every ready index, as the queue counts them: request, priority, run, task, indices.
+    pub(crate) fn ready(&self) -> BTreeMap<(Request, i32, RunId, TaskIndex), u32> {
+        let mut ready = BTreeMap::new();
+        for (id, run) in &self.runs {
+            for ((task, _), cell) in &run.cells {
+                if matches!(cell, Cell::Ready { .. }) {
+                    let spec = &run.spec.tasks[*task as usize];
+                    let priority = spec.priority.unwrap_or(run.priority);
+                    let key = (spec.request.clone(), priority, RunId(*id), TaskIndex(*task));
+                    *ready.entry(key).or_default() += 1;
+                }
+            }
+        }
+        ready
+    }
+
+    pub(super) fn fits(&self, placement: &Placement, request: &Request) -> bool {
+        let worker = &self.workers[&placement.worker.0].stated;
+        let used = self.used(placement.worker.0);
+        let wanted = &request.resources;
+        let count = u64::from(placement.range.last - placement.range.first + 1);
+        let enough = |has: u64, used: u64, wanted: u64| used + wanted * count <= has;
+        let custom = |name| worker.capacity.custom.get(name).copied().unwrap_or(0);
+        enough(worker.capacity.cpu_millis, used.cpu_millis, wanted.cpu_millis)
+            && enough(worker.capacity.memory_bytes, used.memory_bytes, wanted.memory_bytes)
+            && wanted.custom.iter().all(|(name, wanted)| {
+                enough(custom(name), used.custom.get(name).copied().unwrap_or(0), *wanted)
+            })
+    }
+}
+
+fn items<T>(items: &[T], mut each: impl FnMut(&T) -> Result<(), ItemRefusal>) -> Reply {
+    let refused = items.iter().enumerate();
+    let refused =
+        refused.filter_map(|(at, item)| each(item).err().map(|refusal| (at as u32, refusal)));
+    Reply::Items { refused: refused.collect() }
+}

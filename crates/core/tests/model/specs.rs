@@ -1,0 +1,140 @@
+//! Random workflows: small DAGs that use every field apply looks at.
+
+use std::sync::Arc;
+
+use muster_core::ids::Name;
+use muster_core::spec::{
+    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, Request, RetryPolicy,
+    TaskSpec, WorkflowSpec,
+};
+use muster_core::time::Millis;
+use proptest::prelude::*;
+
+/// A workflow of 1 to 7 tasks, or rarely of none, which is invalid.
+pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
+    let tasks = prop_oneof![
+        30 => prop::collection::vec(task(), 1..8),
+        1 => Just(Vec::new()),
+    ];
+    let timeout = prop::option::weighted(0.2, 5_000..60_000u64);
+    (0..3u8, tasks, timeout, -1..2i32, any::<bool>()).prop_map(
+        |(name, mut tasks, timeout, priority, is_reversed)| {
+            for (position, (task, mask)) in tasks.iter_mut().enumerate() {
+                task.id = name_of("t", position);
+                let needs = (0..position).filter(|it| *mask >> it & 1 == 1);
+                task.needs = needs.map(|it| name_of("t", it)).collect();
+                if task.needs.is_empty() {
+                    task.rule = DependencyRule::AllSucceeded;
+                    task.condition = Condition::Success;
+                }
+            }
+            let mut tasks: Vec<TaskSpec> = tasks.into_iter().map(|(task, _)| task).collect();
+            if is_reversed {
+                tasks.reverse();
+            }
+            WorkflowSpec {
+                name: name_of("w", usize::from(name)),
+                labels: Default::default(),
+                timeout: timeout.map(Millis),
+                priority,
+                params: Default::default(),
+                tasks,
+            }
+        },
+    )
+}
+
+pub(crate) fn name_of(letter: &str, number: usize) -> Name {
+    Name::parse(&format!("{letter}{number}")).expect("a letter and digits are a name")
+}
+
+/// A task, with the bits of the tasks before it that it needs.
+fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
+    let rule = prop_oneof![
+        5 => Just((DependencyRule::AllSucceeded, Condition::Success)),
+        2 => Just((DependencyRule::AllDone, Condition::Success)),
+        2 => Just((DependencyRule::AnySucceeded, Condition::Success)),
+        2 => Just((DependencyRule::AllSucceeded, Condition::Failure)),
+        1 => Just((DependencyRule::AllSucceeded, Condition::Always)),
+    ];
+    let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
+    let times = (
+        prop::option::weighted(0.3, 1_000..20_000u64),
+        prop::option::weighted(0.2, 1_000..20_000u64),
+        0..5_000u64,
+    );
+    let mask = (any::<u8>(), any::<u8>()).prop_map(|(a, b)| a & b);
+    let rest = (mask, prop::option::weighted(0.2, -2..3i32));
+    (rule, array, request(), retry(), lost(), times, rest).prop_map(
+        |(
+            (rule, condition),
+            array,
+            request,
+            retry,
+            (on_lost, max_lost),
+            times,
+            (mask, priority),
+        )| {
+            let task = TaskSpec::new(name_of("t", 0), ExecutorSpec::Noop);
+            let array = array.map(|(first, more)| ArraySpec { first, last: first + more });
+            let (timeout, queue_timeout) = (times.0.map(Millis), times.1.map(Millis));
+            let task = TaskSpec {
+                rule,
+                condition,
+                array,
+                request,
+                retry,
+                on_lost,
+                max_lost,
+                timeout,
+                queue_timeout,
+                grace_period: Millis(times.2),
+                priority,
+                ..task
+            };
+            (task, mask)
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let gpu = prop::option::weighted(0.2, 0..2u64);
+    (0..3u64, gpu, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
+        |(cpu, gpu, is_pooled, is_selective)| {
+            let mut request = Request::default();
+            request.resources.cpu_millis = cpu * 500;
+            request.resources.custom.extend(gpu.map(|gpu| (Arc::from("gpu"), gpu)));
+            request.pool = is_pooled.then(|| "p".into());
+            if is_selective {
+                request.selector.insert("zone".into(), "a".into());
+            }
+            request
+        },
+    )
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let initial = prop_oneof![Just(0u64), Just(500), Just(3_000)];
+    let factor = prop_oneof![Just(1000u32), Just(2000), Just(3000)];
+    let flags = (prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    (0..3u32, initial, factor, flags).prop_map(|(limit, initial, factor, flags)| RetryPolicy {
+        limit,
+        backoff: Backoff {
+            initial: Millis(initial),
+            factor_millis: factor,
+            cap: Millis(8_000),
+            jitter_millis: 0,
+        },
+        on_failure: flags.0,
+        on_timeout: flags.1,
+    })
+}
+
+fn lost() -> impl Strategy<Value = (OnLost, u32)> {
+    let on_lost = prop_oneof![
+        3 => Just(OnLost::Rerun),
+        1 => Just(OnLost::Fail),
+        2 => Just(OnLost::Hold),
+    ];
+    (on_lost, 1..4u32)
+}
