@@ -1,0 +1,425 @@
+//! The client itself, and how one call finds a master that can carry it out.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use muster_proto::v1;
+use tokio::time::{Instant, timeout};
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::endpoints::Endpoints;
+use crate::error::{EndpointFailure, Error, why};
+use crate::retry::{Backoff, Budget, Verdict, judge};
+
+/// How long a call may take unless the caller says otherwise.
+pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a watch or a wait goes on while no master answers, unless the caller says otherwise.
+pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Largest message that is accepted from a master: a page of tasks, or a whole workflow.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// The client's own watch over an attempt ends this much after the time it told the master, so that the master's answer
+/// wins.
+const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
+/// No attempt is given less than this while the call has more.
+const ATTEMPT_MIN: Duration = Duration::from_millis(500);
+
+const TRAILER_LEADER: &str = "muster-leader";
+const TRAILER_APPLIED_INDEX: &str = "muster-applied-index";
+
+/// A handle to a cluster. Cloning is cheap; clones share connections, and what one learns about the masters all know.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    options: Options,
+}
+
+struct Shared {
+    endpoints: Endpoints,
+    budget: Budget,
+    /// Highest log index that an answer spoke of.
+    applied_index: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    namespace: String,
+    deadline: Duration,
+    connect_patience: Option<Duration>,
+    patience: Duration,
+    is_stale: bool,
+}
+
+/// Builds a [`Client`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    addresses: Vec<String>,
+    options: Options,
+}
+
+impl Builder {
+    /// Adds a master: `http://host:port`, where scheme and port may be left out. Several go in one text with commas.
+    pub fn endpoint(mut self, address: impl Into<String>) -> Builder {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// The namespace of everything that does not name one; `default` unless set.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Builder {
+        self.options.namespace = namespace.into();
+        self
+    }
+
+    /// How long a call may take, with all its retries; [`DEADLINE_DEFAULT`] unless set.
+    pub fn deadline(mut self, deadline: Duration) -> Builder {
+        self.options.deadline = deadline;
+        self
+    }
+
+    /// Gives a call up early once no master could even be connected to for this long. Without it only the deadline
+    /// counts.
+    pub fn connect_patience(mut self, patience: Duration) -> Builder {
+        self.options.connect_patience = Some(patience);
+        self
+    }
+
+    /// How long watches and waits go on while no master answers; [`PATIENCE_DEFAULT`] unless set.
+    pub fn patience(mut self, patience: Duration) -> Builder {
+        self.options.patience = patience;
+        self
+    }
+
+    /// The client. It connects with the first call.
+    ///
+    /// # Errors
+    /// If an address is malformed or none was given, or outside a tokio runtime.
+    pub fn build(self) -> Result<Client, Error> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::invalid("a client must be built inside a tokio runtime"));
+        }
+        let shared = Shared {
+            endpoints: Endpoints::new(&self.addresses)?,
+            budget: Budget::new(),
+            applied_index: AtomicU64::new(0),
+        };
+        Ok(Client { shared: Arc::new(shared), options: self.options })
+    }
+}
+
+impl Client {
+    /// A client of the cluster with these masters: `http://host:port`, where scheme and port may be left out. All
+    /// masters, or some, in any order. It connects with the first call.
+    ///
+    /// # Errors
+    /// If an address is malformed or none was given, or outside a tokio runtime.
+    pub fn connect<I>(addresses: I) -> Result<Client, Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        addresses.into_iter().fold(Client::builder(), Builder::endpoint).build()
+    }
+
+    /// A client with other settings than the usual ones.
+    pub fn builder() -> Builder {
+        let options = Options {
+            namespace: String::new(),
+            deadline: DEADLINE_DEFAULT,
+            connect_patience: None,
+            patience: PATIENCE_DEFAULT,
+            is_stale: false,
+        };
+        Builder { addresses: Vec::new(), options }
+    }
+
+    /// The same client, with this long for each call, retries included.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Client {
+        let options = Options { deadline, ..self.options.clone() };
+        Client { shared: self.shared.clone(), options }
+    }
+
+    /// The same client, whose reads any master answers from what it has applied, without asking the others. They are
+    /// never older than what this client has seen before.
+    #[must_use]
+    pub fn with_stale_reads(&self) -> Client {
+        let options = Options { is_stale: true, ..self.options.clone() };
+        Client { shared: self.shared.clone(), options }
+    }
+
+    /// The addresses of the masters, complete, in the order given.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.shared.endpoints.masters().iter().map(|master| master.address.clone()).collect()
+    }
+
+    /// The namespace of what does not name one; empty means the cluster's default.
+    pub fn namespace(&self) -> &str {
+        &self.options.namespace
+    }
+
+    /// The highest log index that an answer to this client or one of its clones spoke of.
+    pub fn applied_index(&self) -> u64 {
+        self.shared.applied_index.load(Ordering::Relaxed)
+    }
+
+    /// A client of the one master at `address`.
+    pub(crate) fn alone(&self, address: &str) -> Result<Client, Error> {
+        Builder { addresses: vec![address.to_owned()], options: self.options.clone() }.build()
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.deadline
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.options.patience
+    }
+
+    /// How reads of this client are to be answered.
+    pub(crate) fn read_options(&self) -> Option<v1::ReadOptions> {
+        if !self.options.is_stale {
+            return None;
+        }
+        Some(v1::ReadOptions {
+            consistency: v1::Consistency::Stale.into(),
+            min_applied_index: self.applied_index(),
+        })
+    }
+
+    /// Carries a call out by `deadline`, on whichever master can.
+    pub(crate) async fn call_by<Q, R, F, Fut>(
+        &self,
+        deadline: Instant,
+        request: Q,
+        send: F,
+    ) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, tonic::Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut call = Call::new(self, deadline);
+        loop {
+            let (at, channel, limit) = call.next_attempt()?;
+            let mut attempt = tonic::Request::new(request.clone());
+            attempt.set_timeout(limit);
+            let started = Instant::now();
+            let result = match timeout(limit + ATTEMPT_GRACE, send(channel, attempt)).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::deadline_exceeded("")),
+            };
+            match result {
+                Ok(response) => {
+                    self.learn(at, response.metadata());
+                    return Ok(response.into_inner());
+                }
+                Err(status) => {
+                    let is_late = started.elapsed() >= limit.mul_f64(0.95);
+                    call.failed(at, status, is_late.then_some(limit)).await?;
+                }
+            }
+        }
+    }
+
+    /// Opens a stream on whichever master can, within the time of one call. The stream itself may last.
+    pub(crate) async fn open<Q, R, F, Fut>(&self, request: Q, send: F) -> Result<Open<R>, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, tonic::Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<Streaming<R>>, Status>>,
+    {
+        let mut call = Call::new(self, self.deadline());
+        loop {
+            let (at, channel, limit) = call.next_attempt()?;
+            let attempt = tonic::Request::new(request.clone());
+            match timeout(limit, send(channel, attempt)).await {
+                Ok(Ok(response)) => {
+                    self.learn(at, response.metadata());
+                    return Ok(Open { at, stream: response.into_inner() });
+                }
+                Ok(Err(status)) => call.failed(at, status, None).await?,
+                Err(_) => call.failed(at, Status::deadline_exceeded(""), Some(limit)).await?,
+            }
+        }
+    }
+
+    /// A stream from the master at `at` broke: the next call goes to another.
+    pub(crate) fn leave(&self, at: usize) {
+        self.shared.endpoints.move_on_from(at);
+    }
+
+    /// Remembers which master answered, and what the answer's trailers tell.
+    fn learn(&self, at: usize, metadata: &MetadataMap) {
+        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+        if let Some(index) = text(TRAILER_APPLIED_INDEX).and_then(|text| text.parse().ok()) {
+            self.shared.applied_index.fetch_max(index, Ordering::Relaxed);
+        }
+        // A follower would pass every call on to the leader.
+        let leader = text(TRAILER_LEADER).filter(|_| !self.options.is_stale);
+        let leader = leader.and_then(|address| self.shared.endpoints.find(address));
+        self.shared.endpoints.prefer(leader.unwrap_or(at));
+    }
+}
+
+/// A stream that a master began to send.
+pub(crate) struct Open<R> {
+    pub(crate) at: usize,
+    pub(crate) stream: Streaming<R>,
+}
+
+/// The attempts of one call.
+struct Call<'c> {
+    client: &'c Client,
+    started: Instant,
+    deadline: Instant,
+    backoff: Backoff,
+    /// Masters tried since the last wait.
+    tried: usize,
+    /// The last failure of each master, by position.
+    failures: Vec<Option<EndpointFailure>>,
+    /// The last answer that a master itself gave.
+    last: Option<Status>,
+    /// Whether no master was even connected to.
+    is_unreachable: bool,
+    /// Whether the last attempt ended for want of time.
+    is_late: bool,
+}
+
+impl<'c> Call<'c> {
+    fn new(client: &'c Client, deadline: Instant) -> Call<'c> {
+        Call {
+            client,
+            started: Instant::now(),
+            deadline,
+            backoff: Backoff::new(),
+            tried: 0,
+            failures: vec![None; client.shared.endpoints.len()],
+            last: None,
+            is_unreachable: true,
+            is_late: false,
+        }
+    }
+
+    /// Whom to ask, and how long to wait for the answer.
+    fn next_attempt(&self) -> Result<(usize, Channel, Duration), Error> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(self.give_up());
+        }
+        let (at, master) = self.client.shared.endpoints.pick();
+        // A master that hangs must leave time for the others.
+        let is_alone = self.failures.len() == 1;
+        let limit = if is_alone { remaining } else { (remaining / 2).max(ATTEMPT_MIN) };
+        Ok((at, master.channel.clone(), limit.min(remaining)))
+    }
+
+    /// Takes note of a failed attempt and waits until the next may be made. `late` is the time the attempt had, if
+    /// it used it up.
+    ///
+    /// # Errors
+    /// If there is no next.
+    async fn failed(
+        &mut self,
+        at: usize,
+        status: Status,
+        late: Option<Duration>,
+    ) -> Result<(), Error> {
+        let endpoints = &self.client.shared.endpoints;
+        let verdict = judge(&status, late.is_some());
+        if verdict == Verdict::Final {
+            return Err(Error::from_status(&status));
+        }
+        let words = match late {
+            Some(limit) if status.code() != tonic::Code::Unavailable => {
+                format!("no answer within {:.1} s", limit.as_secs_f64())
+            }
+            _ => why(&status),
+        };
+        tracing::debug!(address = endpoints.masters()[at].address, why = words, "attempt failed");
+        let address = endpoints.masters()[at].address.clone();
+        self.failures[at] = Some(EndpointFailure { address, why: words });
+        let wait = match verdict {
+            Verdict::TryAnother { is_connected, after } => {
+                self.is_unreachable &= !is_connected;
+                endpoints.move_on_from(at);
+                self.tried += 1;
+                self.wait_after_round(after)
+            }
+            Verdict::TryAgain { after } => {
+                self.is_unreachable = false;
+                after.max(self.backoff.next_wait())
+            }
+            Verdict::Final => unreachable!("returned above"),
+        };
+        self.is_late = late.is_some();
+        if !self.is_late && std::error::Error::source(&status).is_none() {
+            self.last = Some(status);
+        }
+        let wait = wait + self.client.shared.budget.take();
+        let patience = self.client.options.connect_patience.filter(|_| self.is_unreachable);
+        let end = patience.map_or(self.deadline, |span| self.deadline.min(self.started + span));
+        if Instant::now() + wait >= end {
+            return Err(self.give_up());
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Masters not asked yet are asked at once; then there is a wait before all are asked again.
+    fn wait_after_round(&mut self, after: Option<Duration>) -> Duration {
+        if self.tried < self.failures.len() {
+            return Duration::ZERO;
+        }
+        self.tried = 0;
+        let wait = self.backoff.next_wait();
+        after.map_or(wait, |after| after.max(wait))
+    }
+
+    fn give_up(&self) -> Error {
+        let failures = self.failures.iter().flatten().cloned().collect::<Vec<_>>();
+        let waited = self.started.elapsed();
+        if failures.is_empty() || self.is_late {
+            return Error::late(failures, waited);
+        }
+        Error::exhausted(failures, waited, self.is_unreachable, self.last.as_ref())
+    }
+}
+
+/// A new idempotency key. It is drawn once a call, so that retries of the call are known as such.
+pub(crate) fn new_request_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+macro_rules! services {
+    ($($name:ident => $module:ident::$client:ident),* $(,)?) => {$(
+        pub(crate) fn $name(channel: Channel) -> v1::$module::$client<Channel> {
+            v1::$module::$client::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        }
+    )*};
+}
+
+services! {
+    workflows => workflow_service_client::WorkflowServiceClient,
+    runs => run_service_client::RunServiceClient,
+    workers => worker_service_client::WorkerServiceClient,
+    logs => log_service_client::LogServiceClient,
+    cluster => cluster_service_client::ClusterServiceClient,
+}
+
+/// Carries out one call: `call!(client, request, runs.submit_run)`, with `, by deadline` for a deadline of its own.
+macro_rules! call {
+    ($client:expr, $request:expr, $service:ident.$method:ident) => {
+        call!($client, $request, $service.$method, by $client.deadline())
+    };
+    ($client:expr, $request:expr, $service:ident.$method:ident, by $deadline:expr) => {
+        $client.call_by($deadline, $request, |channel, request| async move {
+            $crate::client::$service(channel).$method(request).await
+        })
+    };
+}
+pub(crate) use call;

@@ -1,0 +1,186 @@
+//! The masters a client knows: one lazy channel each, and which one answered last.
+//!
+//! tonic's own balancing goes on to pick endpoints that are dead, so the client keeps the channels apart and moves to
+//! the next master itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::Error;
+
+/// The port of the API unless an address names one.
+pub const API_PORT: u16 = 7070;
+
+/// How long one connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often an open call asks whether the other end is still there, and how long it waits for the answer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One master.
+pub(crate) struct Master {
+    /// The address in full: `http://host:port`.
+    pub(crate) address: String,
+    pub(crate) channel: Channel,
+}
+
+/// All masters; never empty.
+pub(crate) struct Endpoints {
+    masters: Vec<Master>,
+    /// Position of the master to ask next: the last that answered.
+    preferred: AtomicUsize,
+}
+
+impl Endpoints {
+    /// Must be called inside a tokio runtime.
+    pub(crate) fn new(addresses: &[String]) -> Result<Endpoints, Error> {
+        let mut masters: Vec<Master> = Vec::new();
+        for address in addresses.iter().flat_map(|list| list.split(',')) {
+            let address = normalize(address)?;
+            if masters.iter().all(|known| known.address != address) {
+                let channel = lazy_channel(&address)?;
+                masters.push(Master { address, channel });
+            }
+        }
+        if masters.is_empty() {
+            return Err(Error::invalid("no master's address was given"));
+        }
+        Ok(Endpoints { masters, preferred: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.masters.len()
+    }
+
+    pub(crate) fn masters(&self) -> &[Master] {
+        &self.masters
+    }
+
+    /// The master to ask, and its position.
+    pub(crate) fn pick(&self) -> (usize, &Master) {
+        let at = self.preferred.load(Ordering::Relaxed) % self.masters.len();
+        (at, &self.masters[at])
+    }
+
+    /// The next call goes to the master after `at`, unless another call has moved on before.
+    pub(crate) fn move_on_from(&self, at: usize) {
+        let next = (at + 1) % self.masters.len();
+        let _ = self.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// A call to the master at `at` went well.
+    pub(crate) fn prefer(&self, at: usize) {
+        self.preferred.store(at, Ordering::Relaxed);
+    }
+
+    /// The position of the master with this address, which may lack the scheme.
+    pub(crate) fn find(&self, address: &str) -> Option<usize> {
+        let address = normalize(address).ok()?;
+        self.masters.iter().position(|master| master.address == address)
+    }
+}
+
+fn lazy_channel(address: &str) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|error| Error::invalid(format!("`{address}` is not an address: {error}")))?
+        .user_agent(concat!("muster-client/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| Error::invalid(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .tcp_nodelay(true);
+    Ok(endpoint.connect_lazy())
+}
+
+/// The address as `http://host:port`. The scheme and the port may be left out.
+pub(crate) fn normalize(address: &str) -> Result<String, Error> {
+    let address = address.trim().trim_end_matches('/');
+    if address.is_empty() {
+        return Err(Error::invalid(
+            "a master's address is empty; write for example `http://127.0.0.1:7070`",
+        ));
+    }
+    let rest = match address.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => {
+            let message = format!("`{address}`: this build has no TLS; use an `http://` address");
+            return Err(Error::invalid(message));
+        }
+        Some((scheme, _)) => {
+            let message =
+                format!("`{address}`: `{scheme}` is not a scheme; use `http://host:port`");
+            return Err(Error::invalid(message));
+        }
+        None => address,
+    };
+    if rest.is_empty() || rest.contains(['/', '?', '#', '@']) || rest.contains(char::is_whitespace)
+    {
+        let message = format!("`{address}` is not a master's address; use `http://host:port`");
+        return Err(Error::invalid(message));
+    }
+    let after_host =
+        if rest.starts_with('[') { rest.find(']').map_or(0, |end| end + 1) } else { 0 };
+    match rest[after_host..].rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(format!("http://{rest}"))
+        }
+        Some((_, port)) => {
+            Err(Error::invalid(format!("`{address}`: `{port}` is not a port (1 to 65535)")))
+        }
+        None => Ok(format!("http://{rest}:{API_PORT}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completes_addresses() {
+        for (written, meant) in [
+            ("http://127.0.0.1:7070", "http://127.0.0.1:7070"),
+            ("127.0.0.1:7171/", "http://127.0.0.1:7171"),
+            (" master-0.muster ", "http://master-0.muster:7070"),
+            ("[::1]:7072", "http://[::1]:7072"),
+            ("[::1]", "http://[::1]:7070"),
+        ] {
+            assert_eq!(normalize(written).unwrap(), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_address() {
+        for written in [
+            "",
+            "  ",
+            "https://a:1",
+            "ftp://a:1",
+            "a:b",
+            "a:0",
+            "a:70700",
+            "a:1/path",
+            "http://",
+            "a b",
+        ] {
+            let error = normalize(written).unwrap_err();
+            assert_eq!(error.code(), tonic::Code::InvalidArgument, "{written}");
+        }
+    }
+
+    #[tokio::test]
+    async fn moves_on_once_however_many_calls_fail() {
+        let endpoints = Endpoints::new(&["a:1,b:1".into(), "c:1".into(), "a:1".into()]).unwrap();
+        assert_eq!(endpoints.len(), 3);
+        let (at, _) = endpoints.pick();
+        endpoints.move_on_from(at);
+        endpoints.move_on_from(at);
+        assert_eq!(endpoints.pick().1.address, "http://b:1");
+        endpoints.prefer(2);
+        assert_eq!(endpoints.pick().1.address, "http://c:1");
+        endpoints.move_on_from(2);
+        assert_eq!(endpoints.pick().0, 0);
+        assert_eq!(endpoints.find("b:1"), Some(1));
+    }
+}

@@ -1,0 +1,291 @@
+//! Submitting runs, and acting on them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_proto::v1;
+use tokio::time::Instant;
+
+use crate::client::{Client, call, new_request_id};
+use crate::error::Error;
+use crate::names::{RunKey, Source};
+use crate::pages::{Items, Page, pages};
+
+/// Longest single call of a wait; the wait goes on with the next.
+const WAIT_SLICE: Duration = Duration::from_secs(30);
+/// Pause before a wait asks again that was answered too early.
+const WAIT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A wish for a run. Whoever submits the same request id again gets the same run.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    request: v1::SubmitRunRequest,
+}
+
+impl Submission {
+    /// A run of a workflow that was applied before.
+    pub fn workflow(name: impl Into<String>) -> Submission {
+        Submission::of(v1::submit_run_request::What::Workflow(name.into()))
+    }
+
+    /// Applies a workflow and runs it, in one step.
+    pub fn source(source: impl Into<Source>) -> Submission {
+        Submission::of(v1::submit_run_request::What::Source(source.into().into_proto()))
+    }
+
+    /// A run of a workflow that is not kept.
+    pub fn one_off(source: impl Into<Source>) -> Submission {
+        Submission::of(v1::submit_run_request::What::OneOff(source.into().into_proto()))
+    }
+
+    fn of(what: v1::submit_run_request::What) -> Submission {
+        let request = v1::SubmitRunRequest { what: Some(what), ..Default::default() };
+        Submission { request }
+    }
+
+    /// Sets a parameter.
+    #[must_use]
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Submission {
+        self.request.params.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets parameters.
+    #[must_use]
+    pub fn params(mut self, params: BTreeMap<String, String>) -> Submission {
+        self.request.params.extend(params);
+        self
+    }
+
+    /// Runs this version of the workflow instead of the latest.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Submission {
+        self.request.version = version;
+        self
+    }
+
+    /// Overrides the workflow's priority. Larger first.
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Submission {
+        self.request.priority = Some(priority);
+        self
+    }
+
+    /// Overrides the client's namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Submission {
+        self.request.namespace = namespace.into();
+        self
+    }
+
+    /// The caller's own idempotency key, at most 128 bytes, for submissions that must survive the caller's restart.
+    /// Without it each call of [`Client::submit`] is a new wish.
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Submission {
+        self.request.request_id = id.into();
+        self
+    }
+}
+
+/// Which runs to list; by default all of the client's namespace.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only of this workflow; empty: of all.
+    pub workflow: String,
+    /// Only with one of these statuses; empty: with any.
+    pub statuses: Vec<v1::RunStatus>,
+    /// Runs a page, at most 1000; 0: the cluster's choice.
+    pub page_size: u32,
+}
+
+impl Client {
+    /// Submits a run. It is accepted once this returns: it will run, whatever happens to any one master.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` if the workflow or the parameters are wrong, `NOT_FOUND` if there is no such workflow,
+    /// `ALREADY_EXISTS` if the request id was used for something else.
+    pub async fn submit(&self, submission: Submission) -> Result<v1::SubmitRunResponse, Error> {
+        let mut request = submission.request;
+        if request.request_id.is_empty() {
+            request.request_id = new_request_id();
+        }
+        if request.namespace.is_empty() {
+            request.namespace = self.namespace().to_owned();
+        }
+        call!(self, request, runs.submit_run).await
+    }
+
+    /// Cancels a run. False if it had ended before.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run.
+    pub async fn cancel(&self, run: impl Into<RunKey>) -> Result<bool, Error> {
+        let request =
+            v1::CancelRunRequest { request_id: new_request_id(), run: Some(self.run_ref(run)) };
+        Ok(call!(self, request, runs.cancel_run).await?.is_cancelling)
+    }
+
+    /// Lets a held task run again (`rerun`), or fail.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` if the task is not held.
+    pub async fn release(
+        &self,
+        run: impl Into<RunKey>,
+        task: impl Into<String>,
+        rerun: bool,
+    ) -> Result<(), Error> {
+        let request = v1::ReleaseTaskRequest {
+            request_id: new_request_id(),
+            run: Some(self.run_ref(run)),
+            task: task.into(),
+            rerun,
+        };
+        call!(self, request, runs.release_task).await.map(drop)
+    }
+
+    /// A run as it is.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run.
+    pub async fn get_run(&self, run: impl Into<RunKey>) -> Result<v1::Run, Error> {
+        let response = self.fetch_run(run.into(), false).await?;
+        response.run.ok_or_else(|| Error::malformed("GetRun", "run"))
+    }
+
+    /// A run as it is, with the workflow it carries out.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run.
+    pub async fn get_run_with_spec(
+        &self,
+        run: impl Into<RunKey>,
+    ) -> Result<(v1::Run, v1::WorkflowSpec), Error> {
+        let response = self.fetch_run(run.into(), true).await?;
+        let run = response.run.ok_or_else(|| Error::malformed("GetRun", "run"))?;
+        let spec = response.spec.ok_or_else(|| Error::malformed("GetRun", "spec"))?;
+        Ok((run, spec))
+    }
+
+    async fn fetch_run(&self, run: RunKey, with_spec: bool) -> Result<v1::GetRunResponse, Error> {
+        let request = v1::GetRunRequest {
+            read: self.read_options(),
+            run: Some(self.run_ref(run)),
+            with_spec,
+        };
+        call!(self, request, runs.get_run).await
+    }
+
+    /// Runs, newest first, fetched page by page as the stream is read.
+    pub fn list_runs(&self, filter: RunFilter) -> Items<v1::Run> {
+        let client = self.clone();
+        let statuses: Vec<i32> = filter.statuses.iter().map(|status| *status as i32).collect();
+        pages(move |page_token| {
+            let client = client.clone();
+            let request = v1::ListRunsRequest {
+                read: client.read_options(),
+                namespace: client.namespace().to_owned(),
+                workflow: filter.workflow.clone(),
+                statuses: statuses.clone(),
+                page_size: filter.page_size,
+                page_token,
+            };
+            async move {
+                let page = call!(client, request, runs.list_runs).await?;
+                Ok(Page { items: page.runs, next: page.next_page_token })
+            }
+        })
+    }
+
+    /// The tasks of a run in file order, with one of these statuses (none: with any), fetched page by page.
+    pub fn list_tasks(
+        &self,
+        run: impl Into<RunKey>,
+        statuses: &[v1::TaskStatus],
+    ) -> Items<v1::Task> {
+        let run = self.run_ref(run);
+        let client = self.clone();
+        let statuses: Vec<i32> = statuses.iter().map(|status| *status as i32).collect();
+        pages(move |page_token| {
+            let client = client.clone();
+            let request = v1::ListTasksRequest {
+                read: client.read_options(),
+                run: Some(run.clone()),
+                statuses: statuses.clone(),
+                page_size: 0,
+                page_token,
+            };
+            async move {
+                let page = call!(client, request, runs.list_tasks).await?;
+                Ok(Page { items: page.tasks, next: page.next_page_token })
+            }
+        })
+    }
+
+    /// Why a task is where it is; without one, why each task that has not ended is, at most 20.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run or task.
+    pub async fn explain(
+        &self,
+        run: impl Into<RunKey>,
+        task: Option<&str>,
+    ) -> Result<v1::ExplainRunResponse, Error> {
+        let request = v1::ExplainRunRequest {
+            run: Some(self.run_ref(run)),
+            task: task.unwrap_or_default().to_owned(),
+        };
+        call!(self, request, runs.explain_run).await
+    }
+
+    /// Waits until a run has ended, over any change of leader, at most `limit` (none: for as long as masters answer).
+    ///
+    /// # Errors
+    /// `DEADLINE_EXCEEDED` if the run is still going on after `limit`; `NOT_FOUND` if there is no such run.
+    pub async fn wait_run(
+        &self,
+        run: impl Into<RunKey>,
+        limit: Option<Duration>,
+    ) -> Result<v1::Run, Error> {
+        let run = run.into();
+        let end = limit.map(|limit| Instant::now() + limit);
+        // Masters that are away for a while do not end the wait; their absence for longer than this does.
+        let mut patience = Instant::now() + self.patience();
+        loop {
+            let now = Instant::now();
+            let left = end.map_or(WAIT_SLICE, |end| end.saturating_duration_since(now));
+            if left.is_zero() {
+                return Err(Error::deadline(format!("{run} has not ended in time")));
+            }
+            let slice = now + left.min(WAIT_SLICE);
+            let request = v1::WaitRunRequest { run: Some(self.run_ref(&run)) };
+            match call!(self, request, runs.wait_run, by slice).await {
+                Ok(response) => {
+                    let run = response.run.ok_or_else(|| Error::malformed("WaitRun", "run"))?;
+                    if is_ended(&run) {
+                        return Ok(run);
+                    }
+                    patience = Instant::now() + self.patience();
+                    tokio::time::sleep(WAIT_PAUSE.min(left)).await;
+                }
+                Err(error) if error.is_deadline() => {
+                    patience = Instant::now() + self.patience();
+                }
+                Err(error) if !error.failures().is_empty() && Instant::now() < patience => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn run_ref(&self, run: impl Into<RunKey>) -> v1::RunRef {
+        run.into().to_proto(self.namespace())
+    }
+}
+
+/// Whether the run has come to its end.
+pub fn is_ended(run: &v1::Run) -> bool {
+    match run.status() {
+        v1::RunStatus::Unspecified | v1::RunStatus::Running => false,
+        v1::RunStatus::Succeeded | v1::RunStatus::Failed | v1::RunStatus::Cancelled => true,
+    }
+}

@@ -1,0 +1,139 @@
+//! What a client does when masters are away, busy, slow or wrong.
+
+use std::time::{Duration, Instant};
+
+use crate::fake::{Fake, Step, dead_address, run};
+use muster_client::v1::RunStatus::{Running, Succeeded};
+use muster_client::{Client, Code, RunKey, Submission};
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt};
+
+#[tokio::test]
+async fn goes_past_a_dead_master_and_remembers_the_good_one() {
+    let good = Fake::start([Step::Run(run(1, Running)), Step::Run(run(1, Running))]).await;
+    let client = Client::connect([dead_address().await, good.address.clone()]).unwrap();
+    let started = Instant::now();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(90), "there was no need to wait");
+    client.get_run(RunKey::number("etl", 1)).await.unwrap();
+    assert_eq!(good.calls.lock().unwrap().gets.len(), 2);
+    assert_eq!(client.applied_index(), 41);
+}
+
+#[tokio::test]
+async fn retries_keep_their_request_id_and_calls_do_not_share_one() {
+    let away = || Step::Refuse(Status::unavailable("no leader"));
+    let steps = [away(), away(), Step::Run(run(3, Running)), Step::Run(run(4, Running))];
+    let master = Fake::start(steps).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let first = client.submit(Submission::workflow("etl")).await.unwrap();
+    assert_eq!(first.number, 3);
+    client.submit(Submission::workflow("etl")).await.unwrap();
+    let calls = master.calls.lock().unwrap();
+    let ids: Vec<&str> = calls.submits.iter().map(|call| call.request_id.as_str()).collect();
+    assert_eq!(ids.len(), 4);
+    assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3], "{ids:?}");
+    assert_eq!(uuid::Uuid::parse_str(ids[0]).unwrap().get_version_num(), 7);
+}
+
+#[tokio::test]
+async fn a_plain_no_is_not_asked_for_twice() {
+    for status in [
+        Status::invalid_argument("bad"),
+        Status::failed_precondition("held"),
+        Status::not_found("none"),
+        Status::already_exists("used"),
+        Status::internal("broken"),
+    ] {
+        let code = status.code();
+        let master = Fake::start([Step::Refuse(status), Step::Run(run(1, Running))]).await;
+        let client = Client::connect([&master.address]).unwrap();
+        let error = client.submit(Submission::workflow("etl")).await.unwrap_err();
+        assert_eq!(error.code(), code);
+        assert_eq!(master.calls.lock().unwrap().submits.len(), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_cluster_is_given_the_time_it_asks_for() {
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(Duration::from_millis(400)));
+    let busy = Status::with_error_details(Code::ResourceExhausted, "busy", details);
+    let master = Fake::start([Step::Refuse(busy), Step::Run(run(1, Running))]).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let started = Instant::now();
+    client.submit(Submission::workflow("etl")).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_master_that_hangs_leaves_time_for_the_next() {
+    let slow = Fake::start([Step::Hang]).await;
+    let good = Fake::start([Step::Run(run(1, Running))]).await;
+    let client = Client::builder()
+        .endpoint(&slow.address)
+        .endpoint(&good.address)
+        .deadline(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    assert_eq!(slow.calls.lock().unwrap().gets.len(), 1);
+    assert_eq!(good.calls.lock().unwrap().gets.len(), 1);
+}
+
+#[tokio::test]
+async fn says_of_every_master_why_it_could_not_be_reached() {
+    let addresses = [dead_address().await, dead_address().await];
+    let client = Client::builder()
+        .endpoint(addresses.join(","))
+        .connect_patience(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let started = Instant::now();
+    let error = client.get_run(RunKey::latest("etl")).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(error.is_unreachable());
+    let text = error.to_string();
+    for address in addresses {
+        assert!(text.contains(&format!("{address}: connection refused")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_callers_deadline_ends_it() {
+    let master = Fake::start([]).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let client = client.with_deadline(Duration::from_millis(300));
+    let started = Instant::now();
+    let error = client.get_run(RunKey::latest("etl")).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(error.to_string().contains(&master.address), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_wait_goes_on_until_the_run_has_ended() {
+    let steps = [
+        Step::Run(run(1, Running)),
+        Step::Refuse(Status::unavailable("no leader")),
+        Step::Refuse(Status::deadline_exceeded("still running")),
+        Step::Run(run(1, Succeeded)),
+    ];
+    let master = Fake::start(steps).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let ended = client.wait_run(RunKey::latest("etl"), None).await.unwrap();
+    assert_eq!(ended.status(), Succeeded);
+    assert_eq!(master.calls.lock().unwrap().waits, 4);
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_limit() {
+    let master = Fake::start([]).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let started = Instant::now();
+    let limit = Some(Duration::from_millis(300));
+    let error = client.wait_run(RunKey::number("etl", 4), limit).await.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+    assert!(error.to_string().contains("etl/4"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}

@@ -1,0 +1,5 @@
+//! The client against masters that do as a test tells them.
+
+mod failover;
+mod fake;
+mod streams;
