@@ -1,1 +1,3 @@
 //! Whole-project tests: the tidy test, clusters of real processes, workflow traces.
+
+pub mod tidy;
