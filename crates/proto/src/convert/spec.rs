@@ -1,9 +1,9 @@
 //! Workflows as users write them.
 //!
-//! Only the shape is checked here; whether a spec makes sense is for `muster_core::spec::validate` to say.
+//! Only the shape is checked here; whether a spec makes sense is for `muster_core::spec::validate` to say. Every spec
+//! that the core can hold comes back as it was, for an entry that cannot be decoded would stop all masters.
 
 use muster_core::ids::Text;
-use muster_core::limits;
 use muster_core::spec::{
     ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
     ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
@@ -95,7 +95,7 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
         executor: executor_from_proto(executor).within("executor")?,
         env: text_map(task.env),
         outputs: texts(task.outputs),
-        array: task.array.map(|array| array_from_proto(array).within("array")).transpose()?,
+        array: task.array.map(|array| ArraySpec { first: array.first, last: array.last }),
         request: request_from_proto(required("request", task.request)?).within("request")?,
         retry: retry_from_proto(required("retry", task.retry)?).within("retry")?,
         on_lost: on_lost_from_proto(known("on_lost", task.on_lost)?)?,
@@ -202,16 +202,6 @@ fn process_from_proto(process: v1::ProcessSpec) -> Result<ProcessSpec, DecodeErr
         }
     };
     Ok(ProcessSpec { command, working_dir: process.working_dir.map(Text::from) })
-}
-
-fn array_from_proto(array: v1::ArraySpec) -> Result<ArraySpec, DecodeError> {
-    if array.first > array.last {
-        return Err(DecodeError::invalid("last", "is below `first`"));
-    }
-    if array.last > limits::ARRAY_INDEX_MAX {
-        return Err(DecodeError::invalid("last", "is beyond the largest index of an array"));
-    }
-    Ok(ArraySpec { first: array.first, last: array.last })
 }
 
 /// A request as a message.

@@ -1,0 +1,271 @@
+//! Arbitrary specs and commands: every value that the types allow, sensible or not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::command::{
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
+    LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask,
+    RequestKey, RunSource, Start, StartAttempts, SubmitRun, UpgradeCluster,
+};
+use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::{
+    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
+    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+};
+use muster_core::state::cells::IndexRange;
+use muster_core::time::{Millis, Timestamp};
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+
+pub(crate) fn name() -> impl Strategy<Value = Name> {
+    "[a-z][a-z0-9_-]{0,7}".prop_map(|text| Name::parse(&text).expect("the pattern is a name's"))
+}
+
+fn text() -> impl Strategy<Value = Text> {
+    prop_oneof![Just(String::new()), "\\PC{1,6}", "[\\x00-\\x1f]{1,3}"].prop_map(Text::from)
+}
+
+fn texts() -> impl Strategy<Value = BTreeMap<Text, Text>> {
+    btree_map(text(), text(), 0..3)
+}
+
+/// Numbers of every length, the ends of the range included.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..200u64, any::<u64>(), Just(u64::MAX)]
+}
+
+fn small() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), 0..200u32, any::<u32>(), Just(u32::MAX)]
+}
+
+fn span() -> impl Strategy<Value = Millis> {
+    number().prop_map(Millis)
+}
+
+fn resources() -> impl Strategy<Value = Resources> {
+    (number(), number(), btree_map(text(), number(), 0..3)).prop_map(
+        |(cpu_millis, memory_bytes, custom)| Resources { cpu_millis, memory_bytes, custom },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    (of(text()), texts(), resources()).prop_map(|(pool, selector, resources)| Request {
+        pool,
+        selector,
+        resources,
+    })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let backoff = (span(), small(), span(), small()).prop_map(
+        |(initial, factor_millis, cap, jitter_millis)| Backoff {
+            initial,
+            factor_millis,
+            cap,
+            jitter_millis,
+        },
+    );
+    (small(), backoff, any::<bool>(), any::<bool>()).prop_map(
+        |(limit, backoff, on_failure, on_timeout)| RetryPolicy {
+            limit,
+            backoff,
+            on_failure,
+            on_timeout,
+        },
+    )
+}
+
+fn executor() -> impl Strategy<Value = ExecutorSpec> {
+    let list = || vec(text(), 0..3);
+    let command = prop_oneof![
+        list().prop_map(ProcessCommand::Argv),
+        (text(), list()).prop_map(|(text, shell)| ProcessCommand::Script { text, shell }),
+    ];
+    let process = (command, of(text()))
+        .prop_map(|(command, working_dir)| ProcessSpec { command, working_dir });
+    prop_oneof![Just(ExecutorSpec::Noop), process.prop_map(ExecutorSpec::Process)]
+}
+
+fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
+    let rule = prop_oneof![
+        Just(DependencyRule::AllSucceeded),
+        Just(DependencyRule::AllDone),
+        Just(DependencyRule::AnySucceeded),
+    ];
+    let condition =
+        prop_oneof![Just(Condition::Success), Just(Condition::Failure), Just(Condition::Always)];
+    let on_lost = prop_oneof![Just(OnLost::Rerun), Just(OnLost::Fail), Just(OnLost::Hold)];
+    (rule, condition, on_lost)
+}
+
+fn task() -> impl Strategy<Value = TaskSpec> {
+    let array = (small(), small()).prop_map(|(first, last)| ArraySpec { first, last });
+    let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), of(array));
+    let how = (request(), retry(), rules(), small(), of(span()), of(span()), span());
+    (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
+        let (id, needs, executor, env, outputs, array) = what;
+        let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
+        let (rule, condition, on_lost) = rules;
+        TaskSpec {
+            id,
+            needs,
+            rule,
+            condition,
+            executor,
+            env,
+            outputs,
+            array,
+            request,
+            retry,
+            on_lost,
+            max_lost,
+            timeout,
+            queue_timeout,
+            grace_period,
+            priority,
+        }
+    })
+}
+
+pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
+    let param = (of(text()), of(text()))
+        .prop_map(|(default, description)| ParamSpec { default, description });
+    let params = btree_map(name(), param, 0..3);
+    (name(), texts(), of(span()), any::<i32>(), params, vec(task(), 0..4)).prop_map(
+        |(name, labels, timeout, priority, params, tasks)| WorkflowSpec {
+            name,
+            labels,
+            timeout,
+            priority,
+            params,
+            tasks,
+        },
+    )
+}
+
+fn key() -> impl Strategy<Value = Option<RequestKey>> {
+    of((text(), number()).prop_map(|(id, digest)| RequestKey { id, digest }))
+}
+
+fn run() -> impl Strategy<Value = RunId> {
+    number().prop_map(RunId)
+}
+
+fn worker() -> impl Strategy<Value = WorkerId> {
+    number().prop_map(WorkerId)
+}
+
+/// Ranges of any kind, those that end before they start included.
+fn range() -> impl Strategy<Value = IndexRange> {
+    (small(), small()).prop_map(|(first, last)| IndexRange { first, last })
+}
+
+fn attempt() -> impl Strategy<Value = AttemptRef> {
+    (run(), small(), range(), number()).prop_map(|(run, task, range, fence)| AttemptRef {
+        run,
+        task: TaskIndex(task),
+        range,
+        fence: Fence(fence),
+    })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let outputs = of(texts().prop_map(Arc::new));
+    prop_oneof![
+        Just(Outcome::Succeeded { outputs: None }),
+        outputs.prop_map(|outputs| Outcome::Succeeded { outputs }),
+        (of(any::<i32>()), of(text()))
+            .prop_map(|(exit_code, message)| Outcome::Failed { exit_code, message }),
+        Just(Outcome::TimedOut),
+        Just(Outcome::Cancelled),
+        Just(Outcome::Lost),
+    ]
+}
+
+fn attempts() -> impl Strategy<Value = Command> {
+    let placement = (run(), small(), range(), worker()).prop_map(|(run, task, range, worker)| {
+        Placement { run, task: TaskIndex(task), range, worker }
+    });
+    let start = (attempt(), span()).prop_map(|(attempt, age)| Start { attempt, age });
+    let finish = (attempt(), outcome(), span()).prop_map(|(attempt, outcome, duration)| Finish {
+        attempt,
+        outcome,
+        duration,
+    });
+    prop_oneof![
+        vec(placement, 0..5)
+            .prop_map(|placements| Command::PlaceAttempts(PlaceAttempts { placements })),
+        vec(start, 0..5).prop_map(|starts| Command::StartAttempts(StartAttempts { starts })),
+        vec(finish, 0..5).prop_map(|finishes| Command::FinishAttempts(FinishAttempts { finishes })),
+    ]
+}
+
+fn submit() -> impl Strategy<Value = SubmitRun> {
+    let source = prop_oneof![
+        (name(), of(small()))
+            .prop_map(|(workflow, version)| RunSource::Workflow { workflow, version }),
+        spec().prop_map(|spec| RunSource::Apply(Box::new(spec))),
+        spec().prop_map(|spec| RunSource::OneOff(Box::new(spec))),
+    ];
+    let params = btree_map(name(), text(), 0..3).prop_map(Arc::new);
+    (key(), name(), source, params, of(any::<i32>())).prop_map(
+        |(request, namespace, source, params, priority)| SubmitRun {
+            request,
+            namespace,
+            source,
+            params,
+            priority,
+        },
+    )
+}
+
+fn worker_command() -> impl Strategy<Value = Command> {
+    let register = (text(), number(), texts(), of(text()), resources()).prop_map(
+        |(name, incarnation, labels, pool, capacity)| RegisterWorker {
+            name,
+            incarnation,
+            labels,
+            pool,
+            capacity,
+        },
+    );
+    let drain = (key(), worker(), any::<bool>())
+        .prop_map(|(request, worker, is_draining)| DrainWorker { request, worker, is_draining });
+    prop_oneof![
+        register.prop_map(Command::RegisterWorker),
+        drain.prop_map(Command::DrainWorker),
+        worker().prop_map(|worker| Command::LoseWorker(LoseWorker { worker })),
+    ]
+}
+
+/// Commands of every kind.
+pub(crate) fn command() -> impl Strategy<Value = Command> {
+    let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
+        request,
+        namespace,
+        spec: Box::new(spec),
+    });
+    let release = (key(), run(), small(), any::<bool>()).prop_map(|(request, run, task, rerun)| {
+        ReleaseTask { request, run, task: TaskIndex(task), rerun }
+    });
+    let cancel = (key(), run()).prop_map(|(request, run)| CancelRun { request, run });
+    let prune = number().prop_map(|index| PruneHistory { ended_before: LogIndex(index) });
+    prop_oneof![
+        1 => Just(Command::Tick),
+        2 => apply.prop_map(Command::ApplyWorkflow),
+        3 => submit().prop_map(Command::SubmitRun),
+        1 => cancel.prop_map(Command::CancelRun),
+        1 => release.prop_map(Command::ReleaseTask),
+        3 => worker_command(),
+        6 => attempts(),
+        1 => prune.prop_map(Command::PruneHistory),
+        1 => small().prop_map(|version| Command::UpgradeCluster(UpgradeCluster { version })),
+    ]
+}
+
+pub(crate) fn entry() -> impl Strategy<Value = Entry> {
+    (number(), vec(command(), 0..4))
+        .prop_map(|(at, commands)| Entry { at: Timestamp(at), commands })
+}

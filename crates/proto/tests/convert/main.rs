@@ -1,0 +1,10 @@
+//! The stored shapes of the core's types: everything comes back as it was, and nothing makes the reader panic.
+
+mod fixtures;
+mod generate;
+mod history;
+mod log;
+mod measure;
+mod snapshot;
+mod spec;
+mod states;

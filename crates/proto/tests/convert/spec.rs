@@ -1,0 +1,69 @@
+//! Workflow specs: round trips, and errors that name the field.
+
+use muster_core::ids::Name;
+use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
+use muster_proto::convert::{spec_from_proto, spec_to_proto};
+use muster_proto::v1;
+use proptest::prelude::*;
+
+use crate::generate;
+
+proptest! {
+    #[test]
+    fn every_spec_comes_back(spec in generate::spec()) {
+        prop_assert_eq!(spec_from_proto(spec_to_proto(&spec)), Ok(spec));
+    }
+}
+
+fn message() -> v1::WorkflowSpec {
+    let name = |text| Name::parse(text).expect("it is a name");
+    spec_to_proto(&WorkflowSpec {
+        name: name("etl"),
+        labels: Default::default(),
+        timeout: None,
+        priority: 0,
+        params: Default::default(),
+        tasks: vec![
+            TaskSpec::new(name("extract"), ExecutorSpec::Noop),
+            TaskSpec::new(name("load"), ExecutorSpec::Noop),
+        ],
+    })
+}
+
+/// The error that `change` to the second task causes.
+fn error_after(change: impl FnOnce(&mut v1::TaskSpec)) -> String {
+    let mut message = message();
+    change(&mut message.tasks[1]);
+    spec_from_proto(message).expect_err("the change is an error").to_string()
+}
+
+#[test]
+fn an_error_names_the_field() {
+    assert!(spec_from_proto(message()).is_ok());
+    assert_eq!(error_after(|task| task.rule = 0), "`tasks[1].rule` is missing");
+    assert_eq!(error_after(|task| task.rule = 9), "`tasks[1].rule` has the unknown value 9");
+    assert_eq!(error_after(|task| task.condition = 0), "`tasks[1].condition` is missing");
+    assert_eq!(
+        error_after(|task| task.on_lost = -1),
+        "`tasks[1].on_lost` has the unknown value -1"
+    );
+    assert_eq!(error_after(|task| task.executor = None), "`tasks[1].executor` is missing");
+    assert_eq!(error_after(|task| task.request = None), "`tasks[1].request` is missing");
+    assert_eq!(error_after(|task| task.max_lost = None), "`tasks[1].max_lost` is missing");
+    assert_eq!(
+        error_after(|task| task.grace_period_ms = None),
+        "`tasks[1].grace_period_ms` is missing"
+    );
+    assert_eq!(
+        error_after(|task| task.executor = Some(v1::ExecutorSpec { kind: None })),
+        "`tasks[1].executor.kind` is missing"
+    );
+    assert_eq!(
+        error_after(|task| task.retry.as_mut().expect("it has one").backoff = None),
+        "`tasks[1].retry.backoff` is missing"
+    );
+    assert!(
+        error_after(|task| task.needs = vec!["extract".into(), "No".into()])
+            .starts_with("`tasks[1].needs[1]` is not a name: ")
+    );
+}

@@ -1,0 +1,261 @@
+//! Random states, made by applying random commands that fit the state they meet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::command::{
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
+    LoseWorker, Outcome, PlaceAttempts, Placement, RegisterWorker, ReleaseTask, RequestKey,
+    RunSource, Start, StartAttempts, SubmitRun,
+};
+use muster_core::event::Event;
+use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
+use muster_core::spec::{
+    ArraySpec, DependencyRule, ExecutorSpec, OnLost, ParamSpec, Resources, TaskSpec, WorkflowSpec,
+};
+use muster_core::state::State;
+use muster_core::state::run::Run;
+use muster_core::state::task::TaskStatus;
+use muster_core::time::{Millis, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A state, and the runs that ended on the way to it.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) ended: Vec<Arc<Run>>,
+    index: u64,
+}
+
+/// What happens next: the kind of command, and numbers that its details are drawn from.
+type Step = (u8, u8, u8);
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    vec(any::<Step>(), 1..80)
+}
+
+pub(crate) fn world() -> impl Strategy<Value = World> {
+    steps().prop_map(|steps| {
+        let mut world = World::default();
+        steps.into_iter().for_each(|step| world.step(step));
+        world
+    })
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).expect("names in tests are well-formed")
+}
+
+/// Element `draw` of a list, as if the list had no end.
+fn pick<T: Clone>(list: &[T], draw: u8) -> Option<T> {
+    list.get(usize::from(draw) % list.len().max(1)).cloned()
+}
+
+/// One of many workflows: up to six tasks, single and array, with every rule and every follow-up of a loss.
+fn spec(a: u8, b: u8) -> WorkflowSpec {
+    let tasks = (0..=a % 6).map(|number| {
+        let mut task = TaskSpec::new(name(&format!("t{number}")), ExecutorSpec::Noop);
+        let draw = b.wrapping_mul(number + 3);
+        let needs = (0..number).filter(|upstream| (draw >> (upstream % 8)) & 1 == 1);
+        task.needs = needs.map(|upstream| name(&format!("t{upstream}"))).collect();
+        if !task.needs.is_empty() {
+            task.rule = match draw % 3 {
+                0 => DependencyRule::AllSucceeded,
+                1 => DependencyRule::AllDone,
+                _ => DependencyRule::AnySucceeded,
+            };
+        }
+        if draw % 4 == 1 {
+            task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
+        }
+        task.on_lost = [OnLost::Rerun, OnLost::Fail, OnLost::Hold][usize::from(draw) % 3];
+        task.retry.limit = u32::from(draw % 3);
+        task.timeout = (draw % 5 == 0).then_some(Millis::from_secs(4));
+        task.queue_timeout = (draw % 7 == 0).then_some(Millis::from_secs(20));
+        task.request.resources.custom = BTreeMap::from([("gpu".into(), u64::from(draw % 2))]);
+        task.request.resources.custom.retain(|_, amount| *amount > 0);
+        task
+    });
+    let param = ParamSpec { default: Some("eu".into()), description: None };
+    WorkflowSpec {
+        name: name(["etl", "train"][usize::from(a) % 2]),
+        labels: BTreeMap::from([("team".into(), "data".into())]),
+        timeout: (b % 11 == 0).then_some(Millis::from_secs(60)),
+        priority: i32::from(b) - 128,
+        params: BTreeMap::from([(name("region"), param)]),
+        tasks: tasks.collect(),
+    }
+}
+
+impl World {
+    fn apply(&mut self, after_ms: u64, command: Command) {
+        self.index += 1;
+        let at = self.state.now() + Millis(after_ms);
+        let at = at.max(Timestamp(1_700_000_000_000));
+        let entry = Entry { at, commands: vec![command] };
+        let applied = self.state.apply(LogIndex(self.index), &entry);
+        for event in applied.events {
+            if let Event::RunEnded { run } = event {
+                self.ended.push(run);
+            }
+        }
+    }
+
+    pub(crate) fn step(&mut self, (kind, a, b): Step) {
+        let after_ms = u64::from(b) * 7;
+        if let Some(command) = self.command(kind, a, b) {
+            self.apply(after_ms, command);
+        }
+    }
+
+    fn command(&self, kind: u8, a: u8, b: u8) -> Option<Command> {
+        Some(match kind % 16 {
+            0 => Command::ApplyWorkflow(ApplyWorkflow {
+                request: request(a, b),
+                namespace: name("default"),
+                spec: Box::new(spec(a, b)),
+            }),
+            1..=3 => submit(kind, a, b),
+            4..=5 => register(a, b),
+            6..=8 => self.place(a, b)?,
+            9 => self.start(b)?,
+            10..=12 => self.finish(a, b)?,
+            13 => self.worker_command(a, b)?,
+            14 => self.run_command(a, b)?,
+            _ => Command::Tick,
+        })
+    }
+
+    /// Gives ready tasks to one worker, as many as `a` says.
+    fn place(&self, a: u8, b: u8) -> Option<Command> {
+        let workers: Vec<WorkerId> = self.state.workers().iter().map(|it| it.id).collect();
+        let worker = pick(&workers, b)?;
+        let mut placements = Vec::new();
+        for run in self.state.runs().iter() {
+            for (position, task) in run.tasks.iter().enumerate() {
+                for (mut range, state) in task.cells.iter() {
+                    if state.status() == TaskStatus::Ready {
+                        range.last = range.last.min(range.first + u32::from(b % 4));
+                        let task = TaskIndex(position as u32);
+                        placements.push(Placement { run: run.id, task, range, worker });
+                    }
+                }
+            }
+        }
+        placements.truncate(usize::from(a % 8) + 1);
+        Some(Command::PlaceAttempts(PlaceAttempts { placements }))
+    }
+
+    fn live(&self) -> Vec<AttemptRef> {
+        let workers = self.state.workers().iter();
+        workers.flat_map(|worker| self.state.attempts_of(worker.id)).collect()
+    }
+
+    fn start(&self, b: u8) -> Option<Command> {
+        let start = Start { attempt: pick(&self.live(), b)?, age: Millis(b.into()) };
+        Some(Command::StartAttempts(StartAttempts { starts: vec![start] }))
+    }
+
+    fn finish(&self, a: u8, b: u8) -> Option<Command> {
+        let outputs = || Some(Arc::new(BTreeMap::from([("rows".into(), Text::from("12"))])));
+        let outcome = match a % 8 {
+            0..=2 => Outcome::Succeeded { outputs: None },
+            3 => Outcome::Succeeded { outputs: outputs() },
+            4 => {
+                Outcome::Failed { exit_code: Some(i32::from(b) - 100), message: Some("no".into()) }
+            }
+            5 => Outcome::Failed { exit_code: None, message: None },
+            6 => Outcome::TimedOut,
+            _ => Outcome::Lost,
+        };
+        let attempt = pick(&self.live(), b)?;
+        let finish = Finish { attempt, outcome, duration: Millis(a.into()) };
+        Some(Command::FinishAttempts(FinishAttempts { finishes: vec![finish] }))
+    }
+
+    fn worker_command(&self, a: u8, b: u8) -> Option<Command> {
+        let workers: Vec<WorkerId> = self.state.workers().iter().map(|it| it.id).collect();
+        let worker = pick(&workers, b)?;
+        Some(if a % 3 == 0 {
+            Command::LoseWorker(LoseWorker { worker })
+        } else {
+            let request = request(a, b);
+            Command::DrainWorker(DrainWorker { request, worker, is_draining: a % 3 == 1 })
+        })
+    }
+
+    fn run_command(&self, a: u8, b: u8) -> Option<Command> {
+        let runs: Vec<Arc<Run>> = self.state.runs().iter().cloned().collect();
+        let run = pick(&runs, b)?;
+        let is_held = |task: usize| run.tasks[task].cells.tally().of(TaskStatus::Held) > 0;
+        Some(match (0..run.tasks.len()).find(|task| is_held(*task)) {
+            Some(task) => Command::ReleaseTask(ReleaseTask {
+                request: request(a, b),
+                run: run.id,
+                task: TaskIndex(task as u32),
+                rerun: a % 2 == 0,
+            }),
+            None => Command::CancelRun(CancelRun { request: request(a, b), run: run.id }),
+        })
+    }
+}
+
+/// A key, sometimes one that was used before.
+fn request(a: u8, b: u8) -> Option<RequestKey> {
+    let digest = u64::from(a) << 40 | u64::from(b);
+    (a % 4 != 0).then(|| RequestKey { id: format!("request-{}", b % 64).into(), digest })
+}
+
+fn submit(kind: u8, a: u8, b: u8) -> Command {
+    let source = match kind % 16 {
+        1 => RunSource::Workflow { workflow: spec(a, b).name, version: None },
+        2 => RunSource::Apply(Box::new(spec(a, b))),
+        _ => RunSource::OneOff(Box::new(spec(a, b))),
+    };
+    let params = BTreeMap::from([(name("region"), "us".into())]);
+    Command::SubmitRun(SubmitRun {
+        request: request(a, b),
+        namespace: name(["default", "other"][usize::from(b) % 2]),
+        source,
+        params: Arc::new(if a % 2 == 0 { params } else { BTreeMap::new() }),
+        priority: (b % 3 == 0).then_some(i32::from(a)),
+    })
+}
+
+fn register(a: u8, b: u8) -> Command {
+    Command::RegisterWorker(RegisterWorker {
+        name: format!("worker-{}", a % 5).into(),
+        incarnation: b.into(),
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        pool: (a % 5 == 4).then(|| "gpu".into()),
+        capacity: Resources {
+            cpu_millis: 16_000,
+            memory_bytes: 1 << 30,
+            custom: BTreeMap::from([("gpu".into(), u64::from(b % 5) + 1)]),
+        },
+    })
+}
+
+#[test]
+fn random_states_are_not_poor() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut seen = [0usize; TaskStatus::COUNT];
+    let (mut ended, mut requests, mut arrays) = (0, 0, 0);
+    for _ in 0..300 {
+        let world = world().new_tree(&mut runner).expect("the strategy never refuses").current();
+        world.state.check().expect("apply keeps the invariants");
+        ended += world.ended.len();
+        requests += world.state.requests().answered().len();
+        for task in world.state.runs().iter().flat_map(|run| &run.tasks) {
+            for (_, state) in task.cells.iter() {
+                seen[state.status() as usize] += 1;
+            }
+            arrays += usize::from(task.cells.iter().count() > 1);
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 0), "some status was never reached: {seen:?}");
+    assert!(ended > 100 && requests > 100 && arrays > 20, "{ended} {requests} {arrays}");
+}
