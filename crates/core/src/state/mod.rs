@@ -113,6 +113,11 @@ impl State {
         self.run(*self.run_by_number.get(&(workflow.id, number))?)
     }
 
+    /// How many runs of a workflow are live.
+    pub fn live_runs_of(&self, workflow: u64) -> u64 {
+        self.run_by_number.range((workflow, 0)..=(workflow, u64::MAX)).count() as u64
+    }
+
     /// All live runs.
     pub fn runs(&self) -> &BlockMap<Run> {
         &self.runs

@@ -1,0 +1,85 @@
+//! `ClusterService`: the masters.
+
+use std::sync::Arc;
+
+use muster_proto::v1;
+use muster_proto::v1::cluster_service_client::ClusterServiceClient;
+use muster_proto::v1::cluster_service_server::ClusterService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::answer;
+use crate::faults;
+use crate::forward::forward;
+use crate::replica::Replica;
+
+pub(crate) struct Cluster {
+    pub(crate) replica: Arc<Replica>,
+}
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    async fn get_cluster_status(
+        &self,
+        _request: Request<v1::GetClusterStatusRequest>,
+    ) -> Result<Response<v1::GetClusterStatusResponse>, Status> {
+        let status = self.replica.node.status();
+        let leader_id = status.leader.unwrap_or(0);
+        let members = status.members.into_iter().map(|it| v1::Member {
+            id: it.member.id,
+            name: it.member.peer.name,
+            api_address: it.member.peer.api_address,
+            peer_address: it.member.peer.peer_address,
+            is_voter: it.is_voter,
+            is_leader: it.member.id == leader_id,
+            matched_index: it.matched_index,
+        });
+        let members = members.collect();
+        let response = self.replica.cell.read(|state| v1::GetClusterStatusResponse {
+            cluster_id: self.replica.cluster_id(),
+            answering_member_id: status.member_id,
+            leader_id,
+            term: status.term,
+            applied_index: self.replica.cell.applied(),
+            committed_index: status.committed_index,
+            last_log_index: status.last_log_index,
+            snapshot_index: status.snapshot_index,
+            members,
+            cluster_version: state.meta().cluster_version,
+            live_runs: state.runs().len() as u64,
+            ready_tasks: state.queue().len() as u64,
+            workers: state.workers().len() as u64,
+            state_digest: state.digest(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        Ok(answer(&self.replica, response))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        forward!(self.replica, request, ClusterServiceClient<Channel>, transfer_leader);
+        let to = request.into_inner().to;
+        let target = match to.as_str() {
+            "" => None,
+            named => {
+                let members = self.replica.node.status().members;
+                let found = members
+                    .iter()
+                    .find(|it| it.member.peer.name == named || it.member.id.to_string() == named);
+                let missing = || {
+                    let message = format!(
+                        "no member is called `{named}`; `muster cluster status` lists them"
+                    );
+                    faults::fault(Code::NotFound, "MEMBER_NOT_FOUND", message)
+                };
+                Some(found.ok_or_else(missing)?.member.id)
+            }
+        };
+        let leader = self.replica.node.transfer_leader(target).await.map_err(|error| {
+            faults::fault(Code::FailedPrecondition, "TRANSFER_REFUSED", error.to_string())
+        })?;
+        Ok(answer(&self.replica, v1::TransferLeaderResponse { leader_id: leader.id }))
+    }
+}

@@ -1,0 +1,181 @@
+//! `LogService`: what attempts print, fetched from the workers that ran them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::ids::{RunId, TaskIndex, WorkerId};
+use muster_core::state::run::Run;
+use muster_core::state::task::TaskState;
+use muster_proto::internal::v1 as wire;
+use muster_proto::v1;
+use muster_proto::v1::log_service_client::LogServiceClient;
+use muster_proto::v1::log_service_server::LogService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::Answers;
+use crate::faults;
+use crate::forward::forward_stream;
+use crate::replica::Replica;
+
+/// Bytes asked of a worker at once.
+const CHUNK_BYTES: u32 = 256 << 10;
+/// How long a worker may take to answer.
+const FETCH_WAIT: Duration = Duration::from_secs(5);
+/// Between looks at a log that does not grow.
+const FOLLOW_LOOK: Duration = Duration::from_millis(200);
+
+pub(crate) struct Logs {
+    pub(crate) replica: Arc<Replica>,
+}
+
+/// One log, and where it is read.
+struct Tail {
+    replica: Arc<Replica>,
+    run: RunId,
+    task: TaskIndex,
+    index: u32,
+    attempt: u32,
+    follow: bool,
+}
+
+#[tonic::async_trait]
+impl LogService for Logs {
+    type TailLogStream = Answers<v1::TailLogResponse>;
+
+    async fn tail_log(
+        &self,
+        request: Request<v1::TailLogRequest>,
+    ) -> Result<Response<Self::TailLogStream>, Status> {
+        // Workers have sessions with the leader only.
+        forward_stream!(self.replica, request, LogServiceClient<Channel>, tail_log);
+        self.replica.barrier(None).await?;
+        let body = request.into_inner();
+        let found = self.replica.find_run(body.run.as_ref())?;
+        let task = self.replica.with_run(found.id, |run| {
+            let position =
+                run.version.spec.tasks.iter().position(|task| task.id.as_str() == body.task);
+            position.ok_or_else(|| {
+                let message = format!("run {} has no task `{}`", run.label(), body.task);
+                faults::fault(Code::NotFound, "TASK_NOT_FOUND", message)
+            })
+        })??;
+        let tail = Tail {
+            replica: self.replica.clone(),
+            run: found.id,
+            task: TaskIndex(task as u32),
+            index: body.index,
+            attempt: body.attempt,
+            follow: body.follow,
+        };
+        let (sender, receiver) = mpsc::channel(8);
+        tokio::spawn(async move {
+            if let Err(status) = tail.stream(body.offset, body.tail_bytes, &sender).await {
+                let _gone = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl Tail {
+    async fn stream(
+        &self,
+        mut offset: u64,
+        tail_bytes: u64,
+        out: &mpsc::Sender<Result<v1::TailLogResponse, Status>>,
+    ) -> Result<(), Status> {
+        if tail_bytes > 0
+            && let Some(chunk) = self.fetch(u64::MAX).await?
+        {
+            offset = chunk.size.saturating_sub(tail_bytes);
+        }
+        loop {
+            // Looked at first: an end that comes after the look is seen on the next round.
+            let has_ended = self.has_ended()?;
+            let Some(chunk) = self.fetch(offset).await? else {
+                if has_ended || !self.follow {
+                    return Err(self.not_found());
+                }
+                tokio::time::sleep(FOLLOW_LOOK).await;
+                continue;
+            };
+            let is_empty = chunk.data.is_empty();
+            offset = chunk.offset + chunk.data.len() as u64;
+            if !is_empty {
+                let response = v1::TailLogResponse {
+                    attempt: chunk.attempt,
+                    offset: chunk.offset,
+                    data: chunk.data,
+                };
+                if out.send(Ok(response)).await.is_err() {
+                    return Ok(());
+                }
+            } else if !self.follow || chunk.is_complete || has_ended {
+                return Ok(());
+            } else {
+                tokio::time::sleep(FOLLOW_LOOK).await;
+            }
+        }
+    }
+
+    /// Asks the worker that has the attempt, or every connected worker if that is not known.
+    async fn fetch(&self, offset: u64) -> Result<Option<wire::LogChunk>, Status> {
+        let known = self.replica.with_run(self.run, |run| worker_of(run, self.task, self.index))?;
+        let workers = match known.filter(|worker| self.replica.live.is_connected(*worker)) {
+            Some(worker) => vec![worker],
+            None => self.replica.live.connected(),
+        };
+        for worker in workers {
+            let fetch = wire::FetchLog {
+                fetch_id: 0,
+                run_id: self.run.0,
+                task_index: self.task.0,
+                index: self.index,
+                attempt: self.attempt,
+                offset,
+                limit_bytes: CHUNK_BYTES,
+            };
+            let Some(answer) = self.replica.live.fetch_log(worker, fetch) else { continue };
+            if let Ok(Ok(chunk)) = tokio::time::timeout(FETCH_WAIT, answer).await
+                && chunk.is_found
+            {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    fn has_ended(&self) -> Result<bool, Status> {
+        self.replica.with_run(self.run, |run| {
+            let cell = run.task(self.task).and_then(|task| task.cells.at(self.index));
+            cell.is_none_or(|(_, state)| state.status().is_terminal())
+        })
+    }
+
+    fn not_found(&self) -> Status {
+        let message =
+            "no connected worker has this log: the attempt has not started, or its worker is gone";
+        faults::fault(Code::NotFound, "LOG_NOT_FOUND", message)
+    }
+}
+
+/// The worker that runs, or ran last, one index of a task.
+fn worker_of(run: &Run, task: TaskIndex, index: u32) -> Option<WorkerId> {
+    let (_, state) = run.task(task)?.cells.at(index)?;
+    match state {
+        TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. } => {
+            Some(attempt.worker)
+        }
+        TaskState::Succeeded { last, .. } | TaskState::Failed { last, .. } => {
+            last.map(|last| last.worker)
+        }
+        TaskState::Ready { avoid, .. } | TaskState::Backoff { avoid, .. } => *avoid,
+        TaskState::Blocked
+        | TaskState::Held { .. }
+        | TaskState::Skipped { .. }
+        | TaskState::Cancelled => None,
+    }
+}

@@ -1,0 +1,326 @@
+//! `RunService`: submitting, cancelling and looking at runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::command::{CancelRun, Command, ReleaseTask, RunSource, SubmitRun};
+use muster_core::ids::{Name, RunId, TaskIndex};
+use muster_core::reply::{Rejection, Reply};
+use muster_core::state::run::{Params, Run};
+use muster_proto::v1::run_service_client::RunServiceClient;
+use muster_proto::v1::run_service_server::RunService;
+use muster_proto::v1::submit_run_request::What;
+use muster_proto::{convert, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Answers, answer, checked_spec, page_size, page_start, request_key};
+use crate::faults;
+use crate::forward::{forward, forward_stream};
+use crate::propose::NotDone;
+use crate::read::{body_digest, is_stale, namespace};
+use crate::replica::Replica;
+use crate::view;
+use crate::watch::{RunSignal, follow};
+
+/// Tasks that one explanation covers at most.
+const EXPLAINED_MAX: usize = 20;
+
+pub(crate) struct Runs {
+    pub(crate) replica: Arc<Replica>,
+}
+
+type Client = RunServiceClient<Channel>;
+
+#[tonic::async_trait]
+impl RunService for Runs {
+    async fn submit_run(
+        &self,
+        request: Request<v1::SubmitRunRequest>,
+    ) -> Result<Response<v1::SubmitRunResponse>, Status> {
+        forward!(self.replica, request, Client, submit_run);
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let key = request_key(&request_id, body_digest(&body))?;
+        let namespace = namespace(&body.namespace)?;
+        let command = SubmitRun {
+            request: key,
+            namespace: namespace.clone(),
+            source: source(body.what, body.version)?,
+            params: Arc::new(params(&body.params)?),
+            priority: body.priority,
+        };
+        match self.replica.proposer.propose(&Command::SubmitRun(command)).await? {
+            (_, Reply::RunSubmitted { run, workflow, number }) => {
+                let (namespace, workflow) = (namespace.to_string(), workflow.to_string());
+                Ok(answer(
+                    &self.replica,
+                    v1::SubmitRunResponse { run_id: run.0, namespace, workflow, number },
+                ))
+            }
+            _ => Err(Status::internal("a submission was answered by something else")),
+        }
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::CancelRunResponse>, Status> {
+        forward!(self.replica, request, Client, cancel_run);
+        self.replica.barrier(None).await?;
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let key = request_key(&request_id, body_digest(&body))?;
+        let run = self.replica.find_run(body.run.as_ref())?.id;
+        let is_cancelling = match self
+            .replica
+            .proposer
+            .propose(&Command::CancelRun(CancelRun { request: key, run }))
+            .await
+        {
+            Ok(_) => true,
+            Err(NotDone::Rejected(Rejection::NoSuchRun { .. })) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(answer(&self.replica, v1::CancelRunResponse { is_cancelling }))
+    }
+
+    async fn release_task(
+        &self,
+        request: Request<v1::ReleaseTaskRequest>,
+    ) -> Result<Response<v1::ReleaseTaskResponse>, Status> {
+        forward!(self.replica, request, Client, release_task);
+        self.replica.barrier(None).await?;
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let key = request_key(&request_id, body_digest(&body))?;
+        let run = self.replica.find_run(body.run.as_ref())?.id;
+        let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
+        let command = ReleaseTask { request: key, run, task, rerun: body.rerun };
+        self.replica.proposer.propose(&Command::ReleaseTask(command)).await?;
+        Ok(answer(&self.replica, v1::ReleaseTaskResponse {}))
+    }
+
+    async fn get_run(
+        &self,
+        request: Request<v1::GetRunRequest>,
+    ) -> Result<Response<v1::GetRunResponse>, Status> {
+        if !is_stale(request.get_ref().read.as_ref()) {
+            forward!(self.replica, request, Client, get_run);
+        }
+        let body = request.into_inner();
+        self.replica.barrier(body.read.as_ref()).await?;
+        let found = self.replica.find_run(body.run.as_ref())?;
+        let (run, spec) = self.replica.with_run(found.id, |run| {
+            (view::run(run), body.with_spec.then(|| convert::spec_to_proto(&run.version.spec)))
+        })?;
+        Ok(answer(&self.replica, v1::GetRunResponse { run: Some(run), spec }))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        if !is_stale(request.get_ref().read.as_ref()) {
+            forward!(self.replica, request, Client, list_runs);
+        }
+        let body = request.into_inner();
+        self.replica.barrier(body.read.as_ref()).await?;
+        let (runs, next_page_token) = self.page_of_runs(&body)?;
+        Ok(answer(&self.replica, v1::ListRunsResponse { runs, next_page_token }))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        if !is_stale(request.get_ref().read.as_ref()) {
+            forward!(self.replica, request, Client, list_tasks);
+        }
+        let body = request.into_inner();
+        self.replica.barrier(body.read.as_ref()).await?;
+        let found = self.replica.find_run(body.run.as_ref())?;
+        let start = page_start(&body.page_token, 't')?.unwrap_or(0) as usize;
+        let limit = page_size(body.page_size, 1000, 10_000);
+        let wanted: Vec<_> = body.statuses().collect();
+        let (mut tasks, next) = self.replica.with_run(found.id, |run| {
+            let all = (start..run.tasks.len()).map(|position| {
+                let index = TaskIndex(position as u32);
+                view::task(run, index, &run.tasks[position])
+            });
+            let mut matching =
+                all.filter(|task| wanted.is_empty() || wanted.contains(&task.status()));
+            let page: Vec<_> = matching.by_ref().take(limit).collect();
+            (page, matching.next().map(|task| task.index))
+        })?;
+        self.name_workers(&mut tasks);
+        let next_page_token = next.map(|index| format!("t{index}")).unwrap_or_default();
+        Ok(answer(&self.replica, v1::ListTasksResponse { tasks, next_page_token }))
+    }
+
+    async fn explain_run(
+        &self,
+        request: Request<v1::ExplainRunRequest>,
+    ) -> Result<Response<v1::ExplainRunResponse>, Status> {
+        // Only the leader hears from the workers.
+        forward!(self.replica, request, Client, explain_run);
+        self.replica.barrier(None).await?;
+        let body = request.into_inner();
+        let found = self.replica.find_run(body.run.as_ref())?;
+        let (run, indexes) = self.replica.with_run(found.id, |run| {
+            let indexes = if body.task.is_empty() {
+                let open =
+                    (0..run.tasks.len()).filter(|position| run.tasks[*position].end().is_none());
+                Ok(open.map(|position| TaskIndex(position as u32)).take(EXPLAINED_MAX).collect())
+            } else {
+                task_named(run, &body.task).map(|index| vec![index])
+            };
+            (view::run(run), indexes)
+        })?;
+        let tasks = indexes?
+            .into_iter()
+            .map(|index| self.explain(found.id, index))
+            .collect::<Result<_, _>>()?;
+        Ok(answer(&self.replica, v1::ExplainRunResponse { run: Some(run), tasks }))
+    }
+
+    async fn wait_run(
+        &self,
+        request: Request<v1::WaitRunRequest>,
+    ) -> Result<Response<v1::WaitRunResponse>, Status> {
+        forward!(self.replica, request, Client, wait_run);
+        self.replica.barrier(None).await?;
+        let found = self.replica.find_run(request.into_inner().run.as_ref())?;
+        let mut signal = RunSignal::new(&self.replica, found.id);
+        let mut leadership = self.replica.node.watch_leadership();
+        loop {
+            let run = self
+                .replica
+                .with_run(found.id, |run| run.ended.is_some().then(|| view::run(run)))?;
+            if run.is_some() {
+                return Ok(answer(&self.replica, v1::WaitRunResponse { run }));
+            }
+            tokio::select! {
+                () = signal.changed() => {}
+                _ = leadership.wait_for(|it| !it.is_leader) => return Err(faults::no_leader()),
+            }
+        }
+    }
+
+    type WatchRunStream = Answers<v1::WatchRunResponse>;
+
+    async fn watch_run(
+        &self,
+        request: Request<v1::WatchRunRequest>,
+    ) -> Result<Response<Self::WatchRunStream>, Status> {
+        forward_stream!(self.replica, request, Client, watch_run);
+        self.replica.barrier(None).await?;
+        let found = self.replica.find_run(request.into_inner().run.as_ref())?;
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(follow(self.replica.clone(), found, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl Runs {
+    /// Runs newest first: live ones and ended ones merged by id.
+    fn page_of_runs(&self, body: &v1::ListRunsRequest) -> Result<(Vec<v1::Run>, String), Status> {
+        let namespace = namespace(&body.namespace)?;
+        let limit = page_size(body.page_size, 50, 1000);
+        let mut before = page_start(&body.page_token, 'r')?.unwrap_or(u64::MAX);
+        let statuses: Vec<_> = body.statuses().collect();
+        let is_wanted = |run: &Run| {
+            run.version.namespace == namespace
+                && (body.workflow.is_empty() || run.version.workflow.as_str() == body.workflow)
+                && (statuses.is_empty() || statuses.contains(&view::run_status(run.status())))
+        };
+        let mut page: Vec<v1::Run> = Vec::new();
+        loop {
+            // A slice of ids at a time, so that live and ended runs can be merged.
+            let ended = self.replica.ended_page(Some(before), limit)?;
+            let floor =
+                if ended.len() < limit { 0 } else { ended.last().map_or(0, |run| run.id.0) };
+            let mut slice: BTreeMap<u64, v1::Run> = self.replica.cell.read(|state| {
+                let live = state.runs().iter_below(before).take_while(|(id, _)| *id >= floor);
+                live.filter(|(_, run)| is_wanted(run))
+                    .take(limit + 1)
+                    .map(|(id, run)| (id, view::run(run)))
+                    .collect()
+            });
+            for run in ended.iter().filter(|run| is_wanted(run)) {
+                slice.insert(run.id.0, view::run(run));
+            }
+            for (id, run) in slice.into_iter().rev() {
+                if page.len() == limit {
+                    let last = page.last().map_or(RunId(id), |run| RunId(run.id));
+                    return Ok((page, view::page_token(last)));
+                }
+                page.push(run);
+            }
+            if floor == 0 {
+                return Ok((page, String::new()));
+            }
+            before = floor;
+        }
+    }
+
+    /// Fills in the names of workers that are still known.
+    fn name_workers(&self, tasks: &mut [v1::Task]) {
+        self.replica.cell.read(|state| {
+            for task in tasks.iter_mut().filter(|task| task.worker_id > 0) {
+                let worker = state.worker(muster_core::ids::WorkerId(task.worker_id));
+                task.worker = worker.map(|worker| worker.name.to_string()).unwrap_or_default();
+            }
+        });
+    }
+
+    fn explain(&self, run: RunId, index: TaskIndex) -> Result<v1::TaskExplanation, Status> {
+        self.replica.with_run(run, |run| {
+            let task = &run.tasks[index.0 as usize];
+            let seen = view::task(run, index, task);
+            let detail =
+                if seen.message.is_empty() { String::new() } else { format!(": {}", seen.message) };
+            v1::TaskExplanation {
+                summary: format!("the run ended; the task {}{detail}", task.status().word()),
+                task: seen.id,
+                status: seen.status,
+                ..Default::default()
+            }
+        })
+    }
+}
+
+fn source(what: Option<What>, version: u32) -> Result<RunSource, Status> {
+    match what.ok_or_else(|| faults::bad_field("what", "name a workflow, or give one"))? {
+        What::Workflow(name) => {
+            let workflow = Name::parse(&name)
+                .map_err(|error| faults::bad_field("workflow", error.to_string()))?;
+            Ok(RunSource::Workflow { workflow, version: (version > 0).then_some(version) })
+        }
+        What::Source(source) => {
+            checked_spec(Some(source)).map(|spec| RunSource::Apply(Box::new(spec)))
+        }
+        What::OneOff(source) => {
+            checked_spec(Some(source)).map(|spec| RunSource::OneOff(Box::new(spec)))
+        }
+    }
+}
+
+fn params(given: &BTreeMap<String, String>) -> Result<Params, Status> {
+    let parse = |(key, value): (&String, &String)| {
+        let name = Name::parse(key)
+            .map_err(|error| faults::bad_field(&format!("params.{key}"), error.to_string()))?;
+        Ok((name, value.as_str().into()))
+    };
+    given.iter().map(parse).collect()
+}
+
+fn task_named(run: &Run, name: &str) -> Result<TaskIndex, Status> {
+    let position = run.version.spec.tasks.iter().position(|task| task.id.as_str() == name);
+    position.map(|position| TaskIndex(position as u32)).ok_or_else(|| {
+        let message = format!("run {} has no task `{name}`", run.label());
+        faults::fault(Code::NotFound, "TASK_NOT_FOUND", message)
+    })
+}

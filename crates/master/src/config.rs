@@ -1,0 +1,130 @@
+//! What a master is told at its start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use muster_planner::Policy;
+
+/// Settings of one master. `Default` suits a single master on loopback, but for `data_dir`.
+#[derive(Clone, Debug)]
+pub struct MasterConfig {
+    /// Stable name, unique among the masters: `muster-0`.
+    pub name: String,
+    /// Where the log, snapshots and history live. Made if absent.
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    pub api_listen: SocketAddr,
+    /// host:port under which others reach the API; the listen address if absent.
+    pub api_advertise: Option<String>,
+    /// Where the peers' protocol listens.
+    pub peer_listen: SocketAddr,
+    /// host:port under which peers reach this master; the listen address if absent.
+    pub peer_advertise: Option<String>,
+    /// The peers' protocol of all masters, this one included: `host:port`, or `name=host:port`. Empty: a cluster of one.
+    pub peers: Vec<String>,
+    /// Allows addresses other than loopback although nothing is encrypted or authenticated.
+    pub insecure: bool,
+    /// Slower elections, for disks whose fsync takes tens of milliseconds.
+    pub slow_disk: bool,
+    /// A worker's right to keep its attempts, from its last acknowledged heartbeat.
+    pub lease: Duration,
+    /// How often workers send heartbeats.
+    pub heartbeat: Duration,
+    /// Ended runs kept in the history; older ones are pruned.
+    pub history_runs_max: u64,
+    /// The planner's tunables.
+    pub policy: Policy,
+}
+
+impl Default for MasterConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        MasterConfig {
+            name: "muster-0".to_owned(),
+            data_dir: PathBuf::new(),
+            api_listen: loopback(7070),
+            api_advertise: None,
+            peer_listen: loopback(7071),
+            peer_advertise: None,
+            peers: Vec::new(),
+            insecure: false,
+            slow_disk: false,
+            lease: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(1),
+            history_runs_max: 100_000,
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No data folder.
+    #[error("no data folder is set; pass --data-dir")]
+    NoDataDir,
+    /// Listening beyond loopback without protection.
+    #[error(
+        "{what} {address} is not a loopback address, and without TLS anybody who reaches it could run commands on the \
+         workers; listen on 127.0.0.1, or pass --insecure if the network itself is trusted"
+    )]
+    Exposed {
+        /// Which address.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A lease that a heartbeat cannot keep.
+    #[error("the lease ({lease_ms} ms) must be at least three heartbeats ({heartbeat_ms} ms each)")]
+    ShortLease {
+        /// The lease.
+        lease_ms: u128,
+        /// The heartbeat.
+        heartbeat_ms: u128,
+    },
+    /// This master is not in its own list of peers.
+    #[error("--peers must name this master too: {address} is not in the list {peers}")]
+    NotAPeer {
+        /// Its address.
+        address: String,
+        /// The list.
+        peers: String,
+    },
+}
+
+impl MasterConfig {
+    /// Checks the settings against each other.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::NoDataDir);
+        }
+        for (what, address) in
+            [("the API address", self.api_listen), ("the peer address", self.peer_listen)]
+        {
+            if !self.insecure && !address.ip().is_loopback() {
+                return Err(ConfigError::Exposed { what, address });
+            }
+        }
+        if self.lease < self.heartbeat * 3 {
+            let (lease_ms, heartbeat_ms) = (self.lease.as_millis(), self.heartbeat.as_millis());
+            return Err(ConfigError::ShortLease { lease_ms, heartbeat_ms });
+        }
+        let address = self.peer_address();
+        let is_own = |peer: &String| peer.rsplit('=').next() == Some(address.as_str());
+        if !self.peers.is_empty() && !self.peers.iter().any(is_own) {
+            return Err(ConfigError::NotAPeer { address, peers: self.peers.join(",") });
+        }
+        Ok(())
+    }
+
+    /// host:port under which clients and other masters reach the API.
+    pub(crate) fn api_address(&self) -> String {
+        self.api_advertise.clone().unwrap_or_else(|| self.api_listen.to_string())
+    }
+
+    /// host:port under which peers reach this master.
+    pub(crate) fn peer_address(&self) -> String {
+        self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
+    }
+}

@@ -1,0 +1,130 @@
+//! From a placed attempt to the message its worker needs: definition, environment, resolved references.
+
+use std::collections::BTreeMap;
+
+use muster_core::command::AttemptRef;
+use muster_core::ids::{Fence, RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::TaskSpec;
+use muster_core::spec::template::{self, Reference};
+use muster_core::state::State;
+use muster_core::state::cells::IndexRange;
+use muster_core::state::run::Run;
+use muster_proto::convert;
+use muster_proto::internal::v1 as wire;
+
+/// The attempt as it goes over the wire.
+pub(super) fn held(attempt: &AttemptRef) -> wire::HeldAttempt {
+    wire::HeldAttempt {
+        run_id: attempt.run.0,
+        task_index: attempt.task.0,
+        first: attempt.range.first,
+        last: attempt.range.last,
+        fence: attempt.fence.0,
+    }
+}
+
+/// The attempt a worker means. A reversed range means its first index.
+pub(crate) fn parse_held(held: &wire::HeldAttempt) -> AttemptRef {
+    AttemptRef {
+        run: RunId(held.run_id),
+        task: TaskIndex(held.task_index),
+        range: IndexRange { first: held.first, last: held.last.max(held.first) },
+        fence: Fence(held.fence),
+    }
+}
+
+/// The assignments of an attempt, as far as it is live on `worker` and not told to stop: one for every range of
+/// indices with the same attempt number.
+pub(super) fn assignment(
+    state: &State,
+    attempt: &AttemptRef,
+    worker: WorkerId,
+) -> Vec<wire::Assignment> {
+    let Some(run) = state.run(attempt.run) else { return Vec::new() };
+    let (Some(task), Some(spec)) = (run.task(attempt.task), run.spec(attempt.task)) else {
+        return Vec::new();
+    };
+    let mut assignments = Vec::new();
+    for (range, cell) in task.cells.within(attempt.range) {
+        let is_wanted = cell.attempt().is_some_and(|live| {
+            live.fence == attempt.fence && live.worker == worker && live.stop.is_none()
+        });
+        if is_wanted {
+            assignments.push(wire::Assignment {
+                run_id: attempt.run.0,
+                task_index: attempt.task.0,
+                first: range.first,
+                last: range.last,
+                fence: attempt.fence.0,
+                attempt: cell.tries().attempts,
+                task: Some(definition(run, spec)),
+                task_key: 0,
+            });
+        }
+    }
+    assignments
+}
+
+fn definition(run: &Run, spec: &TaskSpec) -> wire::TaskDefinition {
+    wire::TaskDefinition {
+        namespace: run.version.namespace.to_string(),
+        workflow: run.version.workflow.to_string(),
+        run_number: run.number,
+        task_id: spec.id.to_string(),
+        executor: Some(convert::executor_to_proto(&spec.executor)),
+        env: environment(run, spec),
+        outputs: spec.outputs.iter().map(ToString::to_string).collect(),
+        is_array: spec.array.is_some(),
+        timeout_ms: spec.timeout.map_or(0, |span| span.0),
+        grace_period_ms: spec.grace_period.0,
+        resources: Some(convert::resources_to_proto(&spec.request.resources)),
+    }
+}
+
+/// Parameters as `MUSTER_PARAM_*`, then what the user wrote, references resolved. `${{ array.index }}` is left for the
+/// worker, since one assignment serves many indices.
+fn environment(run: &Run, spec: &TaskSpec) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    for (name, value) in run.params.iter() {
+        let key = format!("MUSTER_PARAM_{}", name.as_str().to_uppercase().replace('-', "_"));
+        env.insert(key, value.to_string());
+    }
+    for (key, value) in &spec.env {
+        let resolved = if value.contains("${{") {
+            template::render(value, &|reference| resolve(run, spec, reference))
+                .unwrap_or_else(|_| value.to_string())
+        } else {
+            value.to_string()
+        };
+        env.insert(key.to_string(), resolved);
+    }
+    env
+}
+
+fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
+    let text = |value: &dyn ToString| Some(value.to_string().into());
+    match reference {
+        Reference::Param(name) => run
+            .params
+            .iter()
+            .find(|(it, _)| template::is_same_name(name, it.as_str()))
+            .map(|(_, value)| value.clone()),
+        Reference::Output { task, key } => {
+            let position = run
+                .version
+                .spec
+                .tasks
+                .iter()
+                .position(|it| template::is_same_name(task, it.id.as_str()))?;
+            let outputs = run.tasks.get(position)?.outputs.as_ref();
+            // A task that was skipped or failed has no outputs; its readers see the empty string.
+            Some(outputs.and_then(|outputs| outputs.get(key).cloned()).unwrap_or_else(|| "".into()))
+        }
+        Reference::RunId => text(&run.id),
+        Reference::RunNumber => text(&run.number),
+        Reference::RunWorkflow => text(&run.version.workflow),
+        Reference::RunNamespace => text(&run.version.namespace),
+        Reference::TaskId => text(&spec.id),
+        Reference::ArrayIndex => Some("${{ array.index }}".into()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Planning: whenever the state or the workers changed, ready tasks are matched with workers and the placements
+//! proposed. One plan is in flight at a time, so each is computed from a state that knows the one before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::command::{Command, PlaceAttempts, Placement};
+
+use crate::replica::{Replica, wall_clock};
+
+/// Placements in one command: large plans are cut, so that no entry grows without bound.
+const PLACEMENTS_PER_COMMAND: usize = 2048;
+/// A pass is made this often even if nothing was heard: load changes, sessions come and go.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(super) async fn run(replica: Arc<Replica>) {
+    loop {
+        let changed = replica.cell.changed.notified();
+        let placements = plan(&replica);
+        if placements.is_empty() {
+            let _look = tokio::time::timeout(LOOK, changed).await;
+            continue;
+        }
+        for part in placements.chunks(PLACEMENTS_PER_COMMAND) {
+            let command = Command::PlaceAttempts(PlaceAttempts { placements: part.to_vec() });
+            // What was not placed is still ready, and planned again.
+            if replica.proposer.propose(&command).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                break;
+            }
+        }
+    }
+}
+
+fn plan(replica: &Replica) -> Vec<Placement> {
+    if replica.cell.read(|state| state.queue().is_empty()) {
+        return Vec::new();
+    }
+    let view = replica.live.view();
+    let plan = replica
+        .cell
+        .read(|state| muster_planner::plan(state, &view, wall_clock(), &replica.config.policy));
+    plan.placements
+}

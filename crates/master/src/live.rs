@@ -1,0 +1,217 @@
+//! What the leader knows about workers beyond the state: sessions, heartbeats, load. Lost with the leader, on purpose.
+//!
+//! A worker's lease runs from the moment it *sent* a heartbeat that was acknowledged; the leader counts from the moment
+//! it *received* it, adds a margin, and only then declares the worker lost. So the worker has stopped its attempts
+//! before anybody else may start them, as long as
+//!
+//! `margin ≥ 2 % of the lease (clock rates) + QUORUM_AGE_MAX (a deposed leader's last acknowledgement)`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use muster_core::ids::WorkerId;
+use muster_core::time::Millis;
+use muster_planner::{LiveView, Load, WorkerView};
+use muster_proto::internal::v1 as wire;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+/// A heartbeat is acknowledged only by a leader that a quorum confirmed within this span.
+pub(crate) const QUORUM_AGE_MAX: Duration = Duration::from_millis(500);
+/// Beyond the lease before a worker is declared lost.
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+/// Messages that may wait for a slow worker before its session is cut.
+pub(crate) const OUTBOX_MAX: usize = 4096;
+
+/// A message to a worker, or the end of its session.
+pub(crate) type Outbound = Result<wire::SessionResponse, tonic::Status>;
+
+/// The way to one connected worker.
+#[derive(Clone)]
+pub(crate) struct SessionHandle {
+    /// Distinguishes a worker's sessions from each other.
+    pub(crate) serial: u64,
+    pub(crate) outbox: mpsc::Sender<Outbound>,
+}
+
+#[derive(Default)]
+struct LiveWorker {
+    session: Option<SessionHandle>,
+    load: Load,
+    /// When the latest acknowledged sign of life came, or when this leader began.
+    seen_at: Option<Instant>,
+    /// Set once it was decided to declare the worker lost: from then on nothing is acknowledged.
+    is_losing: bool,
+}
+
+/// See the module documentation.
+#[derive(Default)]
+pub(crate) struct Live {
+    workers: Mutex<HashMap<WorkerId, LiveWorker>>,
+    fetches: Mutex<HashMap<u64, oneshot::Sender<wire::LogChunk>>>,
+    next_serial: std::sync::atomic::AtomicU64,
+}
+
+impl Live {
+    /// A number that was not given before.
+    pub(crate) fn serial(&self) -> u64 {
+        self.next_serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+    }
+
+    /// A new leader begins: every known worker gets a full lease from this moment.
+    pub(crate) fn begin(&self, workers: impl Iterator<Item = WorkerId>) {
+        let mut live = self.workers.lock();
+        live.clear();
+        for worker in workers {
+            live.insert(worker, LiveWorker { seen_at: Some(Instant::now()), ..Default::default() });
+        }
+    }
+
+    /// Leadership is over: sessions end, and workers look for the new leader.
+    pub(crate) fn end(&self) {
+        for (_, worker) in self.workers.lock().drain() {
+            if let Some(session) = worker.session {
+                let _gone = session
+                    .outbox
+                    .try_send(Err(tonic::Status::unavailable("this master leads no more")));
+            }
+        }
+    }
+
+    /// A worker registered over a session. Refused while it is being declared lost.
+    pub(crate) fn connect(&self, worker: WorkerId, session: SessionHandle) -> bool {
+        let mut live = self.workers.lock();
+        let entry = live.entry(worker).or_default();
+        if entry.is_losing {
+            return false;
+        }
+        entry.seen_at = Some(Instant::now());
+        if let Some(before) = entry.session.replace(session) {
+            let _gone = before
+                .outbox
+                .try_send(Err(tonic::Status::aborted("the worker opened another session")));
+        }
+        true
+    }
+
+    /// A session ended; the lease runs on.
+    pub(crate) fn disconnect(&self, worker: WorkerId, serial: u64) {
+        if let Some(entry) = self.workers.lock().get_mut(&worker)
+            && entry.session.as_ref().is_some_and(|session| session.serial == serial)
+        {
+            entry.session = None;
+        }
+    }
+
+    /// A heartbeat came over a session. Returns whether it may be acknowledged: not if the worker is being declared
+    /// lost, nor if this is not its session any more.
+    pub(crate) fn heartbeat(&self, worker: WorkerId, serial: u64, load: Load) -> bool {
+        let mut live = self.workers.lock();
+        let is_current = |entry: &&mut LiveWorker| {
+            !entry.is_losing
+                && entry.session.as_ref().is_some_and(|session| session.serial == serial)
+        };
+        let Some(entry) = live.get_mut(&worker).filter(is_current) else { return false };
+        entry.seen_at = Some(Instant::now());
+        entry.load = load;
+        true
+    }
+
+    /// Workers whose lease and margin are over; from now on nothing of them is acknowledged.
+    pub(crate) fn lapse(&self, lease: Duration) -> Vec<WorkerId> {
+        let now = Instant::now();
+        let mut lapsed = Vec::new();
+        for (id, worker) in self.workers.lock().iter_mut() {
+            let is_over =
+                worker.seen_at.is_none_or(|seen| now.duration_since(seen) > lease + MARGIN);
+            if is_over {
+                worker.is_losing = true;
+                lapsed.push(*id);
+            }
+        }
+        lapsed
+    }
+
+    /// A worker is gone from the state. Its session, if any, is told and ends.
+    pub(crate) fn forget(&self, worker: WorkerId, reason: &str) {
+        let Some(entry) = self.workers.lock().remove(&worker) else { return };
+        if let Some(session) = entry.session {
+            let lost = wire::Lost { reason: reason.to_owned() };
+            let message = wire::SessionResponse {
+                message: Some(wire::session_response::Message::Lost(lost)),
+            };
+            let _gone = session.outbox.try_send(Ok(message));
+        }
+    }
+
+    /// Sends to a worker; `false` if it has no session, or is too slow, in which case the session ends.
+    pub(crate) fn send(&self, worker: WorkerId, message: wire::session_response::Message) -> bool {
+        let mut live = self.workers.lock();
+        let Some(entry) = live.get_mut(&worker) else { return false };
+        let Some(session) = &entry.session else { return false };
+        let is_sent =
+            session.outbox.try_send(Ok(wire::SessionResponse { message: Some(message) })).is_ok();
+        if !is_sent {
+            tracing::warn!(%worker, "worker takes its messages too slowly; its session ends");
+            entry.session = None;
+        }
+        is_sent
+    }
+
+    /// Whether the worker has a session.
+    pub(crate) fn is_connected(&self, worker: WorkerId) -> bool {
+        self.workers.lock().get(&worker).is_some_and(|entry| entry.session.is_some())
+    }
+
+    /// All workers that have a session.
+    pub(crate) fn connected(&self) -> Vec<WorkerId> {
+        let live = self.workers.lock();
+        live.iter().filter(|(_, entry)| entry.session.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// What the planner sees.
+    pub(crate) fn view(&self) -> LiveView {
+        let now = Instant::now();
+        let live = self.workers.lock();
+        let workers = live.iter().map(|(id, worker)| {
+            let age = worker.seen_at.map_or(Duration::MAX, |seen| now.duration_since(seen));
+            let view = WorkerView {
+                load: worker.load,
+                is_connected: worker.session.is_some() && !worker.is_losing,
+                heartbeat_age: Millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            };
+            (*id, view)
+        });
+        LiveView { workers: workers.collect::<BTreeMap<_, _>>() }
+    }
+
+    /// Asks a worker for a piece of a log.
+    pub(crate) fn fetch_log(
+        &self,
+        worker: WorkerId,
+        fetch: wire::FetchLog,
+    ) -> Option<oneshot::Receiver<wire::LogChunk>> {
+        let fetch_id = self.serial();
+        let (sender, receiver) = oneshot::channel();
+        self.fetches.lock().insert(fetch_id, sender);
+        let message =
+            wire::session_response::Message::FetchLog(wire::FetchLog { fetch_id, ..fetch });
+        if self.send(worker, message) {
+            return Some(receiver);
+        }
+        self.fetches.lock().remove(&fetch_id);
+        None
+    }
+
+    /// A worker answered a fetch.
+    pub(crate) fn log_chunk(&self, chunk: wire::LogChunk) {
+        if let Some(waiting) = self.fetches.lock().remove(&chunk.fetch_id) {
+            let _gone = waiting.send(chunk);
+        }
+    }
+
+    /// Gives up on fetches nobody waits for.
+    pub(crate) fn drop_stale_fetches(&self) {
+        self.fetches.lock().retain(|_, waiting| !waiting.is_closed());
+    }
+}

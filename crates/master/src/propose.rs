@@ -1,0 +1,137 @@
+//! The proposer: packs many callers' commands into one entry and keeps few entries in flight.
+//!
+//! While an entry is being committed, commands gather; the next entry takes them all. So a lone caller waits for nobody
+//! and a thousand callers share one fsync, without any timer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use muster_core::command::Command;
+use muster_core::ids::LogIndex;
+use muster_core::reply::{Rejection, Reply};
+use muster_proto::convert;
+use muster_raft::{ProposeError, RaftNode};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tonic::Status;
+
+use crate::faults;
+use crate::machine::EntryReply;
+use crate::replica::wall_clock;
+
+/// Commands that may wait; beyond it callers are told to try again.
+const WAITING_MAX: usize = 16_384;
+/// Most commands in one entry.
+const COMMANDS_PER_ENTRY_MAX: usize = 1024;
+/// An entry takes no further command past this size.
+const ENTRY_BYTES_SOFT_MAX: usize = 512 << 10;
+/// Entries that may be on their way at once.
+const IN_FLIGHT_MAX: usize = 8;
+
+/// A committed command: where, and what the state answered.
+pub(crate) type Committed = (LogIndex, Result<Reply, Rejection>);
+
+struct Proposal {
+    command: Bytes,
+    answer: oneshot::Sender<Result<Committed, ProposeError>>,
+}
+
+/// See the module documentation.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    waiting: mpsc::Sender<Proposal>,
+}
+
+/// Why a command was not carried out.
+pub(crate) enum NotDone {
+    /// The log did not take it, or it is not known whether it did.
+    Uncommitted(Status),
+    /// The state said no.
+    Rejected(Rejection),
+}
+
+impl From<NotDone> for Status {
+    fn from(not_done: NotDone) -> Status {
+        match not_done {
+            NotDone::Uncommitted(status) => status,
+            NotDone::Rejected(rejection) => faults::rejection(&rejection),
+        }
+    }
+}
+
+impl Proposer {
+    /// Starts the task that proposes on `node`.
+    pub(crate) fn start(node: RaftNode) -> Self {
+        let (waiting, receiver) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(propose_all(node, receiver));
+        Proposer { waiting }
+    }
+
+    /// Proposes a command and waits until it is applied.
+    pub(crate) async fn propose(&self, command: &Command) -> Result<(LogIndex, Reply), NotDone> {
+        let proposal = convert::encode_command(command);
+        let (answer, answered) = oneshot::channel();
+        let proposal = Proposal { command: proposal, answer };
+        if self.waiting.try_send(proposal).is_err() {
+            return Err(NotDone::Uncommitted(faults::overloaded()));
+        }
+        let committed = answered.await.map_err(|_| NotDone::Uncommitted(faults::no_leader()))?;
+        let (index, reply) =
+            committed.map_err(|error| NotDone::Uncommitted(uncommitted(&error)))?;
+        reply.map(|reply| (index, reply)).map_err(NotDone::Rejected)
+    }
+}
+
+fn uncommitted(error: &ProposeError) -> Status {
+    let status = faults::no_leader();
+    Status::with_details(status.code(), error.to_string(), Bytes::copy_from_slice(status.details()))
+}
+
+async fn propose_all(node: RaftNode, mut waiting: mpsc::Receiver<Proposal>) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut left_over: Option<Proposal> = None;
+    loop {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let Some(first) = (match left_over.take() {
+            Some(proposal) => Some(proposal),
+            None => waiting.recv().await,
+        }) else {
+            return;
+        };
+        let mut bytes = first.command.len();
+        let mut batch = vec![first];
+        while batch.len() < COMMANDS_PER_ENTRY_MAX && bytes < ENTRY_BYTES_SOFT_MAX {
+            let Ok(next) = waiting.try_recv() else { break };
+            if bytes + next.command.len() > ENTRY_BYTES_SOFT_MAX {
+                left_over = Some(next);
+                break;
+            }
+            bytes += next.command.len();
+            batch.push(next);
+        }
+        let node = node.clone();
+        tokio::spawn(async move {
+            propose_batch(&node, batch).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn propose_batch(node: &RaftNode, batch: Vec<Proposal>) {
+    let (commands, answers): (Vec<Bytes>, Vec<_>) =
+        batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
+    let entry = convert::assemble_entry(wall_clock(), &commands);
+    match node.propose(entry).await.map(|committed| committed.reply.take::<EntryReply>()) {
+        Ok(Some(EntryReply { index, replies })) => {
+            for (answer, reply) in answers.into_iter().zip(replies) {
+                // A caller that went away does not need its answer.
+                let _gone = answer.send(Ok((index, reply)));
+            }
+        }
+        Ok(None) => tracing::error!("an entry was applied without replies"),
+        Err(error) => {
+            for answer in answers {
+                let _gone = answer.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The leader's end of a worker's session: one bidirectional stream.
+//!
+//! Reports go through the log and are acknowledged only once committed, several at a time on their way. Heartbeats never
+//! enter the log: they renew the lease, if a quorum confirmed this leader a moment ago, and say what the worker holds.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use muster_core::command::{
+    Command, Finish, FinishAttempts, Outcome, RegisterWorker, Start, StartAttempts,
+};
+use muster_core::ids::{Text, WorkerId};
+use muster_core::reply::{ItemRefusal, Reply};
+use muster_core::time::Millis;
+use muster_planner::Load;
+use muster_proto::convert;
+use muster_proto::internal::v1 as wire;
+use muster_proto::internal::v1::session_request::Message as Inbound;
+use muster_proto::internal::v1::session_response::Message as Reaction;
+use muster_proto::internal::v1::worker_session_service_server::WorkerSessionService;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::leader;
+use crate::live::{OUTBOX_MAX, Outbound, QUORUM_AGE_MAX, SessionHandle};
+use crate::propose::NotDone;
+use crate::replica::Replica;
+
+/// The service that workers connect to.
+pub(crate) struct WorkerSessions {
+    pub(crate) replica: Arc<Replica>,
+}
+
+#[tonic::async_trait]
+impl WorkerSessionService for WorkerSessions {
+    type SessionStream = Pin<Box<dyn Stream<Item = Outbound> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+        let session =
+            Session { replica: self.replica.clone(), serial: self.replica.live.serial(), outbox };
+        tokio::spawn(session.run(request.into_inner()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+}
+
+struct Session {
+    replica: Arc<Replica>,
+    serial: u64,
+    outbox: mpsc::Sender<Outbound>,
+}
+
+impl Session {
+    async fn run(self, mut inbound: Streaming<wire::SessionRequest>) {
+        let Some(register) = first_register(&mut inbound).await else {
+            let _gone = self
+                .outbox
+                .send(Err(Status::invalid_argument("a session begins with Register")))
+                .await;
+            return;
+        };
+        let worker = match self.register(&register).await {
+            Ok(worker) => worker,
+            Err(ending) => {
+                let _gone = self.outbox.send(ending).await;
+                return;
+            }
+        };
+        tracing::info!(%worker, name = register.name, "worker connected");
+        leader::reconcile(&self.replica, worker, &register.held);
+        while let Some(Ok(request)) = inbound.next().await {
+            let Some(message) = request.message else { continue };
+            if !self.receive(worker, message).await {
+                break;
+            }
+        }
+        self.replica.live.disconnect(worker, self.serial);
+        tracing::info!(%worker, name = register.name, "worker disconnected");
+    }
+
+    /// Takes the worker in, or says what the session ends with.
+    async fn register(&self, register: &wire::Register) -> Result<WorkerId, Outbound> {
+        if !self.replica.leadership().is_leader {
+            return Err(Ok(respond(Reaction::Redirect(
+                self.redirect("this master does not lead"),
+            ))));
+        }
+        let cluster_id = self.replica.cluster_id();
+        if !register.cluster_id.is_empty() && register.cluster_id != cluster_id {
+            let message = format!(
+                "this worker belongs to cluster {}, this is cluster {cluster_id}; give it another data folder or \
+                 other masters",
+                register.cluster_id
+            );
+            return Err(Err(Status::failed_precondition(message)));
+        }
+        let worker = match self.replica.proposer.propose(&register_command(register)).await {
+            Ok((_, Reply::WorkerRegistered { worker })) => worker,
+            Ok(_) => {
+                return Err(Err(Status::internal("a registration was answered by something else")));
+            }
+            Err(NotDone::Uncommitted(status)) => {
+                return Err(Ok(respond(Reaction::Redirect(self.redirect(status.message())))));
+            }
+            Err(NotDone::Rejected(rejection)) => {
+                return Err(Err(crate::faults::rejection(&rejection)));
+            }
+        };
+        let registered = wire::Registered {
+            worker_id: worker.0,
+            cluster_id,
+            heartbeat_ms: self.replica.config.heartbeat.as_millis() as u32,
+            lease_ms: self.replica.config.lease.as_millis() as u32,
+            masters: self.masters(),
+        };
+        // The answer goes first: nothing may reach the worker before it knows who it is.
+        let _gone = self.outbox.send(Ok(respond(Reaction::Registered(registered)))).await;
+        let handle = SessionHandle { serial: self.serial, outbox: self.outbox.clone() };
+        if !self.replica.live.connect(worker, handle) {
+            let reason = "no heartbeat came for a full lease".to_owned();
+            return Err(Ok(respond(Reaction::Lost(wire::Lost { reason }))));
+        }
+        Ok(worker)
+    }
+
+    /// Acts on one message. Returns whether the session goes on.
+    async fn receive(&self, worker: WorkerId, message: Inbound) -> bool {
+        match message {
+            Inbound::Register(_) => false,
+            Inbound::Heartbeat(heartbeat) => self.heartbeat(worker, &heartbeat).await,
+            Inbound::Report(report) => {
+                let (replica, outbox) = (self.replica.clone(), self.outbox.clone());
+                tokio::spawn(async move { carry_report(&replica, &outbox, report).await });
+                true
+            }
+            Inbound::LogChunk(chunk) => {
+                self.replica.live.log_chunk(chunk);
+                true
+            }
+            Inbound::Leave(_) => {
+                // The worker ended everything it held: nobody needs to wait for its lease.
+                let lose = muster_core::command::LoseWorker { worker };
+                let _uncommitted = self.replica.proposer.propose(&Command::LoseWorker(lose)).await;
+                false
+            }
+        }
+    }
+
+    async fn heartbeat(&self, worker: WorkerId, heartbeat: &wire::Heartbeat) -> bool {
+        let is_confirmed = self
+            .replica
+            .node
+            .last_quorum_ack()
+            .is_some_and(|age_ms| u128::from(age_ms) <= QUORUM_AGE_MAX.as_millis());
+        if !is_confirmed {
+            // Not acknowledged: a leader that a quorum may have left must not prolong leases. The next one may be.
+            return self.replica.leadership().is_leader;
+        }
+        let load = heartbeat.load.as_ref().map(load).unwrap_or_default();
+        if !self.replica.live.heartbeat(worker, self.serial, load) {
+            return false;
+        }
+        let ack = wire::HeartbeatAck { seq: heartbeat.seq };
+        if self.outbox.try_send(Ok(respond(Reaction::HeartbeatAck(ack)))).is_err() {
+            return false;
+        }
+        leader::reconcile(&self.replica, worker, &heartbeat.held);
+        true
+    }
+
+    fn redirect(&self, reason: &str) -> wire::Redirect {
+        let leader = self.replica.leadership().leader.map(|leader| leader.peer.api_address);
+        wire::Redirect {
+            leader: leader.unwrap_or_default(),
+            masters: self.masters(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn masters(&self) -> Vec<String> {
+        self.replica
+            .node
+            .status()
+            .members
+            .into_iter()
+            .map(|it| it.member.peer.api_address)
+            .collect()
+    }
+}
+
+/// Commits a report, then acknowledges it. A report that could not be committed is not acknowledged: the worker sends
+/// it again.
+async fn carry_report(replica: &Replica, outbox: &mpsc::Sender<Outbound>, report: wire::Report) {
+    let seq = report.seq;
+    let (starts, finishes) = match parse_report(report) {
+        Ok(parsed) => parsed,
+        Err(status) => {
+            let _gone = outbox.send(Err(status)).await;
+            return;
+        }
+    };
+    let has_finishes = !finishes.is_empty();
+    if !starts.is_empty() {
+        // A start that is not recorded is only a detail less to show.
+        let _uncommitted =
+            replica.proposer.propose(&Command::StartAttempts(StartAttempts { starts })).await;
+    }
+    if has_finishes {
+        let command = Command::FinishAttempts(FinishAttempts { finishes });
+        match replica.proposer.propose(&command).await {
+            Ok((_, reply)) => log_refusals(&reply),
+            Err(NotDone::Uncommitted(_) | NotDone::Rejected(_)) => return,
+        }
+    }
+    let _gone = outbox.send(Ok(respond(Reaction::Acknowledge(wire::Acknowledge { seq })))).await;
+}
+
+fn log_refusals(reply: &Reply) {
+    let Reply::Items { refused } = reply else { return };
+    let stale = refused.iter().filter(|(_, refusal)| *refusal == ItemRefusal::Stale).count();
+    if stale > 0 {
+        tracing::info!(stale, "stale outcomes were refused");
+    }
+}
+
+fn respond(message: Reaction) -> wire::SessionResponse {
+    wire::SessionResponse { message: Some(message) }
+}
+
+async fn first_register(inbound: &mut Streaming<wire::SessionRequest>) -> Option<wire::Register> {
+    let first = tokio::time::timeout(std::time::Duration::from_secs(10), inbound.next())
+        .await
+        .ok()??
+        .ok()?;
+    match first.message? {
+        Inbound::Register(register) => Some(register),
+        Inbound::Heartbeat(_) | Inbound::Report(_) | Inbound::LogChunk(_) | Inbound::Leave(_) => {
+            None
+        }
+    }
+}
+
+fn texts(map: &BTreeMap<String, String>) -> BTreeMap<Text, Text> {
+    map.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
+fn register_command(register: &wire::Register) -> Command {
+    let capacity = register.capacity.clone().unwrap_or_default();
+    Command::RegisterWorker(RegisterWorker {
+        name: register.name.as_str().into(),
+        incarnation: register.incarnation,
+        labels: texts(&register.labels),
+        pool: (!register.pool.is_empty()).then(|| register.pool.as_str().into()),
+        capacity: convert::resources_from_proto(capacity),
+    })
+}
+
+fn load(load: &wire::Load) -> Load {
+    Load {
+        cpu_busy_millis: load.cpu_busy_millis,
+        cpu_total_millis: load.cpu_total_millis,
+        memory_used_bytes: load.memory_used_bytes,
+        memory_total_bytes: load.memory_total_bytes,
+        run_queue_millis: u32::try_from(load.run_queue_millis).unwrap_or(u32::MAX),
+        network_bytes_per_s: load.network_bytes_per_s,
+        ..Load::default()
+    }
+}
+
+fn parse_report(report: wire::Report) -> Result<(Vec<Start>, Vec<Finish>), Status> {
+    let missing = || Status::invalid_argument("a report without its attempt");
+    let mut starts = Vec::with_capacity(report.starts.len());
+    for start in report.starts {
+        let attempt = leader::parse_held(&start.attempt.ok_or_else(missing)?);
+        starts.push(Start { attempt, age: Millis(start.age_ms) });
+    }
+    let mut finishes = Vec::with_capacity(report.finishes.len());
+    for finish in report.finishes {
+        let attempt = leader::parse_held(finish.attempt.as_ref().ok_or_else(missing)?);
+        let duration = Millis(finish.duration_ms);
+        let outcome = outcome(finish)
+            .ok_or_else(|| Status::invalid_argument("a report without an outcome"))?;
+        finishes.push(Finish { attempt, outcome, duration });
+    }
+    Ok((starts, finishes))
+}
+
+fn outcome(finish: wire::FinishReport) -> Option<Outcome> {
+    match finish.outcome() {
+        wire::OutcomeKind::Unspecified => None,
+        wire::OutcomeKind::Succeeded => {
+            let outputs = (!finish.outputs.is_empty()).then(|| Arc::new(texts(&finish.outputs)));
+            Some(Outcome::Succeeded { outputs })
+        }
+        wire::OutcomeKind::Failed => {
+            let message = (!finish.message.is_empty()).then(|| finish.message.as_str().into());
+            Some(Outcome::Failed { exit_code: finish.exit_code, message })
+        }
+        wire::OutcomeKind::TimedOut => Some(Outcome::TimedOut),
+        wire::OutcomeKind::Cancelled => Some(Outcome::Cancelled),
+        wire::OutcomeKind::Lost => Some(Outcome::Lost),
+    }
+}

@@ -1,0 +1,193 @@
+//! The core's objects as the API shows them.
+
+use std::collections::BTreeMap;
+
+use muster_core::ids::{RunId, TaskIndex, Text};
+use muster_core::state::cells::{Cells, Tally};
+use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::task::{
+    FailureReason, LastAttempt, StopReason, Task, TaskState, TaskStatus,
+};
+use muster_proto::v1;
+
+/// Free text as the API has it.
+pub(crate) fn strings(map: &BTreeMap<Text, Text>) -> BTreeMap<String, String> {
+    map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
+    match status {
+        RunStatus::Running => v1::RunStatus::Running,
+        RunStatus::Succeeded => v1::RunStatus::Succeeded,
+        RunStatus::Failed => v1::RunStatus::Failed,
+        RunStatus::Cancelled => v1::RunStatus::Cancelled,
+    }
+}
+
+pub(crate) fn task_status(status: TaskStatus) -> v1::TaskStatus {
+    match status {
+        TaskStatus::Blocked => v1::TaskStatus::Blocked,
+        TaskStatus::Ready => v1::TaskStatus::Ready,
+        TaskStatus::Placed => v1::TaskStatus::Placed,
+        TaskStatus::Running => v1::TaskStatus::Running,
+        TaskStatus::Backoff => v1::TaskStatus::Backoff,
+        TaskStatus::Held => v1::TaskStatus::Held,
+        TaskStatus::Succeeded => v1::TaskStatus::Succeeded,
+        TaskStatus::Failed => v1::TaskStatus::Failed,
+        TaskStatus::Skipped => v1::TaskStatus::Skipped,
+        TaskStatus::Cancelled => v1::TaskStatus::Cancelled,
+    }
+}
+
+fn tally(tally: &Tally, total: &mut v1::Tally) {
+    let of = |status| u64::from(tally.of(status));
+    total.blocked += of(TaskStatus::Blocked);
+    total.ready += of(TaskStatus::Ready);
+    total.placed += of(TaskStatus::Placed);
+    total.running += of(TaskStatus::Running);
+    total.backoff += of(TaskStatus::Backoff);
+    total.held += of(TaskStatus::Held);
+    total.succeeded += of(TaskStatus::Succeeded);
+    total.failed += of(TaskStatus::Failed);
+    total.skipped += of(TaskStatus::Skipped);
+    total.cancelled += of(TaskStatus::Cancelled);
+}
+
+pub(crate) fn run(run: &Run) -> v1::Run {
+    let mut total = v1::Tally::default();
+    for task in &run.tasks {
+        tally(&task.cells.tally(), &mut total);
+    }
+    let stop_reason = run.stop.map(|(_, reason)| match reason {
+        StopReason::Cancelled => "cancelled",
+        StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
+    });
+    v1::Run {
+        id: run.id.0,
+        namespace: run.version.namespace.to_string(),
+        workflow: run.version.workflow.to_string(),
+        number: run.number,
+        version: run.version.number,
+        status: run_status(run.status()) as i32,
+        params: run
+            .params
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
+        priority: run.priority,
+        submitted_at_ms: run.submitted_at.0,
+        ended_at_ms: run.ended.map_or(0, |ended| ended.at.0),
+        stop_reason: stop_reason.unwrap_or_default().to_owned(),
+        tasks: run.tasks.len() as u32,
+        tally: Some(total),
+        labels: strings(&run.version.spec.labels),
+    }
+}
+
+/// A task. The worker's name is filled in by the caller, who knows the workers.
+pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
+    let mut total = v1::Tally::default();
+    tally(&task.cells.tally(), &mut total);
+    let spec = run.spec(index);
+    let array = spec.and_then(|spec| spec.array);
+    let mut view = v1::Task {
+        id: spec.map(|spec| spec.id.to_string()).unwrap_or_default(),
+        index: index.0,
+        status: task_status(task.status()) as i32,
+        needs: spec
+            .map(|spec| spec.needs.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        message: task.message.as_deref().unwrap_or_default().to_owned(),
+        outputs: task.outputs.as_deref().map(strings).unwrap_or_default(),
+        tally: Some(total),
+        is_array: array.is_some(),
+        array_first: array.map_or(0, |array| array.first),
+        array_last: array.map_or(0, |array| array.last),
+        ..Default::default()
+    };
+    match &task.cells {
+        Cells::One(state) => show_state(state, &mut view),
+        Cells::Many(_) => show_array(task, &mut view),
+    }
+    view
+}
+
+/// Of an array task only what a range says that all its indices share.
+fn show_array(task: &Task, view: &mut v1::Task) {
+    let mut ranges = task.cells.iter();
+    if let (Some((_, state)), None) = (ranges.next(), ranges.next()) {
+        show_state(state, view);
+    }
+    let failed = task.cells.iter().find_map(|(range, state)| match state {
+        TaskState::Failed { reason, .. } => Some((range, *reason)),
+        _ => None,
+    });
+    if let Some((range, reason)) = failed {
+        let detail = std::mem::take(&mut view.message);
+        let separator = if detail.is_empty() { "" } else { ": " };
+        view.message =
+            format!("index {}: {}{separator}{detail}", range.first, failure_words(reason));
+    }
+}
+
+fn show_state(state: &TaskState, view: &mut v1::Task) {
+    let tries = state.tries();
+    view.attempts = tries.attempts;
+    view.failures = u32::from(tries.failures);
+    view.losses = u32::from(tries.losses);
+    match state {
+        TaskState::Placed { attempt, .. } => {
+            view.worker_id = attempt.worker.0;
+            view.fence = attempt.fence.0;
+        }
+        TaskState::Running { attempt, started_at, .. } => {
+            view.worker_id = attempt.worker.0;
+            view.fence = attempt.fence.0;
+            view.started_at_ms = started_at.0;
+        }
+        TaskState::Backoff { until, .. } => view.ready_at_ms = until.0,
+        TaskState::Succeeded { last, .. } => show_last(*last, view),
+        TaskState::Failed { last, reason, .. } => {
+            show_last(*last, view);
+            show_failure(*reason, view);
+        }
+        TaskState::Blocked
+        | TaskState::Ready { .. }
+        | TaskState::Held { .. }
+        | TaskState::Skipped { .. }
+        | TaskState::Cancelled => {}
+    }
+}
+
+fn show_last(last: Option<LastAttempt>, view: &mut v1::Task) {
+    let Some(last) = last else { return };
+    view.worker_id = last.worker.0;
+    view.fence = last.fence.0;
+    view.started_at_ms = last.started_at.0;
+    view.ended_at_ms = last.ended_at.0;
+}
+
+fn show_failure(reason: FailureReason, view: &mut v1::Task) {
+    if let FailureReason::Exit(code) = reason {
+        view.exit_code = Some(code);
+    }
+    if view.message.is_empty() {
+        view.message = failure_words(reason);
+    }
+}
+
+fn failure_words(reason: FailureReason) -> String {
+    match reason {
+        FailureReason::Exit(code) if code < 0 => format!("killed by signal {}", -code),
+        FailureReason::Exit(code) => format!("exit code {code}"),
+        FailureReason::Rejected => "could not be carried out".to_owned(),
+        FailureReason::TimedOut => "timed out".to_owned(),
+        FailureReason::QueueTimedOut => "no worker took it in time".to_owned(),
+        FailureReason::Lost => "lost with its worker".to_owned(),
+    }
+}
+
+/// The opaque page token of a listing that goes on below a run.
+pub(crate) fn page_token(run: RunId) -> String {
+    format!("r{}", run.0)
+}
