@@ -92,7 +92,7 @@ impl StateMachine {
         Ok(this)
     }
 
-    fn restore(&mut self, manifest: &Manifest, shards: Vec<(u32, bytes::Bytes)>) -> io::Result<()> {
+    fn restore(&mut self, manifest: &Manifest, shards: Vec<(u64, bytes::Bytes)>) -> io::Result<()> {
         self.machine.restore(manifest.index(), shards)?;
         self.machine.applied_up_to(manifest.index());
         self.last_applied = manifest.last_log_id;

@@ -30,7 +30,7 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// # Errors
     /// An error stops the process.
-    fn restore(&mut self, index: u64, shards: Vec<(u32, Bytes)>) -> io::Result<()>;
+    fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()>;
 }
 
 /// The effects of one entry.
@@ -47,7 +47,7 @@ pub struct Applied {
 /// A part of a snapshot.
 pub struct Shard {
     /// Unique within a snapshot and stable between snapshots.
-    pub id: u32,
+    pub id: u64,
     /// Identity of the shard's content: the same live allocation as in the last snapshot means the same content, which
     /// then is neither encoded nor written again. `None` if unknown.
     pub token: Option<ShardToken>,
@@ -59,7 +59,7 @@ impl Shard {
     /// A shard whose content is an `Arc` that is replaced, or changed through [`Arc::make_mut`], whenever the content
     /// changes. Keeps only a weak reference after encoding, so that changes stay cheap.
     pub fn of<T: Any + Send + Sync>(
-        id: u32,
+        id: u64,
         content: &Arc<T>,
         encode: impl FnOnce(&T) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {

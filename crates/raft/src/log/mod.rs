@@ -92,10 +92,10 @@ pub trait LogStore: Send + 'static {
 
 /// Reads committed operations from any thread.
 pub trait LogReader: Send + Sync {
-    /// The entries of `range`, from its start, as many as fit `bytes_max` but at least one.
+    /// The entries of `range`, all of which must be there: from its start, as many as fit `bytes_max` but at least one.
     ///
     /// # Errors
-    /// A damaged record, or a hole.
+    /// A damaged or missing record.
     fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, StoreError>;
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::tail::Tail;
 use super::writer::{self, Queue, Request, Waiter};
-use super::{Identity, LogOperation, LogReader, LogStore};
+use super::{Identity, LogOperation, LogReader, LogStore, entry_bytes};
 use crate::error::StoreError;
 use crate::fatal::Fatal;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
@@ -82,32 +82,40 @@ impl RaftLog {
         done.await.map_err(|_| thread_gone())?.map_err(Into::into)
     }
 
-    /// The entries of `range` that exist, from its start, at least one and no more than fit.
+    /// The entries of `range` that the log has, from the first one: as many as fit, but at least one.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let (disk, copied) = self.tail.lock().read(range, bytes_max);
-        if disk.is_empty() {
-            return Ok(copied);
+        loop {
+            let (disk, copied) = self.tail.lock().read(range.clone(), bytes_max);
+            if disk.is_empty() {
+                return Ok(copied);
+            }
+            // Old entries: for a follower far behind, or after a restart. Off the runtime's threads, which must keep
+            // the heartbeats.
+            let reader = Arc::clone(&self.reader);
+            let wanted = disk.clone();
+            let read = tokio::task::spawn_blocking(move || reader.read(wanted, bytes_max));
+            match read.await.map_err(io::Error::other)? {
+                Ok(entries) => return Ok(join(entries, copied, disk.end, bytes_max)),
+                // The beginning may have been purged since; then what is left is read.
+                Err(_) if self.tail.lock().begin() > disk.start => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        // Old entries: a follower far behind, or a restart. Off the runtime's threads, which must keep the heartbeats.
-        let reader = Arc::clone(&self.reader);
-        let wanted = disk.clone();
-        let mut entries = tokio::task::spawn_blocking(move || reader.read(wanted, bytes_max))
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::from)?;
-        // Continue with the part in memory only if the disk gave all that precedes it.
-        if entries.last().is_some_and(|entry| entry.log_id.index + 1 == disk.end) {
-            let read: usize = entries.iter().map(super::entry_bytes).sum();
-            let mut room = bytes_max.saturating_sub(read);
-            entries.extend(copied.into_iter().take_while(|entry| {
-                let bytes = super::entry_bytes(entry);
-                let fits = bytes <= room;
-                room = room.saturating_sub(bytes);
-                fits
-            }));
-        }
-        Ok(entries)
     }
+}
+
+/// Entries from the disk and those from memory that follow at `seam`, if the disk's part was read up to there.
+fn join(mut entries: Vec<Entry>, copied: Vec<Entry>, seam: u64, bytes_max: usize) -> Vec<Entry> {
+    if entries.last().is_none_or(|entry| entry.log_id.index + 1 != seam) {
+        return entries;
+    }
+    let mut bytes: usize = entries.iter().map(entry_bytes).sum();
+    let fits = |entry: &Entry| {
+        bytes = bytes.saturating_add(entry_bytes(entry));
+        bytes <= bytes_max
+    };
+    entries.extend(copied.into_iter().take_while(fits));
+    entries
 }
 
 fn thread_gone() -> io::Error {

@@ -188,12 +188,12 @@ impl LogStore for RedbLogStore {
             .open_table(ENTRIES)
             .map_err(|e| self.file.error("open a table", e))?;
         let start = purged.map_or(0, |id| id.index + 1);
-        let mut expected = None;
+        let mut expected = start;
         for item in table.range(start..).map_err(|e| self.file.error("read", e))? {
             let (key, value) = item.map_err(|e| self.file.error("read", e))?;
             let index = key.value();
-            check_follows(&self.file, expected, index)?;
-            expected = Some(index + 1);
+            check_present(&self.file, expected, index)?;
+            expected += 1;
             let entry = decode_entry(&self.file, index, value.value())?;
             content.last = Some(entry.log_id);
             tail_bytes += entry_bytes(&entry);
@@ -254,30 +254,28 @@ impl LogReader for RedbLogReader {
         let table = file.read()?.open_table(ENTRIES).map_err(|e| file.error("open a table", e))?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        for item in table.range(range).map_err(|e| file.error("read", e))? {
+        let mut expected = range.start;
+        for item in table.range(range.clone()).map_err(|e| file.error("read", e))? {
             let (key, value) = item.map_err(|e| file.error("read", e))?;
-            let index = key.value();
-            check_follows(file, entries.last().map(|entry| entry.log_id.index + 1), index)?;
-            let entry = decode_entry(file, index, value.value())?;
+            check_present(file, expected, key.value())?;
+            let entry = decode_entry(file, expected, value.value())?;
             bytes += entry_bytes(&entry);
             if bytes > bytes_max && !entries.is_empty() {
-                break;
+                return Ok(entries);
             }
             entries.push(entry);
+            expected += 1;
         }
+        check_present(file, expected, range.end)?;
         Ok(entries)
     }
 }
 
-fn check_follows(file: &OpenDatabase, expected: Option<u64>, index: u64) -> Result<(), StoreError> {
-    match expected {
-        Some(expected) if expected != index => Err(file.damaged(
-            "entries",
-            expected,
-            format!("the entry is missing; the next one is {index}"),
-        )),
-        _ => Ok(()),
+fn check_present(file: &OpenDatabase, expected: u64, found: u64) -> Result<(), StoreError> {
+    if expected == found {
+        return Ok(());
     }
+    Err(file.damaged("entries", expected, format!("the entry is missing, up to {found}")))
 }
 
 fn decode_entry(file: &OpenDatabase, index: u64, value: &[u8]) -> Result<Entry, StoreError> {

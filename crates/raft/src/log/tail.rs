@@ -20,6 +20,8 @@ pub(crate) struct Tail {
     durable_end: u64,
     /// Where each append that is not on disk yet ends (exclusive), oldest first; truncation clips them.
     pending_ends: VecDeque<u64>,
+    /// Index of the first entry of the whole log, in memory or on disk.
+    begin: u64,
     pub(crate) last: Option<LogId>,
     pub(crate) purged: Option<LogId>,
     pub(crate) vote: Option<Vote>,
@@ -38,6 +40,7 @@ impl Tail {
             bytes_max,
             durable_end: end,
             pending_ends: VecDeque::new(),
+            begin: content.purged.map_or(0, |id| id.index + 1),
             last,
             purged: content.purged,
             vote: content.vote,
@@ -51,6 +54,9 @@ impl Tail {
         for entry in batch {
             if self.entries.is_empty() {
                 self.first = entry.log_id.index;
+            }
+            if self.last.is_none() {
+                self.begin = entry.log_id.index;
             }
             self.bytes += entry_bytes(entry);
             self.last = Some(entry.log_id);
@@ -82,6 +88,7 @@ impl Tail {
             self.first = self.first.max(id.index + 1);
         }
         self.purged = self.purged.max(Some(id));
+        self.begin = self.begin.max(id.index + 1);
         if self.last.is_none_or(|last| last.index <= id.index) {
             self.last = Some(id);
         }
@@ -98,10 +105,15 @@ impl Tail {
         }
     }
 
+    /// Index of the first entry of the log.
+    pub(crate) fn begin(&self) -> u64 {
+        self.begin
+    }
+
     /// Copies what memory holds of `range` and returns what only the disk holds of it, which precedes it. `bytes_max`
     /// bounds the copy, but at least one entry is copied if memory holds one.
     pub(crate) fn read(&self, range: Range<u64>, bytes_max: usize) -> (Range<u64>, Vec<Entry>) {
-        let start = range.start.max(self.purged.map_or(0, |id| id.index + 1));
+        let start = range.start.max(self.begin);
         let end = range.end.min(self.last.map_or(0, |id| id.index + 1));
         if start >= end {
             return (0..0, Vec::new());

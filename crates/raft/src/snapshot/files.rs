@@ -36,7 +36,7 @@ struct State {
     /// Builds under way: their shards are in no manifest yet, so nothing may be collected.
     builds: usize,
     /// What the last build knew about each shard.
-    tokens: HashMap<u32, (ShardToken, ShardFile)>,
+    tokens: HashMap<u64, (ShardToken, ShardFile)>,
     shards_written: u64,
 }
 
@@ -283,7 +283,7 @@ impl SnapshotFiles {
 
 impl SnapshotHandle {
     /// Reads all shards and checks them.
-    pub(crate) fn read_all(&self) -> Result<Vec<(u32, Bytes)>, StoreError> {
+    pub(crate) fn read_all(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let read = |shard: &ShardFile| Ok((shard.id, self.files.read_shard(shard)?));
         self.manifest.shards.iter().map(read).collect()
     }

@@ -35,7 +35,7 @@ pub(crate) struct Manifest {
 /// One shard of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShardFile {
-    pub(crate) id: u32,
+    pub(crate) id: u64,
     pub(crate) sha256: Hash,
     pub(crate) size_bytes: u64,
 }

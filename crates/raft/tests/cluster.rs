@@ -1,0 +1,186 @@
+//! Three masters over loopback: election, replication, crashes, wiped volumes, leadership transfer.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use muster_raft::{ProposeError, Role};
+use support::{Cluster, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_master_forms_a_cluster_and_keeps_its_data() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    for i in 0..20 {
+        cluster.write(&format!("set k{i} v{i}")).await;
+    }
+    let (id, cluster_id) = (cluster.node(0).member_id(), cluster.node(0).cluster_id());
+    assert!(cluster_id.is_some());
+    cluster.kill(0).await;
+    cluster.start(0).await;
+    assert_eq!((cluster.node(0).member_id(), cluster.node(0).cluster_id()), (id, cluster_id));
+    let leader = cluster.leader().await;
+    let index = cluster.node(leader).linearizable().await.expect("it leads");
+    cluster.node(leader).wait_applied(index).await.expect("it runs");
+    assert_eq!(cluster.maps(0).all().len(), 20);
+    assert_eq!(cluster.node(0).last_quorum_ack(), Some(0));
+    cluster.node(0).shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_masters_survive_the_loss_of_one() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    match cluster.node(follower).propose(Bytes::from_static(b"set b 2")).await {
+        Err(ProposeError::NotLeader { leader: Some(hint) }) => {
+            assert_eq!(hint.peer.name, format!("muster-{leader}"));
+        }
+        other => panic!("expected a hint at the leader, got {other:?}"),
+    }
+    assert!(cluster.node(follower).linearizable().await.is_err());
+    assert!(cluster.node(leader).last_quorum_ack().expect("it leads") < 1_000);
+
+    let started = Instant::now();
+    cluster.kill(leader).await;
+    cluster.write("set b 2").await;
+    println!("killed leader to next write: {:?}", started.elapsed());
+    for i in 0..200 {
+        cluster.write(&format!("set k{i} v")).await;
+    }
+    cluster.start(leader).await;
+    cluster.converge().await;
+    assert_eq!(cluster.maps(leader).all().len(), 202);
+    let status = cluster.node(cluster.leader().await).status();
+    assert_eq!(status.role, Role::Leader);
+    assert_eq!(status.members.iter().filter(|member| member.is_voter).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_writes_fail_and_come_back() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    let leader = cluster.leader().await;
+    for other in (0..3).filter(|at| *at != leader) {
+        cluster.kill(other).await;
+    }
+    eventually("refusal", async || {
+        let node = cluster.node(leader);
+        let proposal = node.propose(Bytes::from_static(b"set b 2"));
+        let result = tokio::time::timeout(Duration::from_millis(500), proposal).await;
+        matches!(result, Ok(Err(ProposeError::Unavailable(_) | ProposeError::NotLeader { .. })))
+    })
+    .await;
+    assert!(cluster.node(leader).linearizable().await.is_err());
+    cluster.start((leader + 1) % 3).await;
+    cluster.write("set c 3").await;
+    cluster.converge().await;
+    assert_eq!(cluster.maps(leader).get("c").as_deref(), Some("3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_without_an_election_timeout() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let started = Instant::now();
+    let new = cluster.node(leader).transfer_leader(None).await.expect("both followers are healthy");
+    println!("handed over in {:?}", started.elapsed());
+    assert_ne!(new.id, cluster.node(leader).member_id());
+    cluster.write("set b 2").await;
+    let leader = cluster.leader().await;
+    let started = Instant::now();
+    cluster.node(leader).shutdown().await;
+    cluster.masters[leader] = None;
+    cluster.write("set c 3").await;
+    println!("shutdown of the leader to next write: {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_master_joins_again_by_snapshot_with_its_history() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.snapshots.every_entries = 100;
+        config.snapshots.keep_entries = 10;
+    });
+    cluster.start_all().await;
+    for i in 0..150 {
+        cluster.write(&format!("set k{i} v{i}")).await;
+    }
+    for run in 1..=300 {
+        cluster.write(&format!("end {run} {run}")).await;
+    }
+    cluster.write("prune 7").await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let wiped = (leader + 1) % 3;
+    let old_id = cluster.node(wiped).member_id();
+    cluster.kill(wiped).await;
+    cluster.wipe(wiped);
+    eventually("a purged log", async || cluster.node(leader).status().purged_index > 100).await;
+
+    cluster.start(wiped).await;
+    let new_id = cluster.node(wiped).member_id();
+    assert_ne!(new_id, old_id, "a wiped master must not vote under its old id");
+    eventually("membership", async || {
+        let status = cluster.node(leader).status();
+        let is = |id| status.members.iter().any(|m| m.member.id == id && m.is_voter);
+        is(new_id) && !is(old_id) && status.members.len() == 3
+    })
+    .await;
+    cluster.write("set last 1").await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(wiped).cluster_id(), cluster.node(leader).cluster_id());
+    assert!(cluster.node(wiped).status().snapshot_index > 100, "it came by snapshot");
+    let history = cluster.node(wiped).history();
+    for run in (1..=300).filter(|run| *run != 7) {
+        let item = history.get(run).expect("readable").expect("it was brought along");
+        assert_eq!(item.bytes, format!("run {run}"));
+    }
+    assert_eq!(history.get(7).expect("readable"), None);
+    let page = history.page(None, 10).expect("readable");
+    assert_eq!(
+        page.iter().map(|item| item.run_id).collect::<Vec<_>>(),
+        (291..=300).rev().collect::<Vec<_>>()
+    );
+    let found = history.find("default", "etl", 42).expect("readable").expect("it is there");
+    assert_eq!(found.run_id, 42);
+
+    // The new member counts: with it and one other there is a majority.
+    let third = (leader + 2) % 3;
+    cluster.kill(third).await;
+    cluster.write("set majority 1").await;
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_proposals_all_arrive_once_and_everywhere() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader).clone();
+    let started = Instant::now();
+    let proposals = (0..2_000).map(|i| {
+        let node = node.clone();
+        tokio::spawn(async move { node.propose(Bytes::from(format!("set p{i} {i}"))).await })
+    });
+    let mut indexes = Vec::new();
+    for task in proposals.collect::<Vec<_>>() {
+        let done = task.await.expect("no panic").expect("the leader stays");
+        assert_eq!(done.reply.take::<Option<String>>(), Some(None), "each key is written once");
+        indexes.push(done.index);
+    }
+    println!("2,000 proposals in {:?}", started.elapsed());
+    indexes.sort_unstable();
+    indexes.dedup();
+    assert_eq!(indexes.len(), 2_000);
+    cluster.converge().await;
+    assert_eq!(cluster.maps(leader).all().len(), 2_001);
+}

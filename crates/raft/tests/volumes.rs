@@ -1,0 +1,167 @@
+//! What lies on a master's volume: damage, mix-ups, and snapshots that write only what changed.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use muster_raft::{ClusterId, OpenError, RaftNode, StoreError};
+use redb::{ReadableTable, TableDefinition};
+use support::{Cluster, Maps, SHARDS, eventually, shard_of};
+
+const ENTRIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("entries");
+
+async fn open_error(cluster: &Cluster, at: usize) -> OpenError {
+    match RaftNode::open(cluster.configs[at].clone(), Box::new(Maps::new())).await {
+        Ok(_) => panic!("the folder must be refused"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_record_is_refused_by_name() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    let index = cluster.write("set a 1").await;
+    cluster.write("set b 2").await;
+    cluster.kill(0).await;
+    let path = cluster.dir(0).join("log.redb");
+    {
+        let db = redb::Database::open(&path).expect("closed before");
+        let transaction = db.begin_write().expect("writable");
+        {
+            let mut table = transaction.open_table(ENTRIES).expect("it is there");
+            let mut record =
+                table.get(index).expect("readable").expect("it is there").value().to_vec();
+            *record.last_mut().expect("not empty") ^= 1;
+            table.insert(index, &record[..]).expect("writable");
+        }
+        transaction.commit().expect("writable");
+    }
+    let error = open_error(&cluster, 0).await;
+    assert!(matches!(error, OpenError::Store(StoreError::Damaged { .. })), "{error}");
+    let text = error.to_string();
+    let key = format!("key {index}");
+    for part in [path.to_str().expect("a plain path"), "entries", &key, "checksum", "empty one"] {
+        assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_log_record_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    let index = cluster.write("set a 1").await;
+    cluster.write("set b 2").await;
+    cluster.kill(0).await;
+    {
+        let db = redb::Database::open(cluster.dir(0).join("log.redb")).expect("closed before");
+        let transaction = db.begin_write().expect("writable");
+        transaction.open_table(ENTRIES).expect("it is there").remove(index).expect("writable");
+        transaction.commit().expect("writable");
+    }
+    let text = open_error(&cluster, 0).await.to_string();
+    assert!(text.contains(&format!("key {index}")) && text.contains("missing"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_snapshot_shard_is_refused_by_name() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("set a 1").await;
+    cluster.node(0).trigger_snapshot().await.expect("it runs");
+    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
+    cluster.kill(0).await;
+    let shards = std::fs::read_dir(cluster.dir(0).join("snapshots")).expect("it is there");
+    let shard = shards
+        .map(|entry| entry.expect("readable").path())
+        .find(|path| {
+            path.extension().is_some_and(|extension| extension == "shard")
+                && path.metadata().expect("readable").len() > 0
+        })
+        .expect("one shard is not empty");
+    std::fs::write(&shard, "a 2\n").expect("writable");
+    let text = open_error(&cluster, 0).await.to_string();
+    assert!(text.contains(shard.to_str().expect("a plain path")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_another_cluster_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("set a 1").await;
+    let found = cluster.node(0).cluster_id().expect("formed");
+    cluster.kill(0).await;
+    let expected = ClusterId::parse("00000000000000000000000000000001").expect("32 digits");
+    cluster.configs[0].cluster_id = Some(expected);
+    let text = open_error(&cluster, 0).await.to_string();
+    assert!(text.contains(&found.to_string()) && text.contains(&expected.to_string()), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn masters_of_two_clusters_do_not_mix() {
+    let mut first = Cluster::new(1, |_| {});
+    let mut second = Cluster::new(1, |_| {});
+    first.start(0).await;
+    second.start(0).await;
+    first.write("set a 1").await;
+    second.write("set b 1").await;
+    // The second cluster's master is now told that the first one's is its peer too, under its own name.
+    let intruder = second.node(0).cluster_id();
+    second.kill(0).await;
+    second.configs[0].peers.push(first.configs[0].peers[0].clone());
+    second.configs[0].peers[1].name = "muster-9".into();
+    second.start(0).await;
+    second.write("set c 1").await;
+    assert_eq!(second.node(0).cluster_id(), intruder, "it stays what it is");
+    assert_eq!(first.node(0).members().len(), 1);
+    assert_eq!(second.node(0).members().len(), 1);
+    assert_eq!(first.maps(0).get("c"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_folder_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    let error = open_error(&cluster, 0).await;
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_snapshot_writes_only_what_changed() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    let mut keys = Vec::new();
+    for shard in 0..SHARDS {
+        let key = (0..).map(|i| format!("k{i}")).find(|key| shard_of(key) == shard);
+        keys.push(key.expect("every shard has keys"));
+    }
+    let mut last = 0;
+    for key in &keys {
+        last = cluster.write(&format!("set {key} {key}")).await;
+    }
+    let node = cluster.node(0);
+    let snapshot = async |index| {
+        node.trigger_snapshot().await.expect("it runs");
+        eventually("a snapshot", async || node.status().snapshot_index >= index).await;
+    };
+    snapshot(last).await;
+    assert_eq!(node.snapshot_shards_written(), SHARDS as u64);
+    assert_eq!(cluster.maps(0).encoded.load(Ordering::Relaxed), SHARDS);
+
+    cluster.write(&format!("set {} new", keys[3])).await;
+    let last = cluster.write(&format!("set {} new", keys[5])).await;
+    snapshot(last).await;
+    assert_eq!(node.snapshot_shards_written(), SHARDS as u64 + 2);
+    assert_eq!(
+        cluster.maps(0).encoded.load(Ordering::Relaxed),
+        SHARDS + 2,
+        "others are known by identity"
+    );
+    let files = std::fs::read_dir(cluster.dir(0).join("snapshots")).expect("it is there").count();
+    assert_eq!(files, SHARDS + 1, "old shards and the old manifest are gone");
+
+    let before = cluster.maps(0).all();
+    cluster.kill(0).await;
+    cluster.start(0).await;
+    assert_eq!(cluster.maps(0).all(), before, "restored before a leader is known");
+}
