@@ -54,10 +54,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`. If it cannot be opened, the folder is renamed and an empty journal made.
+    /// Opens the journal in `dir`. If it cannot be opened, the folder is renamed and an empty journal made; but if it is
+    /// open elsewhere, that is an error.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let store = match open_store(dir) {
             Ok(store) => store,
+            // Whoever holds it still needs it.
+            Err(error) if is_locked(&error) => return Err(error),
             Err(error) => {
                 let aside = set_aside(dir)?;
                 tracing::error!(
@@ -144,6 +147,12 @@ fn open_store(dir: &Path) -> Result<sled::Db, JournalError> {
         fs::create_dir_all(parent)?;
     }
     Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()?)
+}
+
+/// sled has no error of its own for a store that is open elsewhere.
+fn is_locked(error: &JournalError) -> bool {
+    matches!(error, JournalError::Store(sled::Error::Io(error))
+        if error.to_string().contains("could not acquire lock"))
 }
 
 fn set_aside(dir: &Path) -> io::Result<PathBuf> {
@@ -248,6 +257,17 @@ mod tests {
         journal.store.insert(key(ids[2], 1), vec![3; 10]).unwrap();
         assert_eq!(contents(&mut journal), [b"good".to_vec()]);
         assert_eq!(journal.store.len(), 1, "the pieces of damaged records are gone");
+    }
+
+    #[test]
+    fn a_store_in_use_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.put(&[b"mine".to_vec()]).unwrap();
+        assert!(matches!(Journal::open(&path), Err(JournalError::Store(_))));
+        assert_eq!(contents(&mut journal), [b"mine".to_vec()]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was set aside");
     }
 
     #[test]

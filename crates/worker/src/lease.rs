@@ -31,12 +31,14 @@ pub struct Lease {
     /// Unconfirmed heartbeats and when they were sent, oldest first.
     in_flight: VecDeque<(u64, Duration)>,
     end: Option<Duration>,
+    /// How long the lease was granted for. A margin takes at most half of it.
+    length: Duration,
 }
 
 impl Lease {
     /// No lease yet. `margin` is how long before the end attempts are killed.
     pub fn new(margin: Duration) -> Self {
-        Lease { margin, next_seq: 0, in_flight: VecDeque::new(), end: None }
+        Lease { margin, next_seq: 0, in_flight: VecDeque::new(), end: None, length: Duration::ZERO }
     }
 
     /// A new stream to the leader: numbers begin again at 0, and what was sent before is not confirmed any more.
@@ -68,6 +70,7 @@ impl Lease {
         let has_moved = self.end.is_none_or(|held| end > held);
         if has_moved {
             self.end = Some(end);
+            self.length = length;
         }
         has_moved
     }
@@ -85,7 +88,7 @@ impl Lease {
 
     /// When killing must begin; `None` without a lease.
     pub fn stop_at(&self) -> Option<Duration> {
-        self.end.map(|end| end.saturating_sub(self.margin))
+        self.end.map(|end| end.saturating_sub(self.margin.min(self.length / 2)))
     }
 
     /// Whether attempts may be held and taken at `now`.
@@ -170,11 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn a_margin_longer_than_the_lease_is_never_live() {
+    fn a_margin_takes_at_most_half_of_the_lease() {
         let mut lease = Lease::new(ms(500));
         let seq = lease.sent(ms(1000));
         lease.confirmed(seq, ms(400));
-        assert!(!lease.is_live(ms(1000)));
+        assert_eq!((lease.stop_at(), lease.end_at()), (Some(ms(1200)), Some(ms(1400))));
+        lease.lapse();
+        let seq = lease.sent(ms(2000));
+        lease.confirmed(seq, ms(0));
+        assert!(!lease.is_live(ms(2000)), "an empty lease is never live");
     }
 
     #[test]

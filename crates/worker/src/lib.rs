@@ -23,4 +23,5 @@ pub mod lease;
 pub mod load;
 pub mod logs;
 pub mod ranges;
+pub mod session;
 mod sys;

@@ -1,5 +1,7 @@
 //! What the worker's tests share: assignments to carry out, and processes to look at.
 
+pub mod master;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

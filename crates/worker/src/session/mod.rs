@@ -1,0 +1,207 @@
+//! The worker as a whole: one stream to the leader, and everything behind it.
+//!
+//! ```text
+//!                     ┌──────────── session (async) ────────────┐
+//!  leader ◄── stream ─┤ heartbeats, starts, reports, logs       │
+//!                     └──▲───────────────┬──────────────────────┘
+//!            to report   │               │ dispatch, stop
+//!                   recorder         attempts ──► executors
+//!                  (thread, journal)     ▲
+//!                                        │ kill all
+//!                                  lease keeper (thread)
+//! ```
+//!
+//! Masters are tried in turn; one that does not lead names the leader. While a stream is broken attempts run on for as
+//! long as the lease lasts, outcomes are kept, and what was sent and not acknowledged is sent again on the next stream,
+//! in the same pieces: a leader decides about a piece as a whole.
+//!
+//! The lease keeper is a thread of its own, so that neither a stuck stream nor a busy runtime delays the end of
+//! attempts. Outcomes are written to the journal by another thread, in batches of whatever is ready.
+
+mod candidates;
+mod convert;
+mod keeper;
+mod lock;
+mod recorder;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::ids::{Text, WorkerId};
+use muster_core::spec::Resources;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::keeper::LeaseKeeper;
+use self::lock::FolderLock;
+use self::recorder::Recorder;
+use self::stream::Session;
+use crate::attempts::Attempts;
+use crate::executor::noop::NoopExecutor;
+use crate::executor::process::guardian::GuardianCommand;
+use crate::executor::process::{ProcessConfig, ProcessExecutor};
+use crate::executor::{Executor, Stop};
+use crate::journal::{Journal, JournalError};
+use crate::lease;
+use crate::logs::{LogLimits, LogStore};
+
+/// File descriptors a worker would like to have: one for each live process, and some.
+const FILES_WANTED: u64 = 1 << 16;
+
+/// How a worker is set up.
+pub struct WorkerConfig {
+    /// The name it gives itself; one live worker a name.
+    pub name: String,
+    /// A folder of its own; no other worker may use it.
+    pub data_dir: PathBuf,
+    /// API addresses of masters, `host:port` or a URL. At least one; others are learnt.
+    pub masters: Vec<String>,
+    /// What it offers. See [`crate::capacity::detect`].
+    pub capacity: Resources,
+    /// Facts it states.
+    pub labels: BTreeMap<Text, Text>,
+    /// The pool it serves.
+    pub pool: Option<Text>,
+    /// How to start the guardian; without one, processes outlive a killed worker.
+    pub guardian: Option<GuardianCommand>,
+    /// Executors beside the built-in ones. They come first.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Bounds on the logs it keeps.
+    pub log_limits: LogLimits,
+    /// How long before the end of its lease a worker kills its attempts.
+    pub stop_margin: Duration,
+}
+
+impl WorkerConfig {
+    /// A worker called `name` with all that this machine has, and no guardian.
+    pub fn new(name: impl Into<String>, data_dir: PathBuf, masters: Vec<String>) -> Self {
+        WorkerConfig {
+            name: name.into(),
+            data_dir,
+            masters,
+            capacity: crate::capacity::detect(),
+            labels: BTreeMap::new(),
+            pool: None,
+            guardian: None,
+            executors: Vec::new(),
+            log_limits: LogLimits::default(),
+            stop_margin: lease::STOP_MARGIN_DEFAULT,
+        }
+    }
+}
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its folder cannot be used, or a thread or the guardian cannot be started.
+    #[error("cannot start the worker: {0}")]
+    Io(#[from] io::Error),
+    /// Its journal can be neither opened nor replaced.
+    #[error("cannot start the worker: {0}")]
+    Journal(#[from] JournalError),
+    /// There is nobody to register with.
+    #[error("cannot start the worker: no address of a master is given")]
+    NoMasters,
+}
+
+/// A worker: a namespace for [`Worker::start`].
+#[derive(Debug)]
+pub struct Worker;
+
+/// A running worker. Dropping it kills all attempts without reporting them.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    shutdown: watch::Sender<Option<Instant>>,
+    registered: watch::Receiver<Option<WorkerId>>,
+    attempts: Arc<Attempts>,
+    keeper: Arc<LeaseKeeper>,
+    session: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker on the current runtime. It registers as soon as it finds a leader, and again whenever it lost it.
+    pub fn start(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
+        if config.masters.is_empty() {
+            return Err(StartError::NoMasters);
+        }
+        raise_file_limit();
+        fs::create_dir_all(&config.data_dir)?;
+        let lock = FolderLock::take(&config.data_dir)?;
+        let logs = LogStore::open(config.data_dir.join("logs"), config.log_limits)?;
+        let mut process_config = ProcessConfig::new(config.data_dir.clone());
+        process_config.guardian.clone_from(&config.guardian);
+        let process = Arc::new(ProcessExecutor::start(&process_config, logs.clone())?);
+        let journal = Journal::open(&config.data_dir.join("journal"))?;
+
+        let mut executors = config.executors.clone();
+        executors.push(Arc::new(NoopExecutor));
+        executors.push(process.clone());
+        let (ended, endings) = mpsc::unbounded_channel();
+        let attempts = Attempts::new(executors, ended, Handle::current());
+        let keeper = LeaseKeeper::start(config.stop_margin, attempts.clone(), process)?;
+        let (recorder, recorded) = Recorder::start(journal, endings, keeper.clone(), lock)?;
+
+        let (shutdown, shutdown_asked) = watch::channel(None);
+        let (registered_sender, registered) = watch::channel(None);
+        let session = Session::new(
+            config,
+            logs,
+            attempts.clone(),
+            keeper.clone(),
+            recorder,
+            recorded,
+            registered_sender,
+        );
+        let session = tokio::spawn(session.run(shutdown_asked));
+        Ok(WorkerHandle { shutdown, registered, attempts, keeper, session })
+    }
+}
+
+impl WorkerHandle {
+    /// The id the cluster gave it; `None` while it is not registered.
+    pub fn registered(&self) -> watch::Receiver<Option<WorkerId>> {
+        self.registered.clone()
+    }
+
+    /// How many attempts are running.
+    pub fn live_attempts(&self) -> usize {
+        self.attempts.live()
+    }
+
+    /// Takes nothing new, waits up to `wait` for what is running, kills the rest, reports all outcomes and leaves.
+    /// Outcomes that no master takes in time stay in the journal.
+    pub async fn shut_down(mut self, wait: Duration) {
+        self.shutdown.send_replace(Some(Instant::now() + wait));
+        if let Err(error) = (&mut self.session).await {
+            tracing::error!(%error, "the session did not end well");
+        }
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.session.abort();
+        self.attempts.stop_all(Stop::AtOnce);
+        self.keeper.end();
+    }
+}
+
+/// Each live process takes a file descriptor, and the usual soft limit is 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(FILES_WANTED).min(FILES_WANTED);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
+}

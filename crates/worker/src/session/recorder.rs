@@ -1,0 +1,158 @@
+//! The thread that puts outcomes into the journal before they are reported, in batches of whatever is ready.
+//!
+//! No-op outcomes skip the journal: running a no-op again costs nothing, and they come by the hundred thousand.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use muster_core::command::AttemptRef;
+use muster_proto::internal::v1::FinishReport;
+use prost::Message;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::convert;
+use super::keeper::LeaseKeeper;
+use super::lock::FolderLock;
+use crate::attempts::{Ended, coalesce};
+use crate::journal::{Journal, RecordId};
+
+/// Most endings taken at once.
+const BATCH_MAX: usize = 8192;
+
+/// An outcome to be reported until it is acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    pub(super) attempt: AttemptRef,
+    pub(super) finish: FinishReport,
+    /// Where the journal has it, and how long it is there.
+    pub(super) record: Option<(RecordId, usize)>,
+}
+
+/// The session's end of the recorder.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    acknowledged: mpsc::UnboundedSender<(RecordId, usize)>,
+}
+
+impl Recorder {
+    /// Starts the thread. What the journal held comes out first. `lock` is let go when the journal is closed.
+    pub(super) fn start(
+        mut journal: Journal,
+        endings: mpsc::UnboundedReceiver<Ended>,
+        keeper: Arc<LeaseKeeper>,
+        lock: FolderLock,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Recorded>)> {
+        let (sender, recorded) = mpsc::unbounded_channel();
+        let (acknowledged, forget) = mpsc::unbounded_channel();
+        for outcome in pending(&mut journal) {
+            // The receiver is in this very function.
+            let _ = sender.send(outcome);
+        }
+        let runtime = Handle::current();
+        thread::Builder::new().name("muster-journal".to_owned()).spawn(move || {
+            let thread = Thread { journal, keeper, recorded: sender, forget };
+            thread.record_all(&runtime, endings);
+            // The journal is closed: another worker may use the folder.
+            drop(lock);
+        })?;
+        Ok((Recorder { acknowledged }, recorded))
+    }
+
+    /// The outcome was acknowledged: the journal may forget it.
+    pub(super) fn forget(&self, record: (RecordId, usize)) {
+        // A journal that keeps too much costs a report that is refused.
+        let _ = self.acknowledged.send(record);
+    }
+}
+
+fn pending(journal: &mut Journal) -> Vec<Recorded> {
+    let records = journal.pending().unwrap_or_else(|error| {
+        tracing::error!(%error, "outcomes from before the restart cannot be read");
+        Vec::new()
+    });
+    if !records.is_empty() {
+        tracing::info!(count = records.len(), "outcomes from before the restart will be reported");
+    }
+    let mut pending = Vec::with_capacity(records.len());
+    for (id, bytes) in records {
+        let record = Some((id, bytes.len()));
+        let finish = FinishReport::decode(bytes.as_slice()).ok();
+        let attempt =
+            finish.as_ref().and_then(|finish| convert::attempt_of(finish.attempt.as_ref()?));
+        match (finish, attempt) {
+            (Some(finish), Some(attempt)) => pending.push(Recorded { attempt, finish, record }),
+            _ => {
+                tracing::error!(record = id.0, "an outcome in the journal cannot be read");
+                if let Err(error) = journal.remove(record) {
+                    tracing::error!(%error, "it cannot be removed either");
+                }
+            }
+        }
+    }
+    pending
+}
+
+struct Thread {
+    journal: Journal,
+    keeper: Arc<LeaseKeeper>,
+    recorded: mpsc::UnboundedSender<Recorded>,
+    forget: mpsc::UnboundedReceiver<(RecordId, usize)>,
+}
+
+impl Thread {
+    /// Ends when the attempts or the session are gone.
+    fn record_all(mut self, runtime: &Handle, mut endings: mpsc::UnboundedReceiver<Ended>) {
+        let mut batch = Vec::new();
+        let mut acknowledged = Vec::new();
+        loop {
+            let taken = runtime.block_on(async {
+                tokio::select! {
+                    taken = endings.recv_many(&mut batch, BATCH_MAX) => taken,
+                    taken = self.forget.recv_many(&mut acknowledged, BATCH_MAX) => taken,
+                }
+            });
+            if taken == 0 {
+                return;
+            }
+            batch.iter_mut().for_each(|ended| self.keeper.judge(ended));
+            self.record(coalesce(std::mem::take(&mut batch)));
+            if let Err(error) = self.journal.remove(acknowledged.drain(..)) {
+                tracing::error!(%error, "acknowledged outcomes stay in the journal");
+            }
+        }
+    }
+
+    fn record(&mut self, batch: Vec<Ended>) {
+        let mut outcomes: Vec<(Recorded, bool)> = batch
+            .into_iter()
+            .map(|ended| {
+                let finish = convert::finish_report(&ended);
+                let recorded = Recorded { attempt: ended.attempt, finish, record: None };
+                (recorded, ended.is_worth_keeping)
+            })
+            .collect();
+        let kept = || outcomes.iter().filter(|(_, is_worth_keeping)| *is_worth_keeping);
+        let records: Vec<Vec<u8>> =
+            kept().map(|(outcome, _)| outcome.finish.encode_to_vec()).collect();
+        if !records.is_empty() {
+            match self.journal.put(&records) {
+                Ok(ids) => {
+                    let kept =
+                        outcomes.iter_mut().filter(|(_, is_worth_keeping)| *is_worth_keeping);
+                    for (((outcome, _), id), record) in kept.zip(ids).zip(&records) {
+                        outcome.record = Some((id, record.len()));
+                    }
+                }
+                // Reporting them is still worth it: only a restart before the acknowledgement would lose them.
+                Err(error) => {
+                    tracing::error!(%error, "outcomes are reported without a record of them")
+                }
+            }
+        }
+        for (outcome, _) in outcomes {
+            let _ = self.recorded.send(outcome);
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! The session loop: find the leader, register, and serve one stream after another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::command::Outcome;
+use muster_core::ids::WorkerId;
+use muster_proto::convert::resources_to_proto;
+use muster_proto::internal::v1::session_request::Message as Request;
+use muster_proto::internal::v1::session_response::Message as Response;
+use muster_proto::internal::v1::worker_session_service_client::WorkerSessionServiceClient;
+use muster_proto::internal::v1::{
+    Dispatch, FetchLog, Heartbeat, Leave, LogChunk, Register, Registered, Report, SessionRequest,
+    SessionResponse, StopAttempts, StopReason,
+};
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::WorkerConfig;
+use super::candidates::Candidates;
+use super::convert::{self, Definitions, Refused};
+use super::keeper::LeaseKeeper;
+use super::recorder::{Recorded, Recorder};
+use crate::attempts::Attempts;
+use crate::clock;
+use crate::executor::{Stop, failed};
+use crate::load::LoadMeter;
+use crate::logs::{LogKey, LogStore};
+
+/// How long a master may take to be reached.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a master may take to answer a registration, which goes through the log.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the loop looks for attempts to announce and for a shutdown to be over.
+const TICK: Duration = Duration::from_millis(50);
+/// Heartbeats without an answer after which a stream is taken for dead.
+const SILENT_HEARTBEATS_MAX: u32 = 3;
+/// Reports under way at once. While they are, outcomes gather and the next report is larger.
+const REPORTS_MAX: usize = 16;
+/// Most outcomes in one report.
+const FINISHES_MAX: usize = 4096;
+/// A report is not filled beyond this.
+const REPORT_BYTES_MAX: usize = 1 << 20;
+/// Largest message taken from a leader.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// How long dead attempts may take to be dead before the worker goes on without waiting.
+const DEATH_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker that leaves waits for the leader to close the stream.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for the last acknowledgements.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything the session loop needs.
+pub(super) struct Session {
+    config: WorkerConfig,
+    logs: Arc<LogStore>,
+    attempts: Arc<Attempts>,
+    keeper: Arc<LeaseKeeper>,
+    recorder: Recorder,
+    recorded: mpsc::UnboundedReceiver<Recorded>,
+    registered: watch::Sender<Option<WorkerId>>,
+    candidates: Candidates,
+    incarnation: u64,
+    /// Outcomes to be sent on this stream or the next.
+    outbox: VecDeque<Recorded>,
+    load: LoadMeter,
+    cores: u64,
+}
+
+/// One stream, registered.
+struct Stream {
+    sender: mpsc::UnboundedSender<SessionRequest>,
+    responses: Streaming<SessionResponse>,
+    definitions: Definitions,
+    lease: Duration,
+    heartbeat: Duration,
+    answered_at: Instant,
+    next_report: u64,
+    /// Sent and not acknowledged, by number of the report.
+    in_flight: BTreeMap<u64, Vec<Recorded>>,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The peer is gone, silent, or talks nonsense.
+    Broken(String),
+    /// The peer does not lead.
+    Redirected { leader: String, masters: Vec<String> },
+    /// The lease lapsed: all attempts were killed.
+    Lapsed,
+    /// The leader declared this worker lost.
+    Lost,
+    /// The worker has left.
+    Left,
+}
+
+type Shutdown = watch::Receiver<Option<Instant>>;
+
+impl Session {
+    pub(super) fn new(
+        config: WorkerConfig,
+        logs: Arc<LogStore>,
+        attempts: Arc<Attempts>,
+        keeper: Arc<LeaseKeeper>,
+        recorder: Recorder,
+        recorded: mpsc::UnboundedReceiver<Recorded>,
+        registered: watch::Sender<Option<WorkerId>>,
+    ) -> Self {
+        let candidates = Candidates::new(&config.masters);
+        Session {
+            config,
+            logs,
+            attempts,
+            keeper,
+            recorder,
+            recorded,
+            registered,
+            candidates,
+            incarnation: rand::random(),
+            outbox: VecDeque::new(),
+            load: LoadMeter::new(),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        }
+    }
+
+    /// Runs until a shutdown is asked for and done.
+    pub(super) async fn run(mut self, mut shutdown: Shutdown) {
+        let over = wait_for_end(shutdown.clone(), self.attempts.clone());
+        tokio::pin!(over);
+        loop {
+            let address = self.candidates.next();
+            let end = tokio::select! {
+                end = self.connect_and_serve(&address, &mut shutdown) => end,
+                () = &mut over => End::Left,
+            };
+            self.registered.send_replace(None);
+            let wait = match end {
+                End::Left => break,
+                End::Redirected { leader, masters } => {
+                    tracing::debug!(%address, %leader, "redirected");
+                    self.candidates.redirected(&leader, &masters)
+                }
+                End::Broken(reason) => {
+                    tracing::warn!(%address, %reason, "no session with this master");
+                    self.candidates.failed()
+                }
+                End::Lapsed => {
+                    self.wait_for_death().await;
+                    self.candidates.failed()
+                }
+                End::Lost => {
+                    self.begin_again().await;
+                    Duration::ZERO
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = &mut over => break,
+            }
+        }
+        self.keeper.end();
+    }
+
+    /// The leader gave this worker's attempts away: they end, and the worker comes back as another.
+    async fn begin_again(&mut self) {
+        let keeper = self.keeper.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || keeper.give_up()).await {
+            tracing::error!(%error, "cannot kill the attempts of a lost worker");
+        }
+        self.wait_for_death().await;
+        self.incarnation = rand::random();
+    }
+
+    async fn wait_for_death(&self) {
+        let started = Instant::now();
+        while self.attempts.live() > 0 {
+            if started.elapsed() > DEATH_PATIENCE {
+                tracing::error!(
+                    live = self.attempts.live(),
+                    "attempts do not die; going on without"
+                );
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn connect_and_serve(&mut self, address: &str, shutdown: &mut Shutdown) -> End {
+        let mut stream = match self.open(address).await {
+            Ok(stream) => stream,
+            Err(end) => return end,
+        };
+        self.attempts.announce_again(clock::now());
+        let end = match self.serve(&mut stream, shutdown).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        // In the same pieces, and before what came later.
+        let unacknowledged: Vec<Recorded> = stream.in_flight.into_values().flatten().collect();
+        for recorded in unacknowledged.into_iter().rev() {
+            self.outbox.push_front(recorded);
+        }
+        if matches!(end, End::Left) {
+            // Dropping the stream now might overtake the last message.
+            drop(stream.sender);
+            let _ = timeout(GOODBYE_PATIENCE, stream.responses.message()).await;
+        }
+        end
+    }
+
+    /// Connects and registers.
+    async fn open(&mut self, address: &str) -> Result<Stream, End> {
+        let broken = |error: &dyn std::error::Error| End::Broken(with_causes(error));
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| broken(&error))?;
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+        let channel = channel.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
+        let mut client =
+            WorkerSessionServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+
+        let (sender, requests) = mpsc::unbounded_channel();
+        // The lease counts from here, which is not after the message is sent.
+        self.keeper.begin_stream();
+        let seq = self.keeper.sent();
+        send(&sender, Request::Register(self.register()))?;
+        let opening = async {
+            let stream = UnboundedReceiverStream::new(requests);
+            let mut responses = client.session(stream).await?.into_inner();
+            let first = responses.message().await?;
+            Ok::<_, tonic::Status>((responses, first))
+        };
+        let opened = timeout(REGISTER_TIMEOUT, opening).await.map_err(|error| broken(&error))?;
+        let (responses, first) = opened.map_err(|error| broken(&error))?;
+        let registered = match first.and_then(|response| response.message) {
+            Some(Response::Registered(registered)) => registered,
+            Some(Response::Redirect(to)) => {
+                return Err(End::Redirected { leader: to.leader, masters: to.masters });
+            }
+            Some(Response::Lost(_)) => return Err(End::Lost),
+            other => return Err(End::Broken(format!("answered a registration with {other:?}"))),
+        };
+        self.candidates.registered(address, &registered.masters);
+        self.keep_cluster_id(&registered);
+        let lease = Duration::from_millis(registered.lease_ms.into());
+        self.keeper.confirmed(seq, lease);
+        tracing::info!(worker = registered.worker_id, %address, ?lease, "registered");
+        self.registered.send_replace(Some(WorkerId(registered.worker_id)));
+        Ok(Stream {
+            sender,
+            responses,
+            definitions: Definitions::default(),
+            lease,
+            heartbeat: Duration::from_millis(registered.heartbeat_ms.max(1).into()),
+            answered_at: Instant::now(),
+            next_report: 1,
+            in_flight: BTreeMap::new(),
+        })
+    }
+
+    fn register(&self) -> Register {
+        let labels = &self.config.labels;
+        Register {
+            name: self.config.name.clone(),
+            incarnation: self.incarnation,
+            capacity: Some(resources_to_proto(&self.config.capacity)),
+            labels: labels
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
+            pool: self.config.pool.as_deref().unwrap_or_default().to_owned(),
+            executors: self.attempts.executor_names(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_id: fs::read_to_string(self.cluster_id_file()).unwrap_or_default(),
+            held: self.attempts.held().iter().map(convert::held_attempt).collect(),
+        }
+    }
+
+    fn cluster_id_file(&self) -> PathBuf {
+        self.config.data_dir.join("cluster-id")
+    }
+
+    /// So that a master of another cluster, met at a reused address, refuses this worker.
+    fn keep_cluster_id(&self, registered: &Registered) {
+        if registered.cluster_id.is_empty() {
+            return;
+        }
+        if let Err(error) = fs::write(self.cluster_id_file(), &registered.cluster_id) {
+            tracing::warn!(%error, "cannot remember the cluster's id");
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        stream: &mut Stream,
+        shutdown: &mut Shutdown,
+    ) -> Result<std::convert::Infallible, End> {
+        let mut heartbeats = interval(stream.heartbeat);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lapses = self.keeper.lapses();
+        let mut ready = Vec::new();
+        loop {
+            self.report(stream)?;
+            tokio::select! {
+                response = stream.responses.message() => match response {
+                    Ok(Some(response)) => {
+                        let is_draining = shutdown.borrow().is_some();
+                        self.handle(stream, response, is_draining)?;
+                    }
+                    Ok(None) => return Err(End::Broken("the master closed the stream".to_owned())),
+                    Err(status) => return Err(End::Broken(with_causes(&status))),
+                },
+                taken = self.recorded.recv_many(&mut ready, FINISHES_MAX) => {
+                    if taken == 0 {
+                        return Err(End::Left);
+                    }
+                    self.outbox.extend(ready.drain(..));
+                }
+                _ = heartbeats.tick() => self.heartbeat(stream)?,
+                _ = ticks.tick() => {
+                    self.announce(stream)?;
+                    if shutdown.borrow().is_some() {
+                        self.leave_if_done(stream)?;
+                    }
+                }
+                _ = lapses.changed() => return Err(End::Lapsed),
+            }
+        }
+    }
+
+    /// Sends what is to be reported, as far as the window allows.
+    fn report(&mut self, stream: &mut Stream) -> Result<(), End> {
+        while !self.outbox.is_empty() && stream.in_flight.len() < REPORTS_MAX {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while batch.len() < FINISHES_MAX && bytes < REPORT_BYTES_MAX {
+                let Some(recorded) = self.outbox.pop_front() else { break };
+                bytes += recorded.finish.encoded_len();
+                batch.push(recorded);
+            }
+            let finishes = batch.iter().map(|recorded| recorded.finish.clone()).collect();
+            // Before it is sent: a stream that breaks must not take it along.
+            let seq = stream.take_report_number(batch);
+            send(&stream.sender, Request::Report(Report { seq, starts: Vec::new(), finishes }))?;
+        }
+        Ok(())
+    }
+
+    fn announce(&self, stream: &mut Stream) -> Result<(), End> {
+        let starts = self.attempts.starts(clock::now());
+        for chunk in starts.chunks(FINISHES_MAX) {
+            let starts = chunk.iter().map(|(attempt, age)| convert::start_report(attempt, *age));
+            let starts = starts.collect();
+            let seq = stream.next_report;
+            stream.next_report += 1;
+            send(&stream.sender, Request::Report(Report { seq, starts, finishes: Vec::new() }))?;
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, stream: &mut Stream) -> Result<(), End> {
+        let silence_max = (stream.heartbeat * SILENT_HEARTBEATS_MAX).max(stream.lease / 4);
+        if stream.answered_at.elapsed() > silence_max {
+            return Err(End::Broken("the leader does not answer heartbeats".to_owned()));
+        }
+        let load = self.load.read(clock::now());
+        let held = self.attempts.held().iter().map(convert::held_attempt).collect();
+        let heartbeat = Heartbeat {
+            seq: self.keeper.sent(),
+            load: Some(convert::load_message(&load, self.cores)),
+            held,
+        };
+        send(&stream.sender, Request::Heartbeat(heartbeat))
+    }
+
+    fn leave_if_done(&self, stream: &Stream) -> Result<(), End> {
+        let is_done = self.attempts.is_empty()
+            && self.outbox.is_empty()
+            && self.recorded.is_empty()
+            && stream.in_flight.is_empty();
+        if !is_done {
+            return Ok(());
+        }
+        send(&stream.sender, Request::Leave(Leave {}))?;
+        Err(End::Left)
+    }
+
+    fn handle(
+        &self,
+        stream: &mut Stream,
+        response: SessionResponse,
+        is_draining: bool,
+    ) -> Result<(), End> {
+        match response.message {
+            Some(Response::HeartbeatAck(ack)) => {
+                stream.answered_at = Instant::now();
+                self.keeper.confirmed(ack.seq, stream.lease);
+            }
+            Some(Response::Dispatch(dispatch)) => {
+                return self.dispatch(stream, dispatch, is_draining);
+            }
+            Some(Response::Stop(stop)) => self.stop(stop),
+            Some(Response::Acknowledge(acknowledge)) => {
+                for recorded in stream.in_flight.remove(&acknowledge.seq).unwrap_or_default() {
+                    self.attempts.acknowledge(&recorded.attempt);
+                    if let Some(record) = recorded.record {
+                        self.recorder.forget(record);
+                    }
+                }
+            }
+            Some(Response::FetchLog(fetch)) => self.fetch_log(stream.sender.clone(), fetch),
+            Some(Response::Lost(lost)) => {
+                tracing::warn!(reason = %lost.reason, "declared lost");
+                return Err(End::Lost);
+            }
+            Some(Response::Redirect(to)) => {
+                return Err(End::Redirected { leader: to.leader, masters: to.masters });
+            }
+            Some(Response::Registered(_)) => {
+                return Err(End::Broken("registered twice on one stream".to_owned()));
+            }
+            // A newer leader may say what this worker does not know.
+            None => tracing::debug!("ignored a message of an unknown kind"),
+        }
+        Ok(())
+    }
+
+    fn dispatch(
+        &self,
+        stream: &mut Stream,
+        dispatch: Dispatch,
+        is_draining: bool,
+    ) -> Result<(), End> {
+        for message in dispatch.assignments {
+            if !self.keeper.is_live() {
+                // The heartbeats will not name them, so the leader gives them out again.
+                tracing::warn!("dispatched without a live lease; ignored");
+                return Ok(());
+            }
+            match stream.definitions.read(message) {
+                Ok(assignment) if is_draining => {
+                    self.attempts.refuse(&assignment.attempt_ref(), &Outcome::Lost);
+                }
+                Ok(assignment) => self.attempts.dispatch(assignment),
+                Err((_, refused @ (Refused::UnknownDefinition | Refused::Malformed))) => {
+                    return Err(End::Broken(refused.to_string()));
+                }
+                Err((attempt, refused @ Refused::Unreadable(_))) => {
+                    let outcome = failed(None, refused.to_string());
+                    attempt.iter().for_each(|attempt| self.attempts.refuse(attempt, &outcome));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&self, stop: StopAttempts) {
+        for attempt in stop.attempts.iter().filter_map(convert::attempt_of) {
+            match stop.reason() {
+                StopReason::Unknown => self.attempts.forget(&attempt),
+                StopReason::Unspecified
+                | StopReason::Cancelled
+                | StopReason::RunTimedOut
+                | StopReason::AttemptTimedOut => self.attempts.stop(&attempt, Stop::Gently),
+            }
+        }
+    }
+
+    fn fetch_log(&self, sender: mpsc::UnboundedSender<SessionRequest>, fetch: FetchLog) {
+        let logs = self.logs.clone();
+        tokio::task::spawn_blocking(move || {
+            let chunk = read_log(&logs, &fetch);
+            // If the stream broke meanwhile, nobody waits for it.
+            let _ = send(&sender, Request::LogChunk(chunk));
+        });
+    }
+}
+
+impl Stream {
+    fn take_report_number(&mut self, batch: Vec<Recorded>) -> u64 {
+        let seq = self.next_report;
+        self.next_report += 1;
+        self.in_flight.insert(seq, batch);
+        seq
+    }
+}
+
+fn send(sender: &mpsc::UnboundedSender<SessionRequest>, message: Request) -> Result<(), End> {
+    let sent = sender.send(SessionRequest { message: Some(message) });
+    sent.map_err(|_| End::Broken("the stream is closed".to_owned()))
+}
+
+fn read_log(logs: &LogStore, fetch: &FetchLog) -> LogChunk {
+    let (run, task) =
+        (muster_core::ids::RunId(fetch.run_id), muster_core::ids::TaskIndex(fetch.task_index));
+    let attempt = match fetch.attempt {
+        0 => logs.latest_attempt(run, task, fetch.index).unwrap_or(0),
+        attempt => attempt,
+    };
+    let mut answer =
+        LogChunk { fetch_id: fetch.fetch_id, attempt, offset: fetch.offset, ..LogChunk::default() };
+    let key = LogKey { run, task, index: fetch.index, attempt };
+    match logs.read(key, fetch.offset, fetch.limit_bytes.into()) {
+        Ok(Some(chunk)) => {
+            answer.is_found = true;
+            answer.data = chunk.bytes.into();
+            answer.size = chunk.total;
+            answer.is_complete = !chunk.is_live;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(?key, %error, "cannot read a log"),
+    }
+    answer
+}
+
+/// Ends when a shutdown was asked for and its time is over, acknowledged or not; kills what runs on the way.
+async fn wait_for_end(mut shutdown: Shutdown, attempts: Arc<Attempts>) {
+    let asked = shutdown.wait_for(Option::is_some).await.map(|deadline| *deadline);
+    match asked {
+        Ok(deadline) => sleep_until(deadline.unwrap_or_else(Instant::now)).await,
+        // The handle is gone, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+    attempts.stop_all(Stop::AtOnce);
+    sleep(LEAVE_PATIENCE).await;
+    tracing::warn!("left without all acknowledgements; the journal keeps the outcomes");
+}
+
+/// tonic's errors say little by themselves.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
