@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use muster_tests::tidy::{
-    Exceptions, Finding, Tree, edges, markdown, modules, protobuf, text, words,
+    Exceptions, Finding, Tree, edges, markdown, modules, protobuf, reasons, text, words,
 };
 
 static TREE: LazyLock<Tree> =
@@ -99,4 +99,11 @@ fn names_in_proto_files_are_well_formed() {
     let (findings, names) = protobuf::names(&TREE);
     expect_none("proto", &findings);
     assert!(names >= 100, "only {names} names were looked at");
+}
+
+#[test]
+fn reasons_of_errors_are_documented() {
+    let (findings, reasons) = reasons::documented(&TREE);
+    expect_none("reason", &findings);
+    assert!(reasons >= 15, "only {reasons} reasons were found");
 }

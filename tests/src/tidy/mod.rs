@@ -9,6 +9,7 @@ pub mod exceptions;
 pub mod markdown;
 pub mod modules;
 pub mod protobuf;
+pub mod reasons;
 pub mod text;
 pub mod words;
 

@@ -13,7 +13,7 @@ pub const ARCHITECTURE_LINES_MAX: usize = 250;
 const WRITTEN: [&str; 9] =
     [".rs", ".md", ".proto", ".toml", ".yaml", ".py", ".sh", "justfile", ".ci/run"];
 /// Folders with the input and the expected output of tests, which is what it is.
-const DATA: [&str; 5] = ["/scripts/", "/spec/errors/", "/data/", "/fixtures/", "/corpus/"];
+const DATA: [&str; 5] = ["/scripts/", "/tests/spec/", "/data/", "/fixtures/", "/corpus/"];
 
 fn is_written(file: &SourceFile) -> bool {
     file.is_one_of(&WRITTEN) && !DATA.iter().any(|folder| file.path.contains(folder))
