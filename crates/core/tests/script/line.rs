@@ -1,0 +1,234 @@
+//! One input line.
+//!
+//! ```text
+//! at 5s | at +5s                      sets the clock that stamps the entries from here on
+//! tick                                applies an entry that only lets time pass
+//! worker w1 cpu=2 memory=1Gi gpu=1 pool=x label.zone=a incarnation=2
+//! apply etl: a -> b; c[retry=2]       a workflow version; see `notation` for the part after the colon
+//! run etl: a -> b                     applies the spec and runs it
+//! run etl | run etl@2                 runs what was applied
+//! submit etl[timeout=1m]: a -> b      a one-off run
+//! plan                                places first fit, by priority and age
+//! place etl/1/a w1, etl/1/x[0-4] w1   `#3` names a worker by number, `run#9` a run, `task#9` a task
+//! start etl/1/a#1 age=2s              `#1` is the number of the attempt; `@7` a fence instead
+//! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
+//! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
+//! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
+//! events off|on                       prints events, or only replies
+//! ```
+//!
+//! `with request=r1 priority=5 namespace=n p=value` may end any line that makes a command. A line that begins with `+`
+//! goes into one entry with the line before it, which must begin with `+` too; a `.` alone ends such an entry.
+//! After each entry all invariants are checked, and a replica restored from a snapshot taken before it must agree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::command::{
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts, LoseWorker,
+    Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask, RequestKey,
+    RunSource, Start, StartAttempts, SubmitRun, UpgradeCluster,
+};
+use muster_core::ids::{LogIndex, Name, Text};
+use muster_core::snapshot::digest_of;
+use muster_core::spec::quantity::{parse_cpu, parse_memory};
+use muster_core::spec::{Resources, duration};
+use muster_core::time::Millis;
+
+use super::notation;
+use super::world::World;
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(crate) fn span(text: &str) -> Millis {
+    duration::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// `key=value` pairs between blanks.
+pub(crate) fn pairs(text: &str) -> Vec<(&str, &str)> {
+    let pair = |it| str::split_once(it, '=').unwrap_or_else(|| panic!("`{it}` is not key=value"));
+    text.split_whitespace().map(pair).collect()
+}
+
+/// What stands after `with`.
+struct Options {
+    request: Option<RequestKey>,
+    priority: Option<i32>,
+    namespace: Name,
+    params: BTreeMap<Name, Text>,
+}
+
+fn options(line: &str) -> (&str, Options) {
+    let (line, given) = line.split_once(" with ").unwrap_or((line, ""));
+    let mut options = Options {
+        request: None,
+        priority: None,
+        namespace: name("default"),
+        params: BTreeMap::new(),
+    };
+    let mut id = None;
+    let mut body = line.to_owned();
+    for (key, value) in pairs(given) {
+        match key {
+            "request" => {
+                id = Some(if value == "long" { "x".repeat(129) } else { value.to_owned() })
+            }
+            "priority" => options.priority = Some(value.parse().expect("a number")),
+            "namespace" => options.namespace = name(value),
+            _ if value == "huge" => {
+                drop(options.params.insert(name(key), "x".repeat(70_000).into()))
+            }
+            _ => drop(options.params.insert(name(key), value.into())),
+        }
+        if key != "request" {
+            body += &format!(" {key}={value}");
+        }
+    }
+    options.request = id.map(|id| RequestKey { id: id.into(), digest: digest_of(body.as_bytes()) });
+    (line, options)
+}
+
+/// Reads a line that makes a command.
+pub(crate) fn command(world: &World, line: &str) -> Command {
+    let (line, options) = options(line);
+    let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let request = options.request.clone();
+    match verb {
+        "tick" => Command::Tick,
+        "worker" => worker(rest),
+        "apply" => Command::ApplyWorkflow(ApplyWorkflow {
+            request,
+            namespace: options.namespace,
+            spec: Box::new(notation::workflow(rest)),
+        }),
+        "run" | "submit" => submit(verb, rest, options),
+        "plan" => Command::PlaceAttempts(PlaceAttempts {
+            placements: super::planner::first_fit(&world.state),
+        }),
+        "place" => place(world, rest),
+        "start" => start(world, rest),
+        "finish" => finish(world, rest),
+        "lose" => Command::LoseWorker(LoseWorker { worker: world.worker(rest) }),
+        "drain" | "undrain" => Command::DrainWorker(DrainWorker {
+            request,
+            worker: world.worker(rest),
+            is_draining: verb == "drain",
+        }),
+        "cancel" => Command::CancelRun(CancelRun { request, run: world.run_id(rest) }),
+        "release" => {
+            let (task, how) = rest.split_once(' ').expect("`release TASK rerun|fail`");
+            let (run, task, _) = world.task(task);
+            Command::ReleaseTask(ReleaseTask { request, run, task, rerun: how == "rerun" })
+        }
+        "prune" => Command::PruneHistory(PruneHistory {
+            ended_before: LogIndex(rest.parse().expect("a log index")),
+        }),
+        "upgrade" => {
+            Command::UpgradeCluster(UpgradeCluster { version: rest.parse().expect("a version") })
+        }
+        _ => panic!("`{verb}` is not a command of the transcripts"),
+    }
+}
+
+fn worker(rest: &str) -> Command {
+    let (worker, facts) = rest.split_once(' ').unwrap_or((rest, ""));
+    let long = |text: &str| if text == "long" { "x".repeat(300) } else { text.to_owned() };
+    let mut command = RegisterWorker {
+        name: if worker == "\"\"" { "".into() } else { long(worker).into() },
+        incarnation: 1,
+        labels: BTreeMap::new(),
+        pool: None,
+        capacity: Resources::ZERO,
+    };
+    for (key, value) in pairs(facts) {
+        match key.split_once('.').unwrap_or((key, "")) {
+            ("incarnation", _) => command.incarnation = value.parse().expect("a number"),
+            ("cpu", _) => command.capacity.cpu_millis = parse_cpu(value).expect("a quantity"),
+            ("memory", _) => {
+                command.capacity.memory_bytes = parse_memory(value).expect("a quantity")
+            }
+            ("pool", _) => command.pool = Some(long(value).into()),
+            ("labels", _) => {
+                let many = 0..value.parse().expect("a number");
+                command.labels.extend(many.map(|it: u32| (it.to_string().into(), "x".into())));
+            }
+            ("label", label) => drop(command.labels.insert(long(label).into(), long(value).into())),
+            _ => drop(command.capacity.custom.insert(key.into(), value.parse().expect("a number"))),
+        }
+    }
+    Command::RegisterWorker(command)
+}
+
+fn submit(verb: &str, rest: &str, options: Options) -> Command {
+    let source = match (verb, rest.contains(':')) {
+        ("submit", _) => RunSource::OneOff(Box::new(notation::workflow(rest))),
+        (_, true) => RunSource::Apply(Box::new(notation::workflow(rest))),
+        (_, false) => {
+            let (workflow, version) = rest
+                .split_once('@')
+                .map_or((rest, None), |it| (it.0, Some(it.1.parse().expect("a version number"))));
+            RunSource::Workflow { workflow: name(workflow), version }
+        }
+    };
+    Command::SubmitRun(SubmitRun {
+        request: options.request,
+        namespace: options.namespace,
+        source,
+        params: Arc::new(options.params),
+        priority: options.priority,
+    })
+}
+
+fn place(world: &World, rest: &str) -> Command {
+    let placement = |item: &str| {
+        let (task, worker) = item.trim().rsplit_once(' ').expect("`place TASK WORKER`");
+        let (run, task, range) = world.task(task);
+        Placement { run, task, range, worker: world.worker(worker) }
+    };
+    Command::PlaceAttempts(PlaceAttempts { placements: rest.split(',').map(placement).collect() })
+}
+
+fn start(world: &World, rest: &str) -> Command {
+    let start = |item: &str| {
+        let (attempt, facts) = item.trim().split_once(' ').unwrap_or((item.trim(), ""));
+        let age = pairs(facts).first().map_or(Millis(0), |(_, value)| span(value));
+        Start { attempt: world.attempt(attempt), age }
+    };
+    Command::StartAttempts(StartAttempts { starts: rest.split(',').map(start).collect() })
+}
+
+fn finish(world: &World, rest: &str) -> Command {
+    let finish = |item: &str| {
+        let (attempt, how) = item.trim().split_once(' ').expect("`finish ATTEMPT OUTCOME`");
+        let attempt: AttemptRef = world.attempt(attempt);
+        Finish { attempt, outcome: outcome(how), duration: Millis(0) }
+    };
+    Command::FinishAttempts(FinishAttempts { finishes: rest.split(',').map(finish).collect() })
+}
+
+fn outcome(how: &str) -> Outcome {
+    let (word, rest) = how.split_once(' ').unwrap_or((how, ""));
+    match word {
+        "ok" => {
+            let value =
+                |value: &str| if value == "huge" { "x".repeat(65_536) } else { value.to_owned() };
+            let outputs = pairs(rest);
+            let outputs = outputs.into_iter().map(|it| (it.0.into(), value(it.1).into()));
+            Outcome::Succeeded { outputs: (!rest.is_empty()).then(|| Arc::new(outputs.collect())) }
+        }
+        "failed" => {
+            let (code, message) = rest.split_once(' ').unwrap_or((rest, ""));
+            let message = if message == "long" { "é".repeat(1000) } else { message.to_owned() };
+            Outcome::Failed {
+                exit_code: code.parse().ok(),
+                message: (!message.is_empty()).then(|| message.into()),
+            }
+        }
+        "timeout" => Outcome::TimedOut,
+        "cancelled" => Outcome::Cancelled,
+        "lost" => Outcome::Lost,
+        _ => panic!("`{word}` is not an outcome"),
+    }
+}

@@ -1,0 +1,132 @@
+//! Workflows in one line.
+//!
+//! `etl[timeout=1m]: a, b -> c[retry=2 rule=any_succeeded]; d`: `c` needs `a` and `b`; `d` needs nothing. Tasks stand in
+//! the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no jitter.
+
+use muster_core::ids::Name;
+use muster_core::spec::quantity::{parse_cpu, parse_memory};
+use muster_core::spec::{
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
+    ProcessSpec, TaskSpec, WorkflowSpec,
+};
+
+use super::line::{name, pairs, span};
+
+/// `name[options]`, or only `name`.
+fn head(text: &str) -> (&str, Vec<(&str, &str)>) {
+    let (name, options) = text.split_once('[').unwrap_or((text, "]"));
+    (name.trim(), pairs(options.trim().strip_suffix(']').expect("options end with `]`")))
+}
+
+pub(crate) fn workflow(text: &str) -> WorkflowSpec {
+    let (text, dag) = text.split_once(": ").unwrap_or_else(|| (text.trim_end_matches(':'), ""));
+    let (workflow, options) = head(text);
+    let mut spec = WorkflowSpec {
+        name: name(workflow),
+        labels: Default::default(),
+        timeout: None,
+        priority: 0,
+        params: Default::default(),
+        tasks: Vec::new(),
+    };
+    for (key, value) in options {
+        match key.split_once('.').unwrap_or((key, "")) {
+            ("timeout", _) => spec.timeout = Some(span(value)),
+            ("priority", _) => spec.priority = value.parse().expect("a number"),
+            ("param", param) => {
+                let default = (value != "required").then(|| value.into());
+                spec.params.insert(name(param), ParamSpec { default, description: None });
+            }
+            _ => panic!("`{key}` is not an option of a workflow"),
+        }
+    }
+    for chain in dag.split(';').filter(|chain| !chain.trim().is_empty()) {
+        let mut upstream: Vec<Name> = Vec::new();
+        for group in chain.split("->") {
+            let mentions = group.split(',').map(|mention| task(&mut spec.tasks, mention));
+            let group: Vec<usize> = mentions.collect();
+            for position in &group {
+                spec.tasks[*position].needs.extend(upstream.iter().cloned());
+            }
+            upstream = group.iter().map(|position| spec.tasks[*position].id.clone()).collect();
+        }
+    }
+    spec
+}
+
+/// The position of a mentioned task, with its options set.
+fn task(tasks: &mut Vec<TaskSpec>, mention: &str) -> usize {
+    let (id, options) = head(mention);
+    let id = name(id);
+    let position = tasks.iter().position(|task| task.id == id).unwrap_or_else(|| {
+        let mut task = TaskSpec::new(id, ExecutorSpec::Noop);
+        task.retry.backoff.jitter_millis = 0;
+        tasks.push(task);
+        tasks.len() - 1
+    });
+    for (key, value) in options {
+        set(&mut tasks[position], key, value);
+    }
+    position
+}
+
+fn set(task: &mut TaskSpec, key: &str, value: &str) {
+    let number = || value.parse::<u32>().unwrap_or_else(|_| panic!("{key}={value} is no number"));
+    match key.split_once('.').unwrap_or((key, "")) {
+        ("array", _) => {
+            let (first, last) = value.split_once('-').expect("array=FIRST-LAST");
+            let number = |text: &str| text.parse().expect("an index");
+            task.array = Some(ArraySpec { first: number(first), last: number(last) });
+        }
+        ("retry", _) => task.retry.limit = number(),
+        ("on", _) => {
+            task.retry.on_failure = value == "failure";
+            task.retry.on_timeout = value == "timeout";
+        }
+        ("backoff", _) => task.retry.backoff.initial = span(value),
+        ("factor", _) => task.retry.backoff.factor_millis = number(),
+        ("cap", _) => task.retry.backoff.cap = span(value),
+        ("jitter", _) => task.retry.backoff.jitter_millis = number(),
+        ("lost", _) => {
+            task.on_lost = match value {
+                "rerun" => OnLost::Rerun,
+                "fail" => OnLost::Fail,
+                "hold" => OnLost::Hold,
+                _ => panic!("`{value}` is not an onLost"),
+            }
+        }
+        ("maxlost", _) => task.max_lost = number(),
+        ("timeout", _) => task.timeout = Some(span(value)),
+        ("queue", _) => task.queue_timeout = Some(span(value)),
+        ("grace", _) => task.grace_period = span(value),
+        ("priority", _) => task.priority = Some(value.parse().expect("a number")),
+        ("rule", _) => {
+            task.rule = match value {
+                "all_succeeded" => DependencyRule::AllSucceeded,
+                "all_done" => DependencyRule::AllDone,
+                "any_succeeded" => DependencyRule::AnySucceeded,
+                _ => panic!("`{value}` is not a rule"),
+            }
+        }
+        ("if", _) => {
+            task.condition = match value {
+                "success" => Condition::Success,
+                "failure" => Condition::Failure,
+                "always" => Condition::Always,
+                _ => panic!("`{value}` is not a condition"),
+            }
+        }
+        ("outputs", _) => {
+            task.outputs.push(value.into());
+            let command = ProcessCommand::Argv(vec!["true".into()]);
+            task.executor = ExecutorSpec::Process(ProcessSpec { command, working_dir: None });
+        }
+        ("pool", _) => task.request.pool = Some(value.into()),
+        ("select", label) => drop(task.request.selector.insert(label.into(), value.into())),
+        ("cpu", _) => task.request.resources.cpu_millis = parse_cpu(value).expect("a quantity"),
+        ("memory", _) => {
+            task.request.resources.memory_bytes = parse_memory(value).expect("a quantity");
+        }
+        _ => drop(task.request.resources.custom.insert(key.into(), u64::from(number()))),
+    }
+}

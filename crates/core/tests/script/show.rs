@@ -1,0 +1,183 @@
+//! Lines that show the state without changing it.
+
+use muster_core::ids::TaskIndex;
+use muster_core::state::run::Run;
+use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
+use muster_core::time::Timestamp;
+
+use super::world::World;
+
+/// The output of a line that shows something; `None` if `verb` is not such a line.
+pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
+    Some(match verb {
+        "show" if rest.is_empty() => {
+            let runs = world.state.runs().iter().map(|it| run(world, it));
+            or_nothing(runs.collect(), "no live run")
+        }
+        "show" => match world.state.run(world.run_id(rest)) {
+            Some(it) => run(world, it),
+            None => run(world, &world.runs[&world.run_id(rest)]),
+        },
+        "task" => one_task(world, rest),
+        "workers" => or_nothing(workers(world), "no worker"),
+        "queue" => or_nothing(queue(world), "nothing is ready"),
+        "versions" => or_nothing(versions(world), "no version"),
+        "deadline" => match world.state.next_deadline() {
+            Some(at) => format!("next deadline at {}\n", time(at)),
+            None => "no deadline\n".to_owned(),
+        },
+        "now" => format!("log time {}\n", time(world.state.now())),
+        "meta" => format!("{:?}\n", world.state.meta()),
+        _ => return None,
+    })
+}
+
+/// Each range of one task, without times.
+fn one_task(world: &World, text: &str) -> String {
+    let (id, index, _) = world.task(text);
+    let run = world.state.run(id).unwrap_or_else(|| &world.runs[&id]);
+    let cells = run.task(index).expect("a named task is in its run").cells.iter();
+    let line = |(range, state): (_, &TaskState)| {
+        let words = words(world, state);
+        let word = words.split(" since").next().unwrap_or_default();
+        format!("{} {word}\n", world.label(id, index, range))
+    };
+    cells.map(line).collect()
+}
+
+fn or_nothing(text: String, nothing: &str) -> String {
+    if text.is_empty() { format!("{nothing}\n") } else { text }
+}
+
+fn time(at: Timestamp) -> String {
+    at.since(Timestamp(0)).to_string()
+}
+
+fn run(world: &World, run: &Run) -> String {
+    let version = match run.version.number {
+        0 => "one-off".to_owned(),
+        number => format!("version {number}"),
+    };
+    let stop = run.stop.map_or_else(String::new, |(at, why)| format!(", {why:?} at {}", time(at)));
+    let priority =
+        if run.priority == 0 { String::new() } else { format!(", priority {}", run.priority) };
+    let params: String =
+        run.params.iter().map(|(name, value)| format!(", {name}={value}")).collect();
+    let status = run.status().word();
+    let mut text = format!("{} {status}: {version}{priority}{params}{stop}\n", run.label());
+    for (position, task) in run.tasks.iter().enumerate() {
+        let index = TaskIndex(position as u32);
+        for (range, state) in task.cells.iter() {
+            let label = world.label(run.id, index, range);
+            text += &format!("  {label} {}\n", words(world, state));
+        }
+        for (key, value) in task.outputs.iter().flat_map(|outputs| outputs.iter()) {
+            text += &format!("    output {key}={value}\n");
+        }
+        if let Some(message) = &task.message {
+            let short: String = message.chars().take(60).collect();
+            text += &format!("    says {short:?}, {} bytes\n", message.len());
+        }
+    }
+    text
+}
+
+fn tries(tries: Tries) -> String {
+    match tries {
+        Tries { failures: 0, losses: 0, .. } => String::new(),
+        Tries { failures, losses, .. } => format!(", {failures} failed, {losses} lost"),
+    }
+}
+
+fn words(world: &World, state: &TaskState) -> String {
+    let avoid = |worker: Option<_>| {
+        worker.map_or_else(String::new, |it| format!(", rather not {}", world.worker_label(it)))
+    };
+    let live = |word: &str, found: &Attempt, tried: Tries| {
+        let stop = found.stop.map_or_else(String::new, |stop| {
+            let force =
+                stop.force_at.map_or_else(String::new, |at| format!(", by force at {}", time(at)));
+            format!(", must stop ({:?}{force})", stop.reason)
+        });
+        let worker = world.worker_label(found.worker);
+        format!("{word} on {worker} #{}{}{stop}", tried.attempts, tries(tried))
+    };
+    let last = |last: &Option<LastAttempt>| {
+        last.map_or_else(String::new, |it| {
+            let (from, to) = (time(it.started_at), time(it.ended_at));
+            format!(", on {} from {from} to {to}", world.worker_label(it.worker))
+        })
+    };
+    match state {
+        TaskState::Blocked => "blocked".to_owned(),
+        TaskState::Ready { tries: tried, since, avoid: worker } => {
+            format!("ready since {}{}{}", time(*since), tries(*tried), avoid(*worker))
+        }
+        TaskState::Placed { tries, attempt } => live("placed", attempt, *tries),
+        TaskState::Running { tries, attempt, started_at } => {
+            format!("{} since {}", live("running", attempt, *tries), time(*started_at))
+        }
+        TaskState::Backoff { tries: tried, until, avoid: worker } => {
+            format!("backs off until {}{}{}", time(*until), tries(*tried), avoid(*worker))
+        }
+        TaskState::Held { tries: tried } => format!("held{}", tries(*tried)),
+        TaskState::Succeeded { tries: tried, last: it } => {
+            format!("succeeded{}{}", tries(*tried), last(it))
+        }
+        TaskState::Failed { tries: tried, reason, last: it } => {
+            format!("failed ({reason:?}){}{}", tries(*tried), last(it))
+        }
+        TaskState::Skipped { by_failure: true } => "skipped by a failure".to_owned(),
+        TaskState::Skipped { by_failure: false } => "skipped".to_owned(),
+        TaskState::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+fn workers(world: &World) -> String {
+    let mut text = String::new();
+    for worker in world.state.workers().iter() {
+        let label = world.worker_label(worker.id);
+        text += &format!("{label} {}", worker.status.word());
+        if let Some(held) = world.state.held_by(worker.id) {
+            let custom: String = held
+                .used
+                .custom
+                .iter()
+                .map(|(name, amount)| format!(", {name} {amount}"))
+                .collect();
+            let (cpu, memory) = (held.used.cpu_millis, held.used.memory_bytes);
+            text += &format!(", holds cpu {cpu}m, memory {memory}{custom}");
+        }
+        text += "\n";
+        for attempt in world.state.attempts_of(worker.id) {
+            let number =
+                world.attempt_number(attempt.run, attempt.task, attempt.range.first, attempt.fence);
+            let label = world.label(attempt.run, attempt.task, attempt.range);
+            text += &format!("  {label}#{number}\n");
+        }
+    }
+    text
+}
+
+fn queue(world: &World) -> String {
+    let mut ready: Vec<_> = world
+        .state
+        .queue()
+        .groups()
+        .flat_map(|(_, group)| group.iter().map(|(key, count)| (*key, *count)))
+        .collect();
+    ready.sort();
+    let line = |(key, count): &(muster_core::state::queue::ReadyKey, u32)| {
+        let it = &world.runs[&key.run];
+        let task = &it.spec(key.task).expect("a ready task is in its spec").id;
+        format!("{}/{task} x{count}, priority {}\n", it.label(), key.priority.0)
+    };
+    ready.iter().map(line).collect()
+}
+
+fn versions(world: &World) -> String {
+    let line = |it: &std::sync::Arc<muster_core::state::workflow::WorkflowVersion>| {
+        format!("{}/{}@{}, {} tasks\n", it.namespace, it.workflow, it.number, it.spec.tasks.len())
+    };
+    world.state.versions().iter().map(line).collect()
+}

@@ -1,0 +1,91 @@
+//! Replies and events in words.
+
+use muster_core::command::Command;
+use muster_core::event::Event;
+use muster_core::ids::{RunId, TaskIndex};
+use muster_core::reply::{Rejection, Reply};
+use muster_core::state::cells::IndexRange;
+use muster_core::state::task::TaskStatus;
+
+use super::world::World;
+
+pub(crate) fn reply(
+    world: &World,
+    line: &str,
+    command: &Command,
+    reply: &Result<Reply, Rejection>,
+) -> String {
+    match reply {
+        Ok(Reply::Done) => String::new(),
+        Ok(Reply::WorkflowApplied { version, is_new }) => {
+            let word = if *is_new { "new" } else { "unchanged" };
+            format!("version {version}, {word}\n")
+        }
+        Ok(Reply::RunSubmitted { run, workflow, number }) => {
+            format!("run {workflow}/{number} is run#{run}\n")
+        }
+        Ok(Reply::WorkerRegistered { worker }) => format!("worker #{worker}\n"),
+        Ok(Reply::Items { refused }) => {
+            let refusal = |(at, refusal): &(u32, _)| {
+                format!("refused {}: {refusal}\n", item(world, line, command, *at as usize))
+            };
+            refused.iter().map(refusal).collect()
+        }
+        Err(rejection) => {
+            let text = rejection.to_string();
+            let short: String = text.chars().take(300).collect();
+            format!("rejected: {}\n", short.trim_end().replace('\n', "\n  "))
+        }
+    }
+}
+
+/// The item at `position` as the line names it.
+fn item(world: &World, line: &str, command: &Command, position: usize) -> String {
+    if let Command::PlaceAttempts(it) = command {
+        let placement = &it.placements[position];
+        return world.label(placement.run, placement.task, placement.range);
+    }
+    let items = line.split_once(' ').map_or("", |(_, items)| items);
+    let item = items.split(',').nth(position).unwrap_or("").trim();
+    item.split(' ').next().unwrap_or(item).to_owned()
+}
+
+fn run(world: &World, run: RunId) -> String {
+    world.runs.get(&run).map_or_else(|| format!("run#{run}"), |it| it.label())
+}
+
+pub(crate) fn event(world: &World, event: &Event) -> String {
+    let attempt = |run: &RunId, task: &TaskIndex, range: &IndexRange, fence, worker, what: &str| {
+        let label = world.label(*run, *task, *range);
+        let number = world.attempt_number(*run, *task, range.first, fence);
+        format!("{label}#{number} {what} {}\n", world.worker_label(worker))
+    };
+    match event {
+        Event::WorkflowApplied { .. } | Event::RunSubmitted { .. } => String::new(),
+        Event::RunStopping { run: id } => format!("{} must stop\n", run(world, *id)),
+        Event::RunEnded { run } => format!("{} {}\n", run.label(), run.status().word()),
+        // `AttemptPlaced` says it better.
+        Event::TaskChanged { status: TaskStatus::Placed, .. } => String::new(),
+        Event::TaskChanged { run, task, range, status } => {
+            format!(
+                "{} {}\n",
+                world.label(*run, *task, *range),
+                format!("{status:?}").to_lowercase()
+            )
+        }
+        Event::AttemptPlaced { run, task, range, worker, fence } => {
+            attempt(run, task, range, *fence, *worker, "placed on")
+        }
+        Event::AttemptStopping { run, task, range, worker, fence } => {
+            attempt(run, task, range, *fence, *worker, "must stop on")
+        }
+        Event::WorkerChanged { worker } => {
+            let word = world.state.worker(*worker).map_or("forgotten", |it| it.status.word());
+            format!("{} {word}\n", world.worker_label(*worker))
+        }
+        Event::WorkerLost { worker } => format!("{} lost\n", world.worker_label(*worker)),
+        Event::HistoryPruned { ended_before } => {
+            format!("runs ended before {ended_before} pruned\n")
+        }
+    }
+}
