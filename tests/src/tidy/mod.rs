@@ -1,8 +1,8 @@
 //! The rules of the repository itself, as checks over its files.
 //!
 //! A check is a function from a [`Tree`] to [`Finding`]s, so that each has a test in which it finds something: a check
-//! that cannot fail is worth nothing. What must be excepted stands in `exceptions.txt`, with a reason; an exception that
-//! nothing needs is itself reported.
+//! that cannot fail is worth nothing. What must be excepted stands in `exceptions.txt`, with a reason; an exception
+//! that nothing needs is itself reported.
 
 pub mod edges;
 pub mod exceptions;
