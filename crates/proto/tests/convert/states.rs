@@ -71,8 +71,8 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         }
         task.on_lost = [OnLost::Rerun, OnLost::Fail, OnLost::Hold][usize::from(draw) % 3];
         task.retry.limit = u32::from(draw % 3);
-        task.timeout = (draw % 5 == 0).then_some(Millis::from_secs(4));
-        task.queue_timeout = (draw % 7 == 0).then_some(Millis::from_secs(20));
+        task.timeout = (draw.is_multiple_of(5)).then_some(Millis::from_secs(4));
+        task.queue_timeout = (draw.is_multiple_of(7)).then_some(Millis::from_secs(20));
         task.request.resources.custom = BTreeMap::from([("gpu".into(), u64::from(draw % 2))]);
         task.request.resources.custom.retain(|_, amount| *amount > 0);
         task
@@ -81,7 +81,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
     WorkflowSpec {
         name: name(["etl", "train"][usize::from(a) % 2]),
         labels: BTreeMap::from([("team".into(), "data".into())]),
-        timeout: (b % 11 == 0).then_some(Millis::from_secs(60)),
+        timeout: (b.is_multiple_of(11)).then_some(Millis::from_secs(60)),
         priority: i32::from(b) - 128,
         params: BTreeMap::from([(name("region"), param)]),
         tasks: tasks.collect(),
@@ -177,7 +177,7 @@ impl World {
     fn worker_command(&self, a: u8, b: u8) -> Option<Command> {
         let workers: Vec<WorkerId> = self.state.workers().iter().map(|it| it.id).collect();
         let worker = pick(&workers, b)?;
-        Some(if a % 3 == 0 {
+        Some(if a.is_multiple_of(3) {
             Command::LoseWorker(LoseWorker { worker })
         } else {
             let request = request(a, b);
@@ -194,7 +194,7 @@ impl World {
                 request: request(a, b),
                 run: run.id,
                 task: TaskIndex(task as u32),
-                rerun: a % 2 == 0,
+                rerun: a.is_multiple_of(2),
             }),
             None => Command::CancelRun(CancelRun { request: request(a, b), run: run.id }),
         })
@@ -204,7 +204,7 @@ impl World {
 /// A key, sometimes one that was used before.
 fn request(a: u8, b: u8) -> Option<RequestKey> {
     let digest = u64::from(a) << 40 | u64::from(b);
-    (a % 4 != 0).then(|| RequestKey { id: format!("request-{}", b % 64).into(), digest })
+    (!a.is_multiple_of(4)).then(|| RequestKey { id: format!("request-{}", b % 64).into(), digest })
 }
 
 fn submit(kind: u8, a: u8, b: u8) -> Command {
@@ -218,8 +218,8 @@ fn submit(kind: u8, a: u8, b: u8) -> Command {
         request: request(a, b),
         namespace: name(["default", "other"][usize::from(b) % 2]),
         source,
-        params: Arc::new(if a % 2 == 0 { params } else { BTreeMap::new() }),
-        priority: (b % 3 == 0).then_some(i32::from(a)),
+        params: Arc::new(if a.is_multiple_of(2) { params } else { BTreeMap::new() }),
+        priority: (b.is_multiple_of(3)).then_some(i32::from(a)),
     })
 }
 
