@@ -184,3 +184,78 @@ async fn concurrent_proposals_all_arrive_once_and_everywhere() {
     cluster.converge().await;
     assert_eq!(cluster.maps(leader).all().len(), 2_001);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_masters_come_back_on_new_addresses() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let cluster_id = cluster.node(0).cluster_id();
+    for at in 0..3 {
+        cluster.kill(at).await;
+    }
+    cluster.move_to_new_ports();
+    cluster.start_all().await;
+    cluster.write("set b 2").await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(0).cluster_id(), cluster_id);
+    assert_eq!(cluster.maps(2).get("a").as_deref(), Some("1"));
+    eventually("the new addresses in the membership", async || {
+        let members = cluster.node(0).members();
+        let known: Vec<&str> = members.values().map(|m| m.peer.peer_address.as_str()).collect();
+        cluster.configs.iter().all(|config| known.contains(&config.peer_address.as_str()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namesake_of_a_live_master_is_not_let_in() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let mut intruder = Cluster::new(1, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    let before = cluster.node(0).members();
+    // It calls itself muster-0 as well, and knows the others.
+    intruder.configs[0].peers.extend_from_slice(&cluster.configs[0].peers[1..]);
+    intruder.start(0).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.write("set b 2").await;
+    assert_eq!(cluster.node(0).members(), before);
+    assert!(intruder.maps(0).all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nearly_full_disk_refuses_work_and_stays_readable() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("set a 1").await;
+    cluster.kill(0).await;
+    cluster.configs[0].limits.disk_free_bytes_min = u64::MAX;
+    cluster.start(0).await;
+    cluster.leader().await;
+    let node = cluster.node(0);
+    match node.propose(Bytes::from_static(b"set b 2")).await {
+        Err(ProposeError::Unavailable(reason)) => {
+            let dir = cluster.dir(0);
+            assert!(reason.contains(dir.to_str().expect("a plain path")), "{reason}");
+        }
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+    let index = node.linearizable().await.expect("readable");
+    node.wait_applied(index).await.expect("it runs");
+    assert_eq!(cluster.maps(0).get("a").as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_cannot_be_applied_stops_the_master() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    let index = cluster.write("set a 1").await + 1;
+    let node = cluster.node(0);
+    let proposal = node.propose(Bytes::from_static(b"gibberish")).await;
+    assert!(matches!(proposal, Err(ProposeError::Stopped(_))), "{proposal:?}");
+    let fault = tokio::time::timeout(Duration::from_secs(5), node.fatal()).await;
+    let fault = fault.expect("reported at once").to_string();
+    assert!(fault.contains(&index.to_string()) && fault.contains("gibberish"), "{fault}");
+}

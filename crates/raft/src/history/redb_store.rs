@@ -123,6 +123,9 @@ impl HistoryStore for RedbHistoryStore {
     }
 }
 
+/// Table `runs`, for reading.
+type Runs = redb::ReadOnlyTable<u64, &'static [u8]>;
+
 struct RedbHistoryReader(Arc<OpenDatabase>);
 
 impl RedbHistoryReader {
@@ -137,8 +140,7 @@ impl RedbHistoryReader {
     fn index_and_runs<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         index: TableDefinition<'static, K, V>,
-    ) -> Result<(redb::ReadOnlyTable<K, V>, redb::ReadOnlyTable<u64, &'static [u8]>), StoreError>
-    {
+    ) -> Result<(redb::ReadOnlyTable<K, V>, Runs), StoreError> {
         let transaction = self.0.read()?;
         let open = |e| self.0.error("open a table", e);
         Ok((
@@ -154,7 +156,7 @@ impl RedbHistoryReader {
     /// The run that an index names, which must be there.
     fn indexed(
         &self,
-        runs: &redb::ReadOnlyTable<u64, &'static [u8]>,
+        runs: &Runs,
         index: &'static str,
         run_id: u64,
     ) -> Result<HistoryItem, StoreError> {

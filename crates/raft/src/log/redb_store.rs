@@ -188,12 +188,11 @@ impl LogStore for RedbLogStore {
             .open_table(ENTRIES)
             .map_err(|e| self.file.error("open a table", e))?;
         let start = purged.map_or(0, |id| id.index + 1);
-        let mut expected = start;
-        for item in table.range(start..).map_err(|e| self.file.error("read", e))? {
+        let range = table.range(start..).map_err(|e| self.file.error("read", e))?;
+        for (expected, item) in (start..).zip(range) {
             let (key, value) = item.map_err(|e| self.file.error("read", e))?;
             let index = key.value();
             check_present(&self.file, expected, index)?;
-            expected += 1;
             let entry = decode_entry(&self.file, index, value.value())?;
             content.last = Some(entry.log_id);
             tail_bytes += entry_bytes(&entry);

@@ -64,8 +64,11 @@ impl Tail {
         }
     }
 
-    /// Drops all entries from `index` on; `last` is the one before it.
+    /// Drops all entries from `index` on; `last` is the one before it. Does nothing if there are none.
     pub(crate) fn truncate(&mut self, index: u64, last: Option<LogId>) {
+        if self.last.is_none_or(|last| last.index < index) {
+            return;
+        }
         while self.entries.back().is_some_and(|entry| entry.log_id.index >= index) {
             self.bytes -= self.entries.pop_back().as_ref().map_or(0, entry_bytes);
         }

@@ -167,3 +167,87 @@ fn respond(waiter: Waiter, result: &Result<(), StoreError>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::path::Path;
+
+    use openraft::storage::RaftLogStorage;
+    use openraft::type_config::TypeConfigExt;
+
+    use super::super::{LogContent, LogReader, RaftLog};
+    use super::*;
+    use crate::types::{Entry, LeaderId, LogId, Payload, TypeConfig, Vote};
+
+    /// Takes one commit and fails from then on, as a disk whose sync failed does.
+    struct FailingStore {
+        commits: usize,
+    }
+
+    struct NoEntries;
+
+    impl LogReader for NoEntries {
+        fn read(&self, _: Range<u64>, _: usize) -> Result<Vec<Entry>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl LogStore for FailingStore {
+        fn commit(&mut self, _: &[LogOperation]) -> Result<(), StoreError> {
+            self.commits += 1;
+            match self.commits {
+                1 => Ok(()),
+                2 => {
+                    let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                    Err(StoreError::io(Path::new("/data/log.redb"), "commit", &error))
+                }
+                _ => panic!("a failed commit must not be followed by another"),
+            }
+        }
+
+        fn has_garbage(&self) -> bool {
+            false
+        }
+
+        fn load(&self, _: usize) -> Result<LogContent, StoreError> {
+            Ok(LogContent {
+                identity: None,
+                vote: None,
+                committed: None,
+                purged: None,
+                last: None,
+                tail: Vec::new(),
+            })
+        }
+
+        fn reader(&self) -> Arc<dyn LogReader> {
+            Arc::new(NoEntries)
+        }
+    }
+
+    fn blank(index: u64) -> Entry {
+        let leader_id = LeaderId { term: 1, node_id: 1 };
+        Entry { log_id: LogId { leader_id, index }, payload: Payload::Blank }
+    }
+
+    async fn append(log: &mut RaftLog, index: u64) -> std::io::Result<()> {
+        let (sender, flushed) = TypeConfig::oneshot();
+        log.append([blank(index)], IoFlushed::signal(sender)).await?;
+        flushed.await.expect("an answer always comes")
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_told_to_all_and_never_tried_again() {
+        let fatal = Fatal::new();
+        let store = Box::new(FailingStore { commits: 0 });
+        let (mut log, _thread, _) = RaftLog::open(store, 1 << 20, fatal.clone()).expect("it loads");
+        append(&mut log, 0).await.expect("the first commit succeeds");
+        let error = append(&mut log, 1).await.expect_err("the second fails");
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        let reported = fatal.reported().await.to_string();
+        assert!(reported.contains("/data/log.redb") && reported.contains("no space"), "{reported}");
+        let vote = Vote { leader_id: LeaderId { term: 2, node_id: 1 }, committed: false };
+        log.save_vote(&vote).await.expect_err("nothing is written any more");
+    }
+}

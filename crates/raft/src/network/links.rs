@@ -108,5 +108,6 @@ fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(PROBE_AFTER)
         .keep_alive_timeout(PROBE_TIMEOUT)
+        .keep_alive_while_idle(true)
         .connect_lazy())
 }

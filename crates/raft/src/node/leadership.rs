@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::RaftNode;
 use super::roster::{Metrics, member, membership_of, metrics, voters};
-use crate::error::RaftError;
+use crate::error::{RaftError, StoreError};
+use crate::fatal::Fatal;
 use crate::types::{Member, Raft};
 
 /// Handing over gives up after this long.
@@ -93,8 +94,8 @@ pub(super) fn now(raft: &Raft) -> Leadership {
     Leadership { term: metrics.current_term, leader, is_leader }
 }
 
-/// Tells of every change of leadership.
-pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>) {
+/// Tells of every change of leadership, and of Raft's own end if that is a fault.
+pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>, fatal: Fatal) {
     let mut changes = raft.server_metrics();
     loop {
         let current = now(&raft);
@@ -108,6 +109,14 @@ pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>) {
             changed
         });
         if changes.changed().await.is_err() {
+            match metrics(&raft).running_state {
+                Ok(()) | Err(openraft::errors::Fatal::Stopped) => {}
+                Err(error) => fatal.report(&StoreError::Io {
+                    path: "raft".into(),
+                    action: "running",
+                    message: error.to_string(),
+                }),
+            }
             tell.send_modify(|last| {
                 *last = Leadership { term: last.term, leader: None, is_leader: false }
             });

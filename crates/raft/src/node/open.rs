@@ -127,7 +127,8 @@ impl Parts {
         let space = space::watch(self.config.data_dir.clone(), free_bytes_min, refuse);
         runtime.spawn(until(stopped.clone(), space));
         let (tell, leadership) = watch::channel(leadership::now(&self.raft));
-        runtime.spawn(until(stopped, leadership::follow(self.raft.clone(), tell)));
+        runtime
+            .spawn(until(stopped, leadership::follow(self.raft.clone(), tell, self.fatal.clone())));
         Inner {
             raft: self.raft,
             roster: self.roster,

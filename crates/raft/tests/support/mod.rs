@@ -28,7 +28,7 @@ pub struct Maps {
 impl Maps {
     pub fn new() -> Self {
         let maps = Self::default();
-        *maps.shards.lock() = vec![Arc::default(); SHARDS];
+        *maps.shards.lock() = (0..SHARDS).map(|_| Arc::default()).collect();
         maps
     }
 
@@ -90,7 +90,7 @@ impl Machine for Maps {
     }
 
     fn restore(&mut self, _index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()> {
-        let mut maps = vec![Arc::new(Map::new()); SHARDS];
+        let mut maps: Vec<Arc<Map>> = (0..SHARDS).map(|_| Arc::default()).collect();
         for (id, content) in shards {
             let text = std::str::from_utf8(&content).map_err(io::Error::other)?;
             let pair = |line: &str| line.split_once(' ').map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -132,6 +132,16 @@ impl Cluster {
         });
         let configs = configs.collect();
         Self { configs, masters: (0..count).map(|_| None).collect(), dirs }
+    }
+
+    /// Gives every master, all of which are stopped, another address.
+    pub fn move_to_new_ports(&mut self) {
+        let moved = Self::new(self.configs.len(), |_| {});
+        for (config, new) in self.configs.iter_mut().zip(moved.configs) {
+            config.peer_listen = new.peer_listen;
+            config.peer_address = new.peer_address;
+            config.peers = new.peers;
+        }
     }
 
     pub async fn start(&mut self, at: usize) {
