@@ -240,9 +240,12 @@ fn many_errors_are_counted_but_not_all_kept() {
 fn ten_thousand_misspelt_names_cost_no_more_than_the_errors_that_are_shown() {
     let mut text = HEAD.to_owned();
     for number in 0..limits::TASKS_MAX {
-        text.push_str(&format!("  task{number}: {{run: x, needs: [tsak{number}]}}\n"));
+        text.push_str(&format!("  task{number}: {{run: x, needs: [tsak{}]}}\n", number + 1));
     }
     let errors = errors(&text);
     assert_eq!((errors.errors.len(), errors.omitted), (50, limits::TASKS_MAX - 50));
-    assert!(errors.errors[0].help.as_deref().is_some_and(|help| help.contains("task")), "{errors}");
+    assert!(
+        errors.errors[0].help.as_deref().is_some_and(|help| help.contains("`task1`")),
+        "{errors}"
+    );
 }

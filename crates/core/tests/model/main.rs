@@ -13,14 +13,10 @@ use proptest::test_runner::FileFailurePersistence;
 use lockstep::Lockstep;
 use ops::{Clock, Timed};
 
-const CASES_DEFAULT: u32 = 400;
-
 fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok());
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/model.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/model.txt");
     ProptestConfig {
-        cases: cases.unwrap_or(CASES_DEFAULT),
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(folder))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(file))),
         ..ProptestConfig::default()
     }
 }

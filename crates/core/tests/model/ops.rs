@@ -160,14 +160,10 @@ impl Op {
                 Command::PlaceAttempts(PlaceAttempts { placements })
             }
             Op::PlaceGarbage { numbers: [run, task, first, last] } => {
-                Command::PlaceAttempts(PlaceAttempts {
-                    placements: vec![Placement {
-                        run: RunId(u64::from(run % 9)),
-                        task: TaskIndex(if task % 3 == 0 { *task } else { task % 9 }),
-                        range: IndexRange { first: small(*first), last: small(*last) },
-                        worker: WorkerId(u64::from(last % 7)),
-                    }],
-                })
+                let (run, task, range) = garbage(*run, *task, *first, *last);
+                let worker = WorkerId(u64::from(last % 7));
+                let placements = vec![Placement { run, task, range, worker }];
+                Command::PlaceAttempts(PlaceAttempts { placements })
             }
             Op::Start { picks, age } => {
                 let live = live(model, index);
@@ -190,16 +186,12 @@ impl Op {
                 })
             }
             Op::FinishGarbage { numbers: [run, task, first, last, fence] } => {
-                let attempt = AttemptRef {
-                    run: RunId(u64::from(run % 9)),
-                    task: TaskIndex(if task % 3 == 0 { *task } else { task % 9 }),
-                    range: IndexRange { first: small(*first), last: small(*last) },
-                    fence: Fence(index.saturating_sub(u64::from(fence % 12))),
-                };
-                let outcome = outcome(*fence as u8);
-                Command::FinishAttempts(FinishAttempts {
-                    finishes: vec![Finish { attempt, outcome, duration: Millis(u64::MAX) }],
-                })
+                let (run, task, range) = garbage(*run, *task, *first, *last);
+                let number = index.saturating_sub(u64::from(fence % 12));
+                let attempt = AttemptRef { run, task, range, fence: Fence(number) };
+                let (outcome, duration) = (outcome(*fence as u8), Millis(u64::MAX));
+                let finishes = vec![Finish { attempt, outcome, duration }];
+                Command::FinishAttempts(FinishAttempts { finishes })
             }
         }
     }
@@ -220,6 +212,12 @@ impl Op {
             capacity,
         })
     }
+}
+
+fn garbage(run: u32, task: u32, first: u32, last: u32) -> (RunId, TaskIndex, IndexRange) {
+    let task = if task.is_multiple_of(3) { task } else { task % 9 };
+    let range = IndexRange { first: small(first), last: small(last) };
+    (RunId(u64::from(run % 9)), TaskIndex(task), range)
 }
 
 /// Garbage that is often near what is real.
