@@ -42,7 +42,7 @@ pub struct SpecError {
 pub struct SpecErrors {
     /// The errors, at most [`ERRORS_MAX`].
     pub errors: Vec<SpecError>,
-    /// How many more there are.
+    /// How many more were found before the reading stopped.
     pub omitted: usize,
 }
 
@@ -166,7 +166,7 @@ impl SpecErrors {
         match (kept, self.omitted) {
             (1, 0) => text.push_str("1 error\n"),
             (kept, 0) => drop(writeln!(text, "{kept} errors")),
-            (kept, omitted) => drop(writeln!(text, "{kept} errors shown, {omitted} more")),
+            (kept, omitted) => drop(writeln!(text, "{kept} errors shown, at least {omitted} more")),
         }
         text
     }
@@ -181,7 +181,7 @@ impl fmt::Display for SpecErrors {
             write!(f, "{error}")?;
         }
         if self.omitted > 0 {
-            write!(f, "\nand {} more", self.omitted)?;
+            write!(f, "\nand at least {} more", self.omitted)?;
         }
         Ok(())
     }

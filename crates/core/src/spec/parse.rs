@@ -37,6 +37,10 @@ pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
             Ok(root) => file.document(&root),
             Err(malformed) => file.push(malformed.position, malformed.message, malformed.help),
         }
+        // Nobody reads on; a file of a million bad documents is not worth the time either.
+        if file.errors.len() >= ERRORS_MAX {
+            break;
+        }
     }
     if file.errors.is_empty() && file.workflows.is_empty() {
         file.push(

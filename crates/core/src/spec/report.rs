@@ -93,6 +93,11 @@ impl<'d> Report<'d> {
         self.errors.is_empty()
     }
 
+    /// Whether further errors are only counted, so that words about them are wasted.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.len() >= ERRORS_MAX
+    }
+
     /// Something is wrong at `path`.
     pub(super) fn error(&mut self, path: Path<'_>, message: impl Into<String>) {
         self.add(path, Place::Value, message.into(), NO_HELP);
@@ -130,7 +135,7 @@ impl<'d> Report<'d> {
     }
 
     fn add(&mut self, path: Path<'_>, place: Place, message: String, help: Help) {
-        if self.errors.len() >= ERRORS_MAX {
+        if self.is_full() {
             self.omitted = self.omitted.saturating_add(1);
             return;
         }

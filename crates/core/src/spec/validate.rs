@@ -119,11 +119,10 @@ fn graph(spec: &WorkflowSpec, path: Path<'_>, report: &mut Report<'_>) {
                 report.error(path.key(id.as_str()), format!("task `{id}` is defined twice"));
             }
             GraphError::UnknownName { task, need } => {
-                let ids = spec
-                    .tasks
-                    .iter()
-                    .map(|task| task.id.as_str())
-                    .filter(|id| *id != task.as_str());
+                // Looking for the nearest of all tasks is worth it only for an error that is shown.
+                let ids = spec.tasks.iter().map(|task| task.id.as_str());
+                let ids = ids.filter(|id| *id != task.as_str());
+                let ids = ids.take(if report.is_full() { 0 } else { usize::MAX });
                 let help = suggest::did_you_mean(need.as_str(), ids);
                 let at = path.key(task.as_str());
                 let at = at.key("needs");

@@ -1,0 +1,3 @@
+//! Workflows of other systems as workflow files of Muster.
+
+pub(crate) mod wfcommons;
