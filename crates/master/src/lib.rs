@@ -11,6 +11,7 @@
 //! All server IO is here. What is decided is decided by the core; who leads is known to `leader` alone.
 
 mod api;
+mod clock;
 mod config;
 mod faults;
 mod forward;

@@ -148,7 +148,6 @@ impl Machine for CoreMachine {
     fn applied_up_to(&mut self, index: u64) {
         self.cell.applied.store(index, Ordering::Release);
         self.cell.changed.notify_waiters();
-        self.cell.changed.notify_one();
     }
 
     fn snapshot(&self) -> Vec<Shard> {

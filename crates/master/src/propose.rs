@@ -14,9 +14,9 @@ use muster_raft::{ProposeError, RaftNode};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::Status;
 
+use crate::clock::LogClock;
 use crate::faults;
 use crate::machine::EntryReply;
-use crate::replica::wall_clock;
 
 /// Commands that may wait; beyond it callers are told to try again.
 const WAITING_MAX: usize = 16_384;
@@ -60,9 +60,9 @@ impl From<NotDone> for Status {
 
 impl Proposer {
     /// Starts the task that proposes on `node`.
-    pub(crate) fn start(node: RaftNode) -> Self {
+    pub(crate) fn start(node: RaftNode, clock: Arc<LogClock>) -> Self {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(propose_all(node, receiver));
+        tokio::spawn(propose_all(node, clock, receiver));
         Proposer { waiting }
     }
 
@@ -86,7 +86,7 @@ fn uncommitted(error: &ProposeError) -> Status {
     Status::with_details(status.code(), error.to_string(), Bytes::copy_from_slice(status.details()))
 }
 
-async fn propose_all(node: RaftNode, mut waiting: mpsc::Receiver<Proposal>) {
+async fn propose_all(node: RaftNode, clock: Arc<LogClock>, mut waiting: mpsc::Receiver<Proposal>) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut left_over: Option<Proposal> = None;
     loop {
@@ -108,18 +108,18 @@ async fn propose_all(node: RaftNode, mut waiting: mpsc::Receiver<Proposal>) {
             bytes += next.command.len();
             batch.push(next);
         }
-        let node = node.clone();
+        let (node, clock) = (node.clone(), clock.clone());
         tokio::spawn(async move {
-            propose_batch(&node, batch).await;
+            propose_batch(&node, &clock, batch).await;
             drop(permit);
         });
     }
 }
 
-async fn propose_batch(node: &RaftNode, batch: Vec<Proposal>) {
+async fn propose_batch(node: &RaftNode, clock: &LogClock, batch: Vec<Proposal>) {
     let (commands, answers): (Vec<Bytes>, Vec<_>) =
         batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
-    let entry = convert::assemble_entry(wall_clock(), &commands);
+    let entry = convert::assemble_entry(clock.now(), &commands);
     match node.propose(entry).await.map(|committed| committed.reply.take::<EntryReply>()) {
         Ok(Some(EntryReply { index, replies })) => {
             for (answer, reply) in answers.into_iter().zip(replies) {

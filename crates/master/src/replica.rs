@@ -1,11 +1,10 @@
 //! One master's replica and what surrounds it: handed to every service.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use muster_core::time::Timestamp;
 use muster_raft::{Leadership, RaftNode};
 
+use crate::clock::LogClock;
 use crate::config::MasterConfig;
 use crate::forward::Channels;
 use crate::live::Live;
@@ -17,6 +16,7 @@ pub(crate) struct Replica {
     pub(crate) config: MasterConfig,
     pub(crate) node: RaftNode,
     pub(crate) cell: Arc<StateCell>,
+    pub(crate) clock: Arc<LogClock>,
     pub(crate) proposer: Proposer,
     pub(crate) live: Live,
     pub(crate) channels: Channels,
@@ -32,10 +32,4 @@ impl Replica {
     pub(crate) fn cluster_id(&self) -> String {
         self.node.cluster_id().map(|id| id.to_string()).unwrap_or_default()
     }
-}
-
-/// The wall clock, for stamping entries. It may jump; the log's time never runs back.
-pub(crate) fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -24,6 +24,7 @@ use crate::api::log::Logs;
 use crate::api::run::Runs;
 use crate::api::worker::Workers;
 use crate::api::workflow::Workflows;
+use crate::clock::LogClock;
 use crate::config::{ConfigError, MasterConfig};
 use crate::forward::{Channels, MESSAGE_BYTES_MAX};
 use crate::live::Live;
@@ -86,11 +87,13 @@ impl Master {
         let (cell, events) = StateCell::new();
         let machine = CoreMachine { cell: cell.clone() };
         let node = RaftNode::open(raft_config(&config), Box::new(machine)).await?;
-        let proposer = Proposer::start(node.clone());
+        let clock = Arc::<LogClock>::default();
+        let proposer = Proposer::start(node.clone(), clock.clone());
         let replica = Arc::new(Replica {
             config,
             node,
             cell,
+            clock,
             proposer,
             live: Live::default(),
             channels: Channels::default(),

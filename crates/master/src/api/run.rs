@@ -277,6 +277,12 @@ impl Runs {
     }
 
     fn explain(&self, run: RunId, index: TaskIndex) -> Result<v1::TaskExplanation, Status> {
+        let view = self.replica.live.view();
+        let live =
+            self.replica.cell.read(|state| muster_planner::explain(state, &view, run, index));
+        if let Some(explanation) = live {
+            return self.replica.with_run(run, |run| explained(run, &explanation));
+        }
         self.replica.with_run(run, |run| {
             let task = &run.tasks[index.0 as usize];
             let seen = view::task(run, index, task);
@@ -289,6 +295,24 @@ impl Runs {
                 ..Default::default()
             }
         })
+    }
+}
+
+fn explained(run: &Run, explanation: &muster_planner::Explanation) -> v1::TaskExplanation {
+    let verdict = |verdict: &muster_planner::WorkerVerdict| v1::WorkerVerdict {
+        worker: verdict.name.to_string(),
+        worker_id: verdict.worker.0,
+        unmet: verdict.obstacles.iter().map(ToString::to_string).collect(),
+    };
+    let workers = explanation.workers.as_ref();
+    v1::TaskExplanation {
+        task: run.spec(explanation.task).map(|spec| spec.id.to_string()).unwrap_or_default(),
+        status: view::task_status(explanation.status) as i32,
+        summary: explanation.to_string().trim_end().to_owned(),
+        is_infeasible: explanation.is_stuck(),
+        workers: workers
+            .map(|report| report.workers.iter().map(verdict).collect())
+            .unwrap_or_default(),
     }
 }
 

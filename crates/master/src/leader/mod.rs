@@ -59,6 +59,7 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
 fn begin(replica: &Arc<Replica>, events: &mut mpsc::UnboundedReceiver<Event>) -> JoinSet<()> {
     while events.try_recv().is_ok() {}
     replica.cell.set_leads(true);
+    replica.clock.begin(replica.cell.read(muster_core::state::State::now));
     let workers = replica.cell.read(|state| {
         let known = state
             .workers()

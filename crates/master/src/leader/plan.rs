@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_core::command::{Command, PlaceAttempts, Placement};
 
-use crate::replica::{Replica, wall_clock};
+use crate::replica::Replica;
 
 /// Placements in one command: large plans are cut, so that no entry grows without bound.
 const PLACEMENTS_PER_COMMAND: usize = 2048;
@@ -36,9 +36,8 @@ fn plan(replica: &Replica) -> Vec<Placement> {
     if replica.cell.read(|state| state.queue().is_empty()) {
         return Vec::new();
     }
-    let view = replica.live.view();
-    let plan = replica
-        .cell
-        .read(|state| muster_planner::plan(state, &view, wall_clock(), &replica.config.policy));
+    let (view, now) = (replica.live.view(), replica.clock.now());
+    let plan =
+        replica.cell.read(|state| muster_planner::plan(state, &view, now, &replica.config.policy));
     plan.placements
 }

@@ -1,0 +1,58 @@
+//! The clock that stamps entries.
+//!
+//! The log's time never runs back. A leader whose wall clock is behind it, because an earlier leader's was ahead, must
+//! not let it stand still until its own catches up: timeouts would sleep. So it counts on from the log's time by its
+//! monotonic clock, and follows its wall clock only where that is ahead.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use muster_core::time::{Millis, Timestamp};
+use parking_lot::Mutex;
+
+/// See the module documentation.
+pub(crate) struct LogClock {
+    base: Mutex<(Timestamp, Instant)>,
+}
+
+impl Default for LogClock {
+    fn default() -> Self {
+        LogClock { base: Mutex::new((Timestamp(0), Instant::now())) }
+    }
+}
+
+impl LogClock {
+    /// This master begins to lead when the log stands at `log_now`.
+    pub(crate) fn begin(&self, log_now: Timestamp) {
+        *self.base.lock() = (log_now, Instant::now());
+    }
+
+    /// The stamp for an entry that is proposed in this moment.
+    pub(crate) fn now(&self) -> Timestamp {
+        let (log_now, since) = *self.base.lock();
+        let elapsed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        wall_clock().max(log_now + Millis(elapsed))
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_behind_the_log_goes_on_from_there() {
+        let clock = LogClock::default();
+        let far_ahead = Timestamp(wall_clock().0 + 3_600_000);
+        clock.begin(far_ahead);
+        let first = clock.now();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(first >= far_ahead);
+        assert!(clock.now() > first, "time goes on");
+        clock.begin(Timestamp(0));
+        assert!(clock.now() < far_ahead, "the wall clock is followed where it is ahead");
+    }
+}
