@@ -23,14 +23,18 @@ const HEARTBEATS_MAX: usize = 64;
 /// The lease of one worker.
 ///
 /// - The end never moves back, except to "none" by [`Lease::lapse`].
-/// - A confirmation of a heartbeat that was sent before a lapse renews nothing.
+/// - After a lapse only what is sent on a new stream renews.
 #[derive(Debug)]
 pub struct Lease {
     margin: Duration,
     next_seq: u64,
     /// Unconfirmed heartbeats and when they were sent, oldest first.
     in_flight: VecDeque<(u64, Duration)>,
+    /// It lapsed, and no stream began since.
+    is_closed: bool,
     end: Option<Duration>,
+    /// When the first of the renewals that led to `end` was sent.
+    since: Duration,
     /// How long the lease was granted for. A margin takes at most half of it.
     length: Duration,
 }
@@ -38,13 +42,22 @@ pub struct Lease {
 impl Lease {
     /// No lease yet. `margin` is how long before the end attempts are killed.
     pub fn new(margin: Duration) -> Self {
-        Lease { margin, next_seq: 0, in_flight: VecDeque::new(), end: None, length: Duration::ZERO }
+        Lease {
+            margin,
+            next_seq: 0,
+            in_flight: VecDeque::new(),
+            is_closed: false,
+            end: None,
+            since: Duration::ZERO,
+            length: Duration::ZERO,
+        }
     }
 
     /// A new stream to the leader: numbers begin again at 0, and what was sent before is not confirmed any more.
     pub fn begin_stream(&mut self) {
         self.in_flight.clear();
         self.next_seq = 0;
+        self.is_closed = false;
     }
 
     /// Notes a message that asks for a renewal, sent `now`. Returns its number; numbers ascend from 0
@@ -52,6 +65,9 @@ impl Lease {
     pub fn sent(&mut self, now: Duration) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
+        if self.is_closed {
+            return seq;
+        }
         if self.in_flight.len() == HEARTBEATS_MAX {
             self.in_flight.pop_front();
         }
@@ -69,6 +85,9 @@ impl Lease {
         let end = sent_at + length;
         let has_moved = self.end.is_none_or(|held| end > held);
         if has_moved {
+            if self.end.is_none() {
+                self.since = sent_at;
+            }
             self.end = Some(end);
             self.length = length;
         }
@@ -79,6 +98,7 @@ impl Lease {
     pub fn lapse(&mut self) {
         self.end = None;
         self.in_flight.clear();
+        self.is_closed = true;
     }
 
     /// When the leader may give the attempts to others; `None` without a lease.
@@ -94,6 +114,11 @@ impl Lease {
     /// Whether attempts may be held and taken at `now`.
     pub fn is_live(&self, now: Duration) -> bool {
         self.stop_at().is_some_and(|stop_at| now < stop_at)
+    }
+
+    /// Whether the lease in force has been so at `then` already, without a lapse in between.
+    pub fn covers(&self, then: Duration) -> bool {
+        self.is_live(then) && then >= self.since
     }
 
     /// Whether there was a lease whose attempts must be killed at `now`.
@@ -153,8 +178,12 @@ mod tests {
         assert!(!lease.confirmed(seq, LENGTH));
         assert!(!lease.is_live(ms(1)));
         let seq = lease.sent(ms(10));
+        assert!(!lease.confirmed(seq, LENGTH), "the old stream is over");
+        lease.begin_stream();
+        let seq = lease.sent(ms(20));
         assert!(lease.confirmed(seq, LENGTH));
-        assert!(lease.is_live(ms(11)));
+        assert!(lease.is_live(ms(21)));
+        assert!(lease.covers(ms(20)) && !lease.covers(ms(19)), "not from before the lapse");
     }
 
     #[test]
@@ -179,6 +208,7 @@ mod tests {
         lease.confirmed(seq, ms(400));
         assert_eq!((lease.stop_at(), lease.end_at()), (Some(ms(1200)), Some(ms(1400))));
         lease.lapse();
+        lease.begin_stream();
         let seq = lease.sent(ms(2000));
         lease.confirmed(seq, ms(0));
         assert!(!lease.is_live(ms(2000)), "an empty lease is never live");

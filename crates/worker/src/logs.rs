@@ -319,10 +319,10 @@ fn keep(store: &Weak<LogStore>) {
         thread::sleep(CAP_PERIOD);
         let Some(store) = store.upgrade() else { return };
         store.enforce_cap();
-        if period % RETENTION_PERIODS == 0 {
-            if let Err(error) = store.enforce_retention(SystemTime::now()) {
-                tracing::warn!(%error, "cannot look through the logs of ended runs");
-            }
+        if period % RETENTION_PERIODS == 0
+            && let Err(error) = store.enforce_retention(SystemTime::now())
+        {
+            tracing::warn!(%error, "cannot look through the logs of ended runs");
         }
     }
 }

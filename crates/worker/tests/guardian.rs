@@ -1,5 +1,7 @@
 //! A worker that is killed or stopped leaves no attempt running. The worker here is this test binary, started again.
 
+// Every test binary uses a part of it.
+#[allow(dead_code, missing_docs, unreachable_pub)]
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The process executor against real processes.
 
+// Every test binary uses a part of it.
+#[allow(dead_code, missing_docs, unreachable_pub)]
 mod support;
 
 use std::fs;

@@ -80,10 +80,10 @@ impl Definitions {
         if self.by_key.insert(key, definition.clone()).is_none() {
             self.order.push_back(key);
         }
-        if self.order.len() > DEFINITIONS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_key.remove(&oldest);
-            }
+        if self.order.len() > DEFINITIONS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_key.remove(&oldest);
         }
         Ok(definition)
     }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use muster_core::command::Outcome;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::attempts::{Attempts, Ended};
@@ -17,6 +17,9 @@ use crate::lease::Lease;
 
 /// How long the thread sleeps at most: its timer stands still while the machine sleeps, the lease does not.
 const NAP: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether killing is over.
+const KILL_POLL: Duration = Duration::from_millis(2);
 
 /// The lease, and who watches it.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct LeaseKeeper {
 #[derive(Debug)]
 struct Watched {
     lease: Lease,
+    /// How many are killing everything at this moment: until they are done nothing new may start.
+    killers: u32,
     is_done: bool,
 }
 
@@ -40,7 +45,7 @@ impl LeaseKeeper {
         attempts: Arc<Attempts>,
         process: Arc<ProcessExecutor>,
     ) -> io::Result<Arc<Self>> {
-        let lease = Mutex::new(Watched { lease: Lease::new(margin), is_done: false });
+        let lease = Mutex::new(Watched { lease: Lease::new(margin), killers: 0, is_done: false });
         let (lapses, _) = watch::channel(0);
         let wake = Condvar::new();
         let keeper = Arc::new(LeaseKeeper { lease, wake, attempts, process, lapses });
@@ -49,14 +54,19 @@ impl LeaseKeeper {
         Ok(keeper)
     }
 
-    /// Counts the times the lease lapsed.
-    pub(super) fn lapses(&self) -> watch::Receiver<u64> {
-        self.lapses.subscribe()
-    }
-
-    /// See [`Lease::begin_stream`].
-    pub(super) fn begin_stream(&self) {
-        self.lease.lock().lease.begin_stream();
+    /// See [`Lease::begin_stream`]. Waits until whoever is killing is done. The channel tells of every lapse from then
+    /// on.
+    pub(super) async fn begin_stream(&self) -> watch::Receiver<u64> {
+        loop {
+            {
+                let mut watched = self.lease.lock();
+                if watched.killers == 0 {
+                    watched.lease.begin_stream();
+                    return self.lapses.subscribe();
+                }
+            }
+            tokio::time::sleep(KILL_POLL).await;
+        }
     }
 
     /// See [`Lease::sent`].
@@ -83,8 +93,20 @@ impl LeaseKeeper {
 
     /// Gives the lease up and kills everything. Blocks for as long as a look through `/proc` takes.
     pub(super) fn give_up(&self) {
-        self.lease.lock().lease.lapse();
-        self.kill_all();
+        let mut watched = self.lease.lock();
+        self.lapse(&mut watched);
+    }
+
+    /// Nothing can be taken from the first moment on, and nothing can be started again before the last.
+    fn lapse(&self, watched: &mut MutexGuard<'_, Watched>) {
+        watched.lease.lapse();
+        watched.killers += 1;
+        MutexGuard::unlocked(watched, || {
+            self.attempts.stop_all(Stop::AtOnce);
+            self.process.kill_all();
+        });
+        watched.killers -= 1;
+        self.lapses.send_modify(|lapses| *lapses += 1);
     }
 
     /// What really happened to an attempt that ended by SIGKILL when there was no lease: the guardian, or this thread,
@@ -94,7 +116,7 @@ impl LeaseKeeper {
             ended.ending.outcome,
             Outcome::Failed { exit_code: Some(code), .. } if code == -libc::SIGKILL
         );
-        if was_killed && !self.lease.lock().lease.is_live(ended.ending.ended_at) {
+        if was_killed && !self.lease.lock().lease.covers(ended.ending.ended_at) {
             ended.ending.outcome = Outcome::Lost;
         }
     }
@@ -105,25 +127,14 @@ impl LeaseKeeper {
         self.wake.notify_all();
     }
 
-    fn kill_all(&self) {
-        self.attempts.stop_all(Stop::AtOnce);
-        self.process.kill_all();
-    }
-
     fn keep(&self) {
         let mut watched = self.lease.lock();
         while !watched.is_done {
             let now = clock::now();
             if watched.lease.must_stop_by(now) {
-                watched.lease.lapse();
-                drop(watched);
-                tracing::warn!(
-                    live = self.attempts.live(),
-                    "the lease was not renewed; all attempts are killed"
-                );
-                self.kill_all();
-                self.lapses.send_modify(|lapses| *lapses += 1);
-                watched = self.lease.lock();
+                let live = self.attempts.live();
+                tracing::warn!(live, "the lease was not renewed; all attempts are killed");
+                self.lapse(&mut watched);
                 continue;
             }
             let left = watched.lease.stop_at().map_or(NAP, |stop_at| stop_at.saturating_sub(now));

@@ -20,6 +20,7 @@
 
 mod candidates;
 mod convert;
+mod inbound;
 mod keeper;
 mod lock;
 mod recorder;

@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::command::Outcome;
 use muster_core::ids::WorkerId;
 use muster_proto::convert::resources_to_proto;
 use muster_proto::internal::v1::session_request::Message as Request;
 use muster_proto::internal::v1::session_response::Message as Response;
 use muster_proto::internal::v1::worker_session_service_client::WorkerSessionServiceClient;
 use muster_proto::internal::v1::{
-    Dispatch, FetchLog, Heartbeat, Leave, LogChunk, Register, Registered, Report, SessionRequest,
-    SessionResponse, StopAttempts, StopReason,
+    Heartbeat, Leave, Register, Registered, Report, SessionRequest, SessionResponse,
 };
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
@@ -25,14 +23,14 @@ use tonic::transport::Endpoint;
 
 use super::WorkerConfig;
 use super::candidates::Candidates;
-use super::convert::{self, Definitions, Refused};
+use super::convert::{self, Definitions};
 use super::keeper::LeaseKeeper;
 use super::recorder::{Recorded, Recorder};
 use crate::attempts::Attempts;
 use crate::clock;
-use crate::executor::{Stop, failed};
+use crate::executor::Stop;
 use crate::load::LoadMeter;
-use crate::logs::{LogKey, LogStore};
+use crate::logs::LogStore;
 
 /// How long a master may take to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,10 +58,10 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// Everything the session loop needs.
 pub(super) struct Session {
     config: WorkerConfig,
-    logs: Arc<LogStore>,
-    attempts: Arc<Attempts>,
-    keeper: Arc<LeaseKeeper>,
-    recorder: Recorder,
+    pub(super) logs: Arc<LogStore>,
+    pub(super) attempts: Arc<Attempts>,
+    pub(super) keeper: Arc<LeaseKeeper>,
+    pub(super) recorder: Recorder,
     recorded: mpsc::UnboundedReceiver<Recorded>,
     registered: watch::Sender<Option<WorkerId>>,
     candidates: Candidates,
@@ -75,20 +73,22 @@ pub(super) struct Session {
 }
 
 /// One stream, registered.
-struct Stream {
-    sender: mpsc::UnboundedSender<SessionRequest>,
+pub(super) struct Stream {
+    pub(super) sender: mpsc::UnboundedSender<SessionRequest>,
     responses: Streaming<SessionResponse>,
-    definitions: Definitions,
-    lease: Duration,
+    /// Counts the times the lease lapsed.
+    lapses: watch::Receiver<u64>,
+    pub(super) definitions: Definitions,
+    pub(super) lease: Duration,
     heartbeat: Duration,
-    answered_at: Instant,
+    pub(super) answered_at: Instant,
     next_report: u64,
     /// Sent and not acknowledged, by number of the report.
-    in_flight: BTreeMap<u64, Vec<Recorded>>,
+    pub(super) in_flight: BTreeMap<u64, Vec<Recorded>>,
 }
 
 /// Why a stream ended.
-enum End {
+pub(super) enum End {
     /// The peer is gone, silent, or talks nonsense.
     Broken(String),
     /// The peer does not lead.
@@ -227,7 +227,7 @@ impl Session {
 
         let (sender, requests) = mpsc::unbounded_channel();
         // The lease counts from here, which is not after the message is sent.
-        self.keeper.begin_stream();
+        let mut lapses = self.keeper.begin_stream().await;
         let seq = self.keeper.sent();
         send(&sender, Request::Register(self.register()))?;
         let opening = async {
@@ -236,7 +236,10 @@ impl Session {
             let first = responses.message().await?;
             Ok::<_, tonic::Status>((responses, first))
         };
-        let opened = timeout(REGISTER_TIMEOUT, opening).await.map_err(|error| broken(&error))?;
+        let opened = tokio::select! {
+            opened = timeout(REGISTER_TIMEOUT, opening) => opened.map_err(|error| broken(&error))?,
+            _ = lapses.changed() => return Err(End::Lapsed),
+        };
         let (responses, first) = opened.map_err(|error| broken(&error))?;
         let registered = match first.and_then(|response| response.message) {
             Some(Response::Registered(registered)) => registered,
@@ -255,6 +258,7 @@ impl Session {
         Ok(Stream {
             sender,
             responses,
+            lapses,
             definitions: Definitions::default(),
             lease,
             heartbeat: Duration::from_millis(registered.heartbeat_ms.max(1).into()),
@@ -305,7 +309,6 @@ impl Session {
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lapses = self.keeper.lapses();
         let mut ready = Vec::new();
         loop {
             self.report(stream)?;
@@ -331,7 +334,7 @@ impl Session {
                         self.leave_if_done(stream)?;
                     }
                 }
-                _ = lapses.changed() => return Err(End::Lapsed),
+                _ = stream.lapses.changed() => return Err(End::Lapsed),
             }
         }
     }
@@ -392,96 +395,6 @@ impl Session {
         send(&stream.sender, Request::Leave(Leave {}))?;
         Err(End::Left)
     }
-
-    fn handle(
-        &self,
-        stream: &mut Stream,
-        response: SessionResponse,
-        is_draining: bool,
-    ) -> Result<(), End> {
-        match response.message {
-            Some(Response::HeartbeatAck(ack)) => {
-                stream.answered_at = Instant::now();
-                self.keeper.confirmed(ack.seq, stream.lease);
-            }
-            Some(Response::Dispatch(dispatch)) => {
-                return self.dispatch(stream, dispatch, is_draining);
-            }
-            Some(Response::Stop(stop)) => self.stop(stop),
-            Some(Response::Acknowledge(acknowledge)) => {
-                for recorded in stream.in_flight.remove(&acknowledge.seq).unwrap_or_default() {
-                    self.attempts.acknowledge(&recorded.attempt);
-                    if let Some(record) = recorded.record {
-                        self.recorder.forget(record);
-                    }
-                }
-            }
-            Some(Response::FetchLog(fetch)) => self.fetch_log(stream.sender.clone(), fetch),
-            Some(Response::Lost(lost)) => {
-                tracing::warn!(reason = %lost.reason, "declared lost");
-                return Err(End::Lost);
-            }
-            Some(Response::Redirect(to)) => {
-                return Err(End::Redirected { leader: to.leader, masters: to.masters });
-            }
-            Some(Response::Registered(_)) => {
-                return Err(End::Broken("registered twice on one stream".to_owned()));
-            }
-            // A newer leader may say what this worker does not know.
-            None => tracing::debug!("ignored a message of an unknown kind"),
-        }
-        Ok(())
-    }
-
-    fn dispatch(
-        &self,
-        stream: &mut Stream,
-        dispatch: Dispatch,
-        is_draining: bool,
-    ) -> Result<(), End> {
-        for message in dispatch.assignments {
-            if !self.keeper.is_live() {
-                // The heartbeats will not name them, so the leader gives them out again.
-                tracing::warn!("dispatched without a live lease; ignored");
-                return Ok(());
-            }
-            match stream.definitions.read(message) {
-                Ok(assignment) if is_draining => {
-                    self.attempts.refuse(&assignment.attempt_ref(), &Outcome::Lost);
-                }
-                Ok(assignment) => self.attempts.dispatch(assignment),
-                Err((_, refused @ (Refused::UnknownDefinition | Refused::Malformed))) => {
-                    return Err(End::Broken(refused.to_string()));
-                }
-                Err((attempt, refused @ Refused::Unreadable(_))) => {
-                    let outcome = failed(None, refused.to_string());
-                    attempt.iter().for_each(|attempt| self.attempts.refuse(attempt, &outcome));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn stop(&self, stop: StopAttempts) {
-        for attempt in stop.attempts.iter().filter_map(convert::attempt_of) {
-            match stop.reason() {
-                StopReason::Unknown => self.attempts.forget(&attempt),
-                StopReason::Unspecified
-                | StopReason::Cancelled
-                | StopReason::RunTimedOut
-                | StopReason::AttemptTimedOut => self.attempts.stop(&attempt, Stop::Gently),
-            }
-        }
-    }
-
-    fn fetch_log(&self, sender: mpsc::UnboundedSender<SessionRequest>, fetch: FetchLog) {
-        let logs = self.logs.clone();
-        tokio::task::spawn_blocking(move || {
-            let chunk = read_log(&logs, &fetch);
-            // If the stream broke meanwhile, nobody waits for it.
-            let _ = send(&sender, Request::LogChunk(chunk));
-        });
-    }
 }
 
 impl Stream {
@@ -493,32 +406,12 @@ impl Stream {
     }
 }
 
-fn send(sender: &mpsc::UnboundedSender<SessionRequest>, message: Request) -> Result<(), End> {
+pub(super) fn send(
+    sender: &mpsc::UnboundedSender<SessionRequest>,
+    message: Request,
+) -> Result<(), End> {
     let sent = sender.send(SessionRequest { message: Some(message) });
     sent.map_err(|_| End::Broken("the stream is closed".to_owned()))
-}
-
-fn read_log(logs: &LogStore, fetch: &FetchLog) -> LogChunk {
-    let (run, task) =
-        (muster_core::ids::RunId(fetch.run_id), muster_core::ids::TaskIndex(fetch.task_index));
-    let attempt = match fetch.attempt {
-        0 => logs.latest_attempt(run, task, fetch.index).unwrap_or(0),
-        attempt => attempt,
-    };
-    let mut answer =
-        LogChunk { fetch_id: fetch.fetch_id, attempt, offset: fetch.offset, ..LogChunk::default() };
-    let key = LogKey { run, task, index: fetch.index, attempt };
-    match logs.read(key, fetch.offset, fetch.limit_bytes.into()) {
-        Ok(Some(chunk)) => {
-            answer.is_found = true;
-            answer.data = chunk.bytes.into();
-            answer.size = chunk.total;
-            answer.is_complete = !chunk.is_live;
-        }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(?key, %error, "cannot read a log"),
-    }
-    answer
 }
 
 /// Ends when a shutdown was asked for and its time is over, acknowledged or not; kills what runs on the way.

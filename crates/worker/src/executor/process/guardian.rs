@@ -232,8 +232,7 @@ fn watch(table: &File, tag: &str) {
 /// Waits up to `nap` for the end of standard input.
 fn worker_is_gone(nap: Duration) -> bool {
     let stdin = io::stdin();
-    let timeout =
-        Timespec { tv_sec: 0, tv_nsec: nap.as_nanos().max(1_000_000).min(999_999_999) as _ };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().max(1_000_000).into() };
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
     match poll(&mut fds, Some(&timeout)) {
         Ok(0) | Err(_) => false,
