@@ -1,7 +1,8 @@
 //! The commands about attempts, by column.
 //!
 //! Nearly everything in the log is one of these, and every master decodes all of it, so they are stored as packed
-//! lists: one a field, one value an item. `tests/measure.rs` compares that with one message an item.
+//! lists: one a field, one value an item. `tests/convert/measure.rs` compares that with one
+//! message an item: a third of the time to decode, and of the bytes.
 
 use std::iter::Peekable;
 use std::sync::Arc;
