@@ -29,7 +29,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 60
 # `--masters 3` starts elections; `--workers 2` gives the plan a choice.
-DEV = ["dev", "--masters", "3", "--workers", "2", "--api", "127.0.0.1:0"]
+DEV = ["dev", "--masters", "3", "--workers", "2"]
 
 MANIFEST = """
 apiVersion: v1
