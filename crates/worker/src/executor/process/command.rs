@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use muster_core::spec::template::{self, Reference};
+use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 
 use super::folder::Folder;
@@ -112,7 +112,7 @@ impl Template {
                 ));
             }
             if !key.starts_with(RESERVED) || key.starts_with(PARAMS) {
-                environment.insert((&**key).into(), fill_in(value, assignment, index).into());
+                environment.insert((&**key).into(), fill_in(value, index).into());
             }
         }
         let mut say = |key: &str, value: OsString| environment.insert(key.into(), value);
@@ -168,16 +168,14 @@ impl Prepared {
     }
 }
 
-/// `value` with the array's index in it. Everything else was resolved by the leader, so what looks like another reference
-/// is text of the user's and stays as it is.
-fn fill_in(value: &str, assignment: &Assignment, index: u32) -> String {
-    let only_index = |reference: &Reference| {
-        matches!(reference, Reference::ArrayIndex).then(|| index.to_string().into())
-    };
-    if !assignment.task.is_array {
-        return value.to_owned();
+/// `value` with the array's index where the leader marked it. Everything else was resolved by the leader: what looks
+/// like a reference is text of the user's.
+fn fill_in(value: &str, index: u32) -> String {
+    if value.contains(ARRAY_INDEX_MARK) {
+        value.replace(ARRAY_INDEX_MARK, &index.to_string())
+    } else {
+        value.to_owned()
     }
-    template::render(value, &only_index).unwrap_or_else(|_| value.to_owned())
 }
 
 fn argv(command: &ProcessCommand, folder: &Folder) -> Result<(Vec<String>, bool), String> {
