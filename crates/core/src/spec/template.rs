@@ -35,6 +35,9 @@ pub enum Reference {
     ArrayIndex,
 }
 
+/// Stands for the index in texts of array tasks that are resolved but for it. No text a user gives can contain it.
+pub const ARRAY_INDEX_MARK: char = '\0';
+
 /// A piece of a text with references.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

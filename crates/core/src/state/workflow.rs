@@ -31,7 +31,7 @@ pub struct WorkflowVersion {
 }
 
 impl WorkflowVersion {
-    /// Compiles a spec. Fails only for a spec that [`crate::spec::validate`] refuses.
+    /// Compiles a spec. Fails only for a spec that [`crate::spec::validate()`] refuses.
     pub fn compile(
         id: u64,
         namespace: Name,

@@ -34,15 +34,15 @@ pub(crate) fn parse_held(held: &wire::HeldAttempt) -> AttemptRef {
 }
 
 /// The assignments of an attempt, as far as it is live on `worker` and not told to stop: one for every range of
-/// indices with the same attempt number.
+/// indices with the same attempt number. An error says why the attempt cannot be carried out at all.
 pub(super) fn assignment(
     state: &State,
     attempt: &AttemptRef,
     worker: WorkerId,
-) -> Vec<wire::Assignment> {
-    let Some(run) = state.run(attempt.run) else { return Vec::new() };
+) -> Result<Vec<wire::Assignment>, String> {
+    let Some(run) = state.run(attempt.run) else { return Ok(Vec::new()) };
     let (Some(task), Some(spec)) = (run.task(attempt.task), run.spec(attempt.task)) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let mut assignments = Vec::new();
     for (range, cell) in task.cells.within(attempt.range) {
@@ -57,74 +57,81 @@ pub(super) fn assignment(
                 last: range.last,
                 fence: attempt.fence.0,
                 attempt: cell.tries().attempts,
-                task: Some(definition(run, spec)),
+                task: Some(definition(run, spec)?),
                 task_key: 0,
             });
         }
     }
-    assignments
+    Ok(assignments)
 }
 
-fn definition(run: &Run, spec: &TaskSpec) -> wire::TaskDefinition {
-    wire::TaskDefinition {
+fn definition(run: &Run, spec: &TaskSpec) -> Result<wire::TaskDefinition, String> {
+    Ok(wire::TaskDefinition {
         namespace: run.version.namespace.to_string(),
         workflow: run.version.workflow.to_string(),
         run_number: run.number,
         task_id: spec.id.to_string(),
         executor: Some(convert::executor_to_proto(&spec.executor)),
-        env: environment(run, spec),
+        env: environment(run, spec)?,
         outputs: spec.outputs.iter().map(ToString::to_string).collect(),
         is_array: spec.array.is_some(),
         timeout_ms: spec.timeout.map_or(0, |span| span.0),
         grace_period_ms: spec.grace_period.0,
         resources: Some(convert::resources_to_proto(&spec.request.resources)),
-    }
+    })
 }
 
-/// Parameters as `MUSTER_PARAM_*`, then what the user wrote, references resolved. `${{ array.index }}` is left for the
-/// worker, since one assignment serves many indices.
-fn environment(run: &Run, spec: &TaskSpec) -> BTreeMap<String, String> {
+/// Parameters as `MUSTER_PARAM_*`, then what the user wrote, references resolved. The index of an array task is
+/// only marked: one assignment serves many indices, and the worker fills it in.
+fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::new();
     for (name, value) in run.params.iter() {
         let key = format!("MUSTER_PARAM_{}", name.as_str().to_uppercase().replace('-', "_"));
-        env.insert(key, value.to_string());
+        env.insert(key, without_mark(value).to_string());
     }
     for (key, value) in &spec.env {
-        let resolved = if value.contains("${{") {
+        let resolved = if template::has_reference(value) {
             template::render(value, &|reference| resolve(run, spec, reference))
-                .unwrap_or_else(|_| value.to_string())
+                .map_err(|error| format!("env {key}: {error}"))?
         } else {
             value.to_string()
         };
         env.insert(key.to_string(), resolved);
     }
-    env
+    Ok(env)
 }
 
 fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
     let text = |value: &dyn ToString| Some(value.to_string().into());
     match reference {
-        Reference::Param(name) => run
-            .params
-            .iter()
-            .find(|(it, _)| template::is_same_name(name, it.as_str()))
-            .map(|(_, value)| value.clone()),
+        Reference::Param(name) => {
+            let mut params = run.params.iter();
+            let (_, value) = params.find(|(it, _)| template::is_same_name(name, it.as_str()))?;
+            Some(without_mark(value))
+        }
         Reference::Output { task, key } => {
-            let position = run
-                .version
-                .spec
-                .tasks
-                .iter()
-                .position(|it| template::is_same_name(task, it.id.as_str()))?;
-            let outputs = run.tasks.get(position)?.outputs.as_ref();
+            let mut tasks = run.version.spec.tasks.iter();
+            let position = tasks.position(|it| template::is_same_name(task, it.id.as_str()))?;
+            let outputs = run.tasks.get(position)?.outputs.as_deref();
+            let written = outputs
+                .and_then(|outputs| outputs.iter().find(|(it, _)| template::is_same_name(key, it)));
             // A task that was skipped or failed has no outputs; its readers see the empty string.
-            Some(outputs.and_then(|outputs| outputs.get(key).cloned()).unwrap_or_else(|| "".into()))
+            Some(written.map_or_else(|| "".into(), |(_, value)| without_mark(value)))
         }
         Reference::RunId => text(&run.id),
         Reference::RunNumber => text(&run.number),
         Reference::RunWorkflow => text(&run.version.workflow),
         Reference::RunNamespace => text(&run.version.namespace),
         Reference::TaskId => text(&spec.id),
-        Reference::ArrayIndex => Some("${{ array.index }}".into()),
+        Reference::ArrayIndex => text(&template::ARRAY_INDEX_MARK),
+    }
+}
+
+/// A value as it may stand in an environment, where the mark has a meaning of its own.
+fn without_mark(value: &Text) -> Text {
+    if value.contains(template::ARRAY_INDEX_MARK) {
+        value.replace(template::ARRAY_INDEX_MARK, "").into()
+    } else {
+        value.clone()
     }
 }

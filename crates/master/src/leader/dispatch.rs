@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use muster_core::command::AttemptRef;
+use muster_core::command::{AttemptRef, Command, Finish, FinishAttempts, Outcome};
 use muster_core::event::Event;
 use muster_core::ids::WorkerId;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::StopReason;
+use muster_core::time::Millis;
 use muster_proto::internal::v1 as wire;
 use muster_proto::internal::v1::session_response::Message;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ pub(super) async fn run(replica: Arc<Replica>, events: &mut mpsc::UnboundedRecei
     }
 }
 
-fn act(replica: &Replica, events: impl Iterator<Item = Event>) {
+fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
     let mut placed: BTreeMap<WorkerId, Vec<AttemptRef>> = BTreeMap::new();
     for event in events {
         match event {
@@ -62,16 +63,36 @@ fn act(replica: &Replica, events: impl Iterator<Item = Event>) {
     }
 }
 
-/// Sends attempts to their worker, as far as they are still live there.
-fn dispatch(replica: &Replica, worker: WorkerId, attempts: &[AttemptRef]) {
+/// Sends attempts to their worker, as far as they are still live there. One that cannot be carried out at all ends.
+fn dispatch(replica: &Arc<Replica>, worker: WorkerId, attempts: &[AttemptRef]) {
+    let mut impossible = Vec::new();
     for part in attempts.chunks(ASSIGNMENTS_PER_MESSAGE) {
-        let assignments = replica.cell.read(|state| {
-            part.iter().flat_map(|attempt| assignment(state, attempt, worker)).collect::<Vec<_>>()
+        let mut assignments = Vec::with_capacity(part.len());
+        replica.cell.read(|state| {
+            for attempt in part {
+                match assignment(state, attempt, worker) {
+                    Ok(some) => assignments.extend(some),
+                    Err(problem) => impossible.push(failed(attempt, &problem)),
+                }
+            }
         });
         if !assignments.is_empty() {
             replica.live.send(worker, Message::Dispatch(wire::Dispatch { assignments }));
         }
     }
+    if !impossible.is_empty() {
+        let replica = replica.clone();
+        tokio::spawn(async move {
+            let command = Command::FinishAttempts(FinishAttempts { finishes: impossible });
+            // If it does not commit, the next heartbeat lacks the attempts and they come here again.
+            let _uncommitted = replica.proposer.propose(&command).await;
+        });
+    }
+}
+
+fn failed(attempt: &AttemptRef, problem: &str) -> Finish {
+    let outcome = Outcome::Failed { exit_code: None, message: Some(problem.into()) };
+    Finish { attempt: *attempt, outcome, duration: Millis(0) }
 }
 
 fn stop_of(state: &State, attempt: &AttemptRef) -> Option<Message> {
@@ -93,7 +114,7 @@ pub(crate) fn stop_message(attempts: Vec<wire::HeldAttempt>, reason: wire::StopR
 
 /// Compares what a worker says it holds with the state. What it lacks is dispatched again, which is safe because a
 /// worker takes a fence only once; what the state does not know is stopped; what must stop is told again.
-pub(crate) fn reconcile(replica: &Replica, worker: WorkerId, reported: &[wire::HeldAttempt]) {
+pub(crate) fn reconcile(replica: &Arc<Replica>, worker: WorkerId, reported: &[wire::HeldAttempt]) {
     let reported: Vec<AttemptRef> = reported.iter().map(parse_held).collect();
     let (expected, unknown, stops) = replica.cell.read(|state| {
         let expected = state.attempts_of(worker);
