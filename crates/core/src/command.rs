@@ -73,7 +73,8 @@ pub struct ApplyWorkflow {
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunSource {
-    /// A version of an applied workflow; the latest if `version` is `None`.
+    /// The latest version of an applied workflow. With a number, only if that is still the latest: older versions live
+    /// no longer than the runs that use them.
     Workflow {
         /// Its name.
         workflow: Name,

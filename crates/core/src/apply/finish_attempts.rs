@@ -245,3 +245,32 @@ fn cut(message: &Text) -> Text {
         .unwrap_or(0);
     message[..end].into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(jitter_millis: u32) -> Backoff {
+        let (initial, cap) = (Millis(1000), Millis(60_000));
+        Backoff { initial, factor_millis: 2000, cap, jitter_millis }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_cap() {
+        let waits: Vec<u64> = (1..=9).map(|it| backoff(&policy(0), it, u64::from(it)).0).collect();
+        assert_eq!(waits, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+        assert_eq!(backoff(&policy(0), u16::MAX, 0), Millis(60_000));
+        let endless = Backoff { initial: Millis(u64::MAX), cap: Millis(u64::MAX), ..policy(1000) };
+        assert!(backoff(&endless, u16::MAX, 3) <= Millis(u64::MAX));
+    }
+
+    #[test]
+    fn jitter_uses_its_whole_range_and_stays_within_it() {
+        let waits: Vec<u64> = (0..4000).map(|seed| backoff(&policy(200), 1, seed).0).collect();
+        assert!(waits.iter().all(|wait| (800..=1200).contains(wait)));
+        for start in (800..1200).step_by(50) {
+            let share = waits.iter().filter(|wait| (start..start + 50).contains(*wait)).count();
+            assert!((350..650).contains(&share), "{share} of 4000 waits from {start} ms");
+        }
+    }
+}

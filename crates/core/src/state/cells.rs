@@ -212,25 +212,23 @@ impl Ranges {
         if let Some(after) = range.last.checked_add(1) {
             self.split_before(after);
         }
-        let covered: Vec<(u32, u32)> = self
-            .by_first
-            .range(range.first..=range.last)
-            .map(|(first, (last, _))| (*first, *last))
-            .collect();
-        let (Some((first, _)), Some((_, last))) =
-            (covered.first().copied(), covered.last().copied())
-        else {
-            return;
-        };
-        for (cell_first, cell_last) in covered {
-            if let Some((_, before)) = self.by_first.remove(&cell_first) {
-                self.tally.sub(before.status(), cell_last - cell_first + 1);
-            }
+        let mut covered: Option<IndexRange> = None;
+        while let Some((cell, before)) = self.remove_first_within(range) {
+            self.tally.sub(before.status(), cell.count());
+            covered = Some(IndexRange { last: cell.last, ..covered.unwrap_or(cell) });
         }
+        let Some(IndexRange { first, last }) = covered else { return };
         self.tally.add(state.status(), last - first + 1);
         let merged_first = self.take_left_neighbour(first, &state).unwrap_or(first);
         let merged_last = self.take_right_neighbour(last, &state).unwrap_or(last);
         self.by_first.insert(merged_first, (merged_last, state));
+    }
+
+    /// Takes out the first cell that starts within `range`.
+    fn remove_first_within(&mut self, range: IndexRange) -> Option<(IndexRange, TaskState)> {
+        let first = *self.by_first.range(range.first..=range.last).next()?.0;
+        let (last, state) = self.by_first.remove(&first)?;
+        Some((IndexRange { first, last }, state))
     }
 
     /// Makes `index` the start of a range, if it lies inside one.

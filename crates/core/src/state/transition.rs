@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::State;
-use super::cells::{Cells, IndexRange};
+use super::cells::IndexRange;
 use super::deadlines::Due;
 use super::queue::ReadyKey;
 use super::task::{TaskState, TaskStatus};
@@ -36,16 +36,16 @@ impl State {
         let Some(request) = version.request(index) else { return Changed::Nothing };
         let Some(task) = run.tasks.get_mut(index.0 as usize) else { return Changed::Nothing };
 
-        let mut before: Vec<(IndexRange, TaskState)> = Vec::new();
-        let single;
-        let pieces: &[(IndexRange, TaskState)] = match &task.cells {
-            Cells::One(state) => {
-                single = [(IndexRange::single(0), *state)];
+        let (single, several);
+        let pieces: &[(IndexRange, TaskState)] = match task.cells.at(range.first) {
+            Some((cell, state)) if range.last <= cell.last => {
+                single = [(range, *state)];
                 &single
             }
-            Cells::Many(_) => {
-                before.extend(task.cells.within(range).map(|(piece, state)| (piece, *state)));
-                &before
+            _ => {
+                let within = task.cells.within(range);
+                several = within.map(|(piece, state)| (piece, *state)).collect::<Vec<_>>();
+                &several
             }
         };
         let was_open = task.cells.tally().open() > 0;

@@ -37,9 +37,10 @@ impl WorkflowVersion {
         namespace: Name,
         number: u32,
         applied_at: Timestamp,
-        spec: WorkflowSpec,
+        mut spec: WorkflowSpec,
     ) -> Result<Self, GraphError> {
         let graph = Graph::build(&spec.tasks)?;
+        share_names(&mut spec, &graph);
         let mut shared: std::collections::BTreeSet<Arc<Request>> =
             std::collections::BTreeSet::new();
         let mut requests = Vec::with_capacity(spec.tasks.len());
@@ -77,6 +78,17 @@ impl WorkflowVersion {
     /// Where the task at `index` stands in the graph's order: after everything it needs. 0 if there is no such task.
     pub(crate) fn position(&self, index: TaskIndex) -> u32 {
         self.positions.get(index.0 as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Lets every need share the memory of the id it names.
+fn share_names(spec: &mut WorkflowSpec, graph: &Graph) {
+    let ids: Vec<Name> = spec.tasks.iter().map(|task| task.id.clone()).collect();
+    for (position, task) in spec.tasks.iter_mut().enumerate() {
+        let upstream = graph.upstream(TaskIndex(position as u32));
+        if upstream.len() == task.needs.len() {
+            task.needs = upstream.iter().map(|need| ids[need.0 as usize].clone()).collect();
+        }
     }
 }
 

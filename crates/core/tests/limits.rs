@@ -1,0 +1,211 @@
+//! Apply at the limits: the bounds hold, a command refused for one leaves no trace, and the largest inputs are carried
+//! out without recursion and in reasonable time.
+
+use std::sync::Arc;
+
+use muster_core::command::{
+    AttemptRef, Command, Entry, Finish, FinishAttempts, Outcome, PlaceAttempts, Placement,
+    RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
+};
+use muster_core::event::Event;
+use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
+use muster_core::limits;
+use muster_core::reply::{Rejection, Reply};
+use muster_core::spec::{Condition, ExecutorSpec, Resources, TaskSpec, WorkflowSpec};
+use muster_core::state::State;
+use muster_core::state::cells::IndexRange;
+use muster_core::state::run::RunStatus;
+use muster_core::state::task::TaskStatus;
+use muster_core::time::{Millis, Timestamp};
+
+/// A state and the index of its latest entry.
+#[derive(Default)]
+struct Log {
+    state: State,
+    index: u64,
+    events: Vec<Event>,
+}
+
+impl Log {
+    fn apply(&mut self, command: Command) -> Result<Reply, Rejection> {
+        self.index += 1;
+        let entry = Entry { at: Timestamp(1), commands: vec![command] };
+        let mut applied = self.state.apply(LogIndex(self.index), &entry);
+        self.events = applied.events;
+        applied.replies.pop().expect("one answer a command")
+    }
+
+    fn register(&mut self, number: u64) -> Result<Reply, Rejection> {
+        self.apply(Command::RegisterWorker(RegisterWorker {
+            name: format!("w{number}").into(),
+            incarnation: 1,
+            labels: Default::default(),
+            pool: None,
+            capacity: Resources { cpu_millis: 1000, ..Resources::ZERO },
+        }))
+    }
+
+    fn submit(&mut self, source: RunSource) -> Result<Reply, Rejection> {
+        self.apply(Command::SubmitRun(SubmitRun {
+            request: None,
+            namespace: name("default"),
+            source,
+            params: Arc::default(),
+            priority: None,
+        }))
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("the names here are well-formed")
+}
+
+fn task(id: &str, needs: &[String]) -> TaskSpec {
+    let mut task = TaskSpec::new(name(id), ExecutorSpec::Noop);
+    task.needs = needs.iter().map(|need| name(need)).collect();
+    task
+}
+
+fn workflow(workflow: &str, tasks: Vec<TaskSpec>) -> Box<WorkflowSpec> {
+    Box::new(WorkflowSpec {
+        name: name(workflow),
+        labels: Default::default(),
+        timeout: None,
+        priority: 0,
+        params: Default::default(),
+        tasks,
+    })
+}
+
+#[test]
+fn there_are_so_many_workers_and_no_more() {
+    let mut log = Log::default();
+    for number in 0..limits::WORKERS_MAX as u64 {
+        log.register(number).expect("there is room");
+    }
+    let before = log.state.digest();
+    let max = limits::WORKERS_MAX as u64;
+    assert_eq!(log.register(max), Err(Rejection::LimitReached { what: "workers", max }));
+    assert_eq!(log.state.digest(), before);
+    assert_eq!(log.register(7), Ok(Reply::WorkerRegistered { worker: WorkerId(8) }));
+}
+
+#[test]
+fn there_are_so_many_workflows_and_a_refused_one_leaves_no_trace() {
+    let mut log = Log::default();
+    let spec = |number: usize| workflow(&format!("w{number}"), vec![task("t", &[])]);
+    for number in 0..limits::WORKFLOWS_MAX {
+        let command = muster_core::command::ApplyWorkflow {
+            request: None,
+            namespace: name("default"),
+            spec: spec(number),
+        };
+        log.apply(Command::ApplyWorkflow(command)).expect("there is room");
+    }
+    let before = log.state.digest();
+    let max = limits::WORKFLOWS_MAX as u64;
+    let full = Err(Rejection::LimitReached { what: "workflows", max });
+    assert_eq!(log.submit(RunSource::OneOff(spec(limits::WORKFLOWS_MAX))), full);
+    assert_eq!(log.submit(RunSource::Apply(spec(limits::WORKFLOWS_MAX))), full);
+    assert_eq!(log.state.digest(), before, "what is refused changes nothing");
+    assert!(log.submit(RunSource::OneOff(spec(3))).is_ok(), "a known workflow may run");
+}
+
+/// Places task 0 of run 1 on worker 1, and lets it fail.
+fn fail_first_task(log: &mut Log) {
+    let (run, task, range) = (RunId(1), TaskIndex(0), IndexRange::single(0));
+    let placements = vec![Placement { run, task, range, worker: WorkerId(1) }];
+    let placed = log.apply(Command::PlaceAttempts(PlaceAttempts { placements }));
+    assert_eq!(placed, Ok(Reply::Items { refused: vec![] }));
+    let attempt = AttemptRef { run, task, range, fence: Fence(log.index) };
+    let outcome = Outcome::Failed { exit_code: Some(1), message: None };
+    let finishes = vec![Finish { attempt, outcome, duration: Millis(0) }];
+    let finished = log.apply(Command::FinishAttempts(FinishAttempts { finishes }));
+    assert_eq!(finished, Ok(Reply::Items { refused: vec![] }));
+}
+
+#[test]
+fn a_failure_travels_down_the_longest_chain() {
+    let id = |position: usize| format!("t{position}");
+    let tasks = (0..limits::TASKS_MAX).map(|position| match position.checked_sub(1) {
+        None => task(&id(0), &[]),
+        Some(before) => task(&id(position), &[id(before)]),
+    });
+    let mut log = Log::default();
+    log.register(1).expect("there is room");
+    log.submit(RunSource::OneOff(workflow("chain", tasks.collect()))).expect("within the limits");
+    fail_first_task(&mut log);
+    let ended = log.events.iter().find_map(|event| match event {
+        Event::RunEnded { run } => Some(run),
+        _ => None,
+    });
+    let ended = ended.expect("the run ended in the same entry");
+    assert_eq!(ended.status(), RunStatus::Failed);
+    let skipped = ended.tasks.iter().filter(|task| task.status() == TaskStatus::Skipped).count();
+    assert_eq!(skipped, limits::TASKS_MAX - 1);
+    log.state.check().expect("nothing is left that does not belong");
+}
+
+#[test]
+fn a_failure_travels_through_the_densest_layers() {
+    // 1 + 400 + 400 tasks with 160,400 dependencies: every task of the last layer waits for all of the one before.
+    const WIDTH: usize = 400;
+    let mut tasks = vec![task("root", &[])];
+    let middle: Vec<String> = (0..WIDTH).map(|position| format!("m{position}")).collect();
+    tasks.extend(middle.iter().map(|id| task(id, &["root".to_owned()])));
+    tasks.extend((0..WIDTH).map(|position| {
+        let mut task = task(&format!("last{position}"), &middle);
+        task.condition = Condition::Failure;
+        task
+    }));
+    let mut log = Log::default();
+    log.register(1).expect("there is room");
+    log.submit(RunSource::OneOff(workflow("dense", tasks))).expect("within the limits");
+    fail_first_task(&mut log);
+    let run = log.state.run(RunId(1)).expect("the last layer runs on failure");
+    assert_eq!(run.open as usize, WIDTH);
+    assert_eq!(log.state.queue().len(), WIDTH);
+    log.state.check().expect("every count is right");
+}
+
+#[test]
+fn the_end_of_time_does_not_hang() {
+    let mut log = Log::default();
+    log.register(1).expect("there is room");
+    let mut waiting = task("t", &[]);
+    waiting.queue_timeout = Some(Millis(5));
+    log.submit(RunSource::OneOff(workflow("w", vec![waiting]))).expect("within the limits");
+    for stamp in [u64::MAX - 1, u64::MAX, 0] {
+        let lose = muster_core::command::LoseWorker { worker: WorkerId(1) };
+        let commands = vec![
+            Command::LoseWorker(lose),
+            Command::UpgradeCluster(UpgradeCluster { version: u32::MAX }),
+            Command::Tick,
+        ];
+        log.index += 1;
+        log.state.apply(LogIndex(log.index), &Entry { at: Timestamp(stamp), commands });
+        log.state.check().expect("the state stays whole");
+    }
+    assert!(log.state.runs().is_empty(), "the queue timeout struck");
+    assert_eq!(log.state.next_deadline(), None);
+}
+
+#[test]
+fn the_oldest_request_id_gives_way_when_there_are_too_many() {
+    use muster_core::state::requests::{AnsweredRequest, Requests};
+    let mut requests = Requests::default();
+    let answered = |number: usize| AnsweredRequest {
+        id: format!("r{number}").into(),
+        digest: 0,
+        at: Timestamp(0),
+        reply: Reply::Done,
+    };
+    for number in 0..=limits::REQUEST_IDS_MAX {
+        requests.insert(answered(number));
+    }
+    assert_eq!(requests.answered().len(), limits::REQUEST_IDS_MAX);
+    assert!(requests.get("r0").is_none());
+    assert!(requests.get("r1").is_some());
+    let restored = Requests::restore(requests.answered().clone());
+    assert_eq!(restored.get("r1"), requests.get("r1"));
+}
