@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_core::ids::{RunId, TaskIndex};
+use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand, ProcessSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::time::Millis;
@@ -129,8 +130,8 @@ async fn the_environment_is_clean_and_says_who_the_attempt_is() {
         task.env.insert("DAY".into(), "2026-11-21 = a day".into());
         task.env.insert("MUSTER_FENCE".into(), "999".into());
         task.env.insert("MUSTER_PARAM_REGION".into(), "eu".into());
-        task.env.insert("SHARD".into(), "s-${{ array.index }}".into());
-        task.env.insert("RAW".into(), "${{ not.for.us }}".into());
+        task.env.insert("SHARD".into(), format!("s-{ARRAY_INDEX_MARK}").into());
+        task.env.insert("RAW".into(), "${{ array.index }}".into());
         task.is_array = true;
     });
     wanted.indices = IndexRange { first: 5, last: 5 };
@@ -143,7 +144,7 @@ async fn the_environment_is_clean_and_says_who_the_attempt_is() {
         "DAY=2026-11-21 = a day",
         "MUSTER_PARAM_REGION=eu",
         "SHARD=s-5",
-        "RAW=${{ not.for.us }}",
+        "RAW=${{ array.index }}",
         "MUSTER_RUN_ID=42",
         "MUSTER_RUN_NUMBER=3",
         "MUSTER_WORKFLOW=etl",
