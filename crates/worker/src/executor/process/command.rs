@@ -105,6 +105,8 @@ impl Template {
         let mut environment = self.inherited.clone();
         environment.insert("TMPDIR".into(), folder.work.clone().into());
         for (key, value) in &assignment.task.env {
+            let value =
+                if assignment.task.is_array { fill_in(value, index) } else { value.to_string() };
             if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
                 return Err(format!(
                     "the environment variable `{}` is malformed",
@@ -112,7 +114,7 @@ impl Template {
                 ));
             }
             if !key.starts_with(RESERVED) || key.starts_with(PARAMS) {
-                environment.insert((&**key).into(), fill_in(value, index).into());
+                environment.insert((&**key).into(), value.into());
             }
         }
         let mut say = |key: &str, value: OsString| environment.insert(key.into(), value);
