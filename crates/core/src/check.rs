@@ -73,6 +73,9 @@ impl State {
 
     fn check_task(&self, run: &Run, index: TaskIndex, task: &Task) -> Result<(), Violation> {
         let name = || format!("{}/{}", run.id, index);
+        if !task.cells.is_well_formed() {
+            return violated("I16", format!("task {} has gaps or unmerged ranges", name()));
+        }
         if task.cells.tally() != task.cells.recount() {
             return violated("I16", format!("task {} has a wrong tally", name()));
         }

@@ -148,6 +148,18 @@ impl Cells {
         tally
     }
 
+    /// Whether ranges follow each other without gap or overlap, and neighbours differ.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let mut before: Option<(IndexRange, &TaskState)> = None;
+        self.iter().all(|(range, state)| {
+            let follows = before.is_none_or(|(left, left_state)| {
+                left.last.checked_add(1) == Some(range.first) && left_state != state
+            });
+            before = Some((range, state));
+            follows && range.first <= range.last
+        })
+    }
+
     /// The state at `index`, with the range it holds over.
     pub fn at(&self, index: u32) -> Option<(IndexRange, &TaskState)> {
         match self {
@@ -260,5 +272,75 @@ impl Ranges {
         let (right_last, right_state) = *self.by_first.get(&after)?;
         (right_state == *state).then(|| self.by_first.remove(&after))?;
         Some(right_last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(attempts: u32) -> TaskState {
+        TaskState::Held { tries: super::super::task::Tries { attempts, failures: 0, losses: 0 } }
+    }
+
+    fn range(first: u32, last: u32) -> IndexRange {
+        IndexRange { first, last }
+    }
+
+    fn found(cells: &Cells) -> Vec<(u32, u32, u32)> {
+        cells.iter().map(|(at, state)| (at.first, at.last, state.tries().attempts)).collect()
+    }
+
+    #[test]
+    fn ranges_split_and_merge_like_single_cells() {
+        let (first, last) = (3, 40);
+        let mut cells = Cells::new(Some(ArraySpec { first, last }), held(0));
+        let mut plain = [0; 41];
+        // Ranges and states that follow from a fixed multiplication: small, and all over the place.
+        for step in 0..2000u32 {
+            let number = step.wrapping_mul(2_654_435_761) >> 7;
+            let (from, len, state) = (number % 44, number / 64 % 12, number / 1024 % 3);
+            cells.set(range(from, from + len), held(state));
+            for index in from.max(first)..=(from + len).min(last) {
+                plain[index as usize] = state;
+            }
+            assert!(cells.is_well_formed(), "{cells:?}");
+            assert_eq!(cells.tally(), cells.recount());
+            assert_eq!(cells.indices(), range(first, last));
+            for index in first..=last {
+                let (_, state) = cells.at(index).expect("it is within");
+                assert_eq!(state.tries().attempts, plain[index as usize], "{index} in step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_or_is_reversed_is_ignored() {
+        let mut cells = Cells::new(Some(ArraySpec { first: 5, last: 9 }), held(0));
+        let odd = [range(0, 4), range(10, u32::MAX), range(8, 6), range(u32::MAX, 0)];
+        for odd in odd {
+            cells.set(odd, held(1));
+            assert_eq!(found(&cells), [(5, 9, 0)], "{odd:?}");
+            assert_eq!(cells.within(odd).count(), 0, "{odd:?}");
+        }
+        cells.set(range(0, 6), held(1));
+        cells.set(range(9, u32::MAX), held(2));
+        assert_eq!(found(&cells), [(5, 6, 1), (7, 8, 0), (9, 9, 2)]);
+        assert!(cells.at(4).is_none() && cells.at(10).is_none() && cells.at(u32::MAX).is_none());
+        let part: Vec<_> = cells.within(range(6, 7)).map(|(part, _)| part).collect();
+        assert_eq!(part, [range(6, 6), range(7, 7)]);
+    }
+
+    #[test]
+    fn a_snapshot_with_gaps_is_not_taken() {
+        let ranges = |list: &[(u32, u32)]| {
+            Cells::from_ranges(
+                list.iter().map(|(first, last)| (range(*first, *last), held(*first))),
+            )
+        };
+        assert!(ranges(&[(0, 4), (5, 9)]).is_some());
+        for wrong in [&[][..], &[(0, 4), (6, 9)], &[(0, 4), (4, 9)], &[(4, 0)], &[(0, u32::MAX)]] {
+            assert!(ranges(wrong).is_none(), "{wrong:?}");
+        }
     }
 }
