@@ -16,6 +16,7 @@ async fn a_lone_master_forms_a_cluster_and_keeps_its_data() {
         cluster.write(&format!("set k{i} v{i}")).await;
     }
     let (id, cluster_id) = (cluster.node(0).member_id(), cluster.node(0).cluster_id());
+    let term = cluster.node(0).status().term;
     assert!(cluster_id.is_some());
     cluster.kill(0).await;
     cluster.start(0).await;
@@ -24,6 +25,7 @@ async fn a_lone_master_forms_a_cluster_and_keeps_its_data() {
     let index = cluster.node(leader).linearizable().await.expect("it leads");
     cluster.node(leader).wait_applied(index).await.expect("it runs");
     assert_eq!(cluster.maps(0).all().len(), 20);
+    assert!(cluster.node(0).status().term > term, "a restarted leader is elected anew");
     assert_eq!(cluster.node(0).last_quorum_ack(), Some(0));
     cluster.node(0).shutdown().await;
 }

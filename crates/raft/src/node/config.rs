@@ -100,6 +100,9 @@ impl RaftConfig {
             enable_pre_vote: Some(true),
             // A leader that no quorum answers stops accepting after its lease.
             quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
+            // A leader that restarts may have sent entries to others that its own disk never got. Leading on in the
+            // same term, it would give their log ids to other entries. It must be elected anew.
+            enable_leader_restore: Some(false),
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshots.every_entries),
             max_in_snapshot_log_to_keep: self.snapshots.keep_entries,
             replication_lag_threshold: self.snapshots.keep_entries.max(1),

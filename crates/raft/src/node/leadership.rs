@@ -86,12 +86,16 @@ pub struct MemberStatus {
     pub heard_ms: Option<u64>,
 }
 
-/// Leadership as of now.
+/// Leadership as of now. From the server metrics, the ones whose changes are followed.
 pub(super) fn now(raft: &Raft) -> Leadership {
-    let metrics = metrics(raft);
-    let leader = metrics.current_leader.and_then(|id| member(membership_of(&metrics), id));
-    let is_leader = metrics.state.is_leader() && metrics.current_leader == Some(metrics.id);
-    Leadership { term: metrics.current_term, leader, is_leader }
+    let receiver = raft.server_metrics();
+    let metrics = receiver.borrow_watched();
+    let leader = metrics.current_leader;
+    Leadership {
+        term: metrics.vote.leader_id.term,
+        leader: leader.and_then(|id| member(metrics.membership_config.membership(), id)),
+        is_leader: metrics.state.is_leader() && leader == Some(metrics.id),
+    }
 }
 
 /// Tells of every change of leadership, and of Raft's own end if that is a fault.

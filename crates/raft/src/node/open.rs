@@ -75,6 +75,7 @@ impl RaftNode {
             log,
             links,
             changing: Arc::default(),
+            asked_since: Mutex::default(),
         });
         let parts = Parts { config, raft, roster, identity, history, files, progress, fatal };
         let machinery = Machinery { runtime, log: log_thread, history: history_thread, dir };
@@ -122,8 +123,9 @@ impl Parts {
             self.config.snapshots.every_bytes,
         );
         runtime.spawn(until(stopped.clone(), snapshots));
-        let (refuse, refusal) = watch::channel(None);
         let free_bytes_min = self.config.limits.disk_free_bytes_min;
+        let (refuse, refusal) =
+            watch::channel(space::shortage(&self.config.data_dir, free_bytes_min));
         let space = space::watch(self.config.data_dir.clone(), free_bytes_min, refuse);
         runtime.spawn(until(stopped.clone(), space));
         let (tell, leadership) = watch::channel(leadership::now(&self.raft));

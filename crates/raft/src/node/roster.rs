@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use muster_proto::internal::v1 as pb;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{ChangeMembers, Instant};
+use openraft::{ChangeMembers, Instant as _};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::config::PeerAddress;
@@ -48,6 +49,8 @@ pub(crate) struct Roster {
     pub(crate) links: Arc<Links>,
     /// One change of the membership at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    /// The term in which somebody last asked this leader to join, and when the first one in that term did.
+    pub(crate) asked_since: parking_lot::Mutex<Option<(u64, Instant)>>,
 }
 
 /// The metrics as of now.
@@ -278,7 +281,7 @@ impl Roster {
         let is_voter = voters(membership).contains(&joining.id)
             && membership.get_node(&joining.id) == Some(&joining.peer);
         if !is_voter {
-            refuse_if_taken(&joining, &metrics)?;
+            self.refuse_if_taken(&joining, &metrics)?;
             let roster = Arc::clone(&self);
             // A change under way is not disturbed: the member asks again.
             if let Ok(turn) = Arc::clone(&self.changing).try_lock_owned() {
@@ -363,23 +366,30 @@ impl Roster {
         let timeout = tokio::time::timeout(CATCH_UP_TIMEOUT, wait).await;
         timeout.unwrap_or_else(|_| Err(Status::deadline_exceeded("the learner does not catch up")))
     }
-}
 
-/// Two live masters must not have one name: the second is refused rather than put in the first one's place.
-fn refuse_if_taken(joining: &Member, metrics: &Metrics) -> Result<(), Status> {
-    let namesakes = membership_of(metrics)
-        .nodes()
-        .filter(|(id, peer)| **id != joining.id && peer.name == joining.peer.name)
-        .map(|(id, _)| *id);
-    for id in namesakes {
-        let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id).copied().flatten());
-        let is_alive = id == metrics.id || heard.is_some_and(|at| at.elapsed() < ALIVE_WITHIN);
-        if is_alive {
-            return Err(Status::already_exists(format!(
-                "a member named `{}` (id {id:016x}) is alive; give each master its own name",
-                joining.peer.name
-            )));
+    /// Two live masters must not have one name: the second is refused rather than put in the first one's place.
+    fn refuse_if_taken(&self, joining: &Member, metrics: &Metrics) -> Result<(), Status> {
+        // A leader that was elected just now has heard of nobody yet, which says nothing about them.
+        let listened_for = {
+            let mut since = self.asked_since.lock();
+            let of_term = since.filter(|(term, _)| *term == metrics.current_term);
+            since.insert(of_term.unwrap_or((metrics.current_term, Instant::now()))).1.elapsed()
+        };
+        let namesakes = membership_of(metrics)
+            .nodes()
+            .filter(|(id, peer)| **id != joining.id && peer.name == joining.peer.name)
+            .map(|(id, _)| *id);
+        for id in namesakes {
+            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id).copied().flatten());
+            let silent_for = heard.map_or(listened_for, |at| at.elapsed());
+            if id == metrics.id || silent_for < ALIVE_WITHIN {
+                return Err(Status::already_exists(format!(
+                    "a member named `{}` (id {id:016x}) is alive, or was until just now; each master needs a name \
+                     of its own",
+                    joining.peer.name
+                )));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Stops proposals before the disk is full, so that the master stays readable and recovers when there is room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -31,7 +31,8 @@ pub(super) async fn watch(
     }
 }
 
-fn shortage(path: &PathBuf, free_bytes_min: u64) -> Option<String> {
+/// Why nothing may be proposed, if less than `free_bytes_min` is free under `path`.
+pub(super) fn shortage(path: &Path, free_bytes_min: u64) -> Option<String> {
     // A file system that does not tell is not held against anybody.
     let stats = rustix::fs::statvfs(path).ok()?;
     let free_bytes = stats.f_bavail.saturating_mul(stats.f_frsize);

@@ -109,8 +109,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Prepares `count` masters and starts none.
+    /// Prepares `count` masters and starts none. With `RUST_LOG` set, their log goes to the test's output.
     pub fn new(count: usize, tune: impl Fn(&mut RaftConfig)) -> Self {
+        // Another test of this process may have done so already.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let listeners: Vec<TcpListener> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let addresses: Vec<_> =
