@@ -1,0 +1,172 @@
+//! The command line as a whole.
+
+use clap::{Parser, Subcommand};
+
+use crate::bench;
+use crate::commands::{
+    admin, apply, convert, dev, get, logs, lookup, process, run, stay, submit, validate,
+};
+use crate::logging::Usual;
+use crate::settings::Global;
+
+const AFTER_HELP: &str = "\
+A RUN is WORKFLOW/NUMBER (etl/42), WORKFLOW or WORKFLOW/@latest (its latest run), or @latest; the workflow may be
+shortened as long as no other begins like that. A task of it is RUN/TASK, with an index RUN/TASK[7], with an attempt
+RUN/TASK#2.
+
+Exit codes: 0 ok, 1 error, 2 wrong usage or file, 3 the run failed, 4 it was cancelled or timed out, 5 not found,
+6 cannot be placed, 124 --timeout reached, 130 Ctrl-C.
+
+Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else ~/.config/muster/config.toml (server, namespace).";
+
+/// Runs workflows on many machines, and goes on when some of them fail.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cluster in this process, to try things out
+    Dev(dev::DevArgs),
+    /// Run a master
+    #[command(subcommand)]
+    Master(process::MasterCommand),
+    /// Run a worker, or look after workers
+    #[command(subcommand)]
+    Worker(process::WorkerCommand),
+    /// Run a workflow that was applied, or one in a file
+    Run(run::RunArgs),
+    /// Run one command
+    Submit(submit::SubmitArgs),
+    /// Store workflows in the cluster, as new versions if they changed
+    Apply(apply::ApplyArgs),
+    /// Check workflow files, without a cluster
+    Validate(validate::ValidateArgs),
+    /// List workflows, runs, tasks or workers
+    #[command(subcommand)]
+    Get(get::GetCommand),
+    /// Show one run, task, workflow or worker in full
+    #[command(subcommand)]
+    Describe(lookup::DescribeCommand),
+    /// Say why a run or a task is where it is
+    Explain(lookup::ExplainArgs),
+    /// Print what tasks print
+    Logs(logs::LogsArgs),
+    /// Follow a run's progress until it ends
+    Watch(stay::WatchArgs),
+    /// Wait until runs end
+    Wait(stay::WaitArgs),
+    /// End runs
+    Cancel(stay::CancelArgs),
+    /// Let a held task go on
+    Release(stay::ReleaseArgs),
+    /// Look after the masters
+    #[command(subcommand)]
+    Cluster(admin::ClusterCommand),
+    /// Make workflow files from those of other systems
+    #[command(subcommand)]
+    Convert(convert::ConvertCommand),
+    /// Measure Muster on this machine
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Print a script that completes commands in a shell
+    Completion(admin::CompletionArgs),
+    /// Print the version
+    Version,
+    /// Ends what a dead worker left behind; started by workers
+    #[command(hide = true)]
+    Guardian,
+}
+
+impl Command {
+    /// What the command logs unless told otherwise.
+    pub(crate) fn usual_log(&self) -> Usual {
+        match self {
+            Command::Master(_) | Command::Worker(process::WorkerCommand::Start(_)) => Usual::Events,
+            _ => Usual::Warnings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_accepted_anywhere() {
+        for line in [
+            "muster --server a:1 -o json get runs",
+            "muster get --server a:1 runs -o json",
+            "muster get runs --server a:1 -o json",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.global.server.as_deref(), Some("a:1"), "{line}");
+            assert_eq!(cli.global.output, Some(crate::output::Format::Json), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_take_what_the_manual_says() {
+        for line in [
+            "muster dev --masters 3 --workers 2 --run f.yaml",
+            "muster run etl -p a=b -p c=d --wait --timeout 5m --request-id x --priority -3",
+            "muster run -f f.yaml --watch --propagate-exit-code",
+            "muster submit -- echo hi",
+            "muster submit --cpu 500m --memory 1Gi --env A=b --array 0-9 --pool gpu --retries 2 --progress -- ls -l",
+            "muster apply -f f.yaml -f g.yaml",
+            "muster validate --schema",
+            "muster get tasks etl/42 -o wide",
+            "muster describe task etl/42/extract",
+            "muster explain etl/42/extract",
+            "muster logs etl/42/shard[3]#2 -f --tail 10",
+            "muster wait etl/1 etl/2 --timeout 1m",
+            "muster release etl/42/load --fail",
+            "muster worker drain w1",
+            "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",
+            "muster cluster transfer-leader muster-1",
+            "muster convert wfcommons t.json --time-scale 0.01",
+            "muster completion bash",
+            "muster version",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "muster",
+            "muster fly",
+            "muster run",
+            "muster run etl -f f.yaml",
+            "muster run etl -p novalue",
+            "muster run etl --timeout 30",
+            "muster dev --masters 2",
+            "muster submit",
+            "muster submit --array 9-3 -- ls",
+            "muster get runs --frobnicate",
+            "muster logs etl/x",
+            "muster explain",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `muster get`: lists.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use futures::{Stream, TryStreamExt};
+use muster_client::{Error, RunFilter, v1};
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::names::RunName;
+use crate::output::{self, Shown, note};
+use crate::settings::Global;
+use crate::units::{self, now_ms};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GetCommand {
+    /// Workflows that were applied or run
+    #[command(visible_aliases = ["workflow", "wf"])]
+    Workflows(WorkflowsArgs),
+    /// Runs, newest first
+    #[command(visible_alias = "run")]
+    Runs(RunsArgs),
+    /// Tasks of a run
+    #[command(visible_alias = "task")]
+    Tasks(TasksArgs),
+    /// Workers
+    #[command(visible_alias = "worker")]
+    Workers,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkflowsArgs {
+    /// Only those whose name begins like this
+    #[arg(value_name = "PREFIX")]
+    prefix: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunsArgs {
+    /// Only of this workflow
+    workflow: Option<String>,
+    /// Only with one of these statuses
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STATUS,…")]
+    status: Vec<RunStatusArg>,
+    /// Only with this label
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = units::pair)]
+    selector: Vec<(String, String)>,
+    /// Only submitted in this last while
+    #[arg(long, value_name = "DURATION", value_parser = units::span)]
+    since: Option<Duration>,
+    /// How many at most; 0: all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TasksArgs {
+    /// The run [default: @latest]
+    #[arg(default_value = "@latest")]
+    run: RunName,
+    /// Only with one of these statuses
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STATUS,…")]
+    status: Vec<TaskStatusArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RunStatusArg {
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TaskStatusArg {
+    Blocked,
+    Ready,
+    Placed,
+    Running,
+    Backoff,
+    Held,
+    Succeeded,
+    Failed,
+    Skipped,
+    Cancelled,
+}
+
+impl From<RunStatusArg> for v1::RunStatus {
+    fn from(status: RunStatusArg) -> Self {
+        match status {
+            RunStatusArg::Running => v1::RunStatus::Running,
+            RunStatusArg::Succeeded => v1::RunStatus::Succeeded,
+            RunStatusArg::Failed => v1::RunStatus::Failed,
+            RunStatusArg::Cancelled => v1::RunStatus::Cancelled,
+        }
+    }
+}
+
+impl From<TaskStatusArg> for v1::TaskStatus {
+    fn from(status: TaskStatusArg) -> Self {
+        match status {
+            TaskStatusArg::Blocked => v1::TaskStatus::Blocked,
+            TaskStatusArg::Ready => v1::TaskStatus::Ready,
+            TaskStatusArg::Placed => v1::TaskStatus::Placed,
+            TaskStatusArg::Running => v1::TaskStatus::Running,
+            TaskStatusArg::Backoff => v1::TaskStatus::Backoff,
+            TaskStatusArg::Held => v1::TaskStatus::Held,
+            TaskStatusArg::Succeeded => v1::TaskStatus::Succeeded,
+            TaskStatusArg::Failed => v1::TaskStatus::Failed,
+            TaskStatusArg::Skipped => v1::TaskStatus::Skipped,
+            TaskStatusArg::Cancelled => v1::TaskStatus::Cancelled,
+        }
+    }
+}
+
+pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
+    let client = global.client()?;
+    match command {
+        GetCommand::Workflows(args) => {
+            let prefix = args.prefix.unwrap_or_default();
+            let wanted = client
+                .list_workflows()
+                .try_filter(|workflow| std::future::ready(workflow.name.starts_with(&prefix)));
+            print(global, wanted, 0, "no workflows").await
+        }
+        GetCommand::Runs(args) => {
+            let filter = RunFilter {
+                workflow: args.workflow.clone().unwrap_or_default(),
+                statuses: args.status.iter().map(|status| (*status).into()).collect(),
+                page_size: u32::try_from(args.limit).unwrap_or(0).min(1000),
+            };
+            let oldest = args.since.map_or(0, |since| {
+                now_ms().saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            });
+            let selector = args.selector;
+            let wanted = client
+                .list_runs(filter)
+                // Newest first: the first that is too old ends the list.
+                .try_take_while(|run| std::future::ready(Ok(run.submitted_at_ms >= oldest)))
+                .try_filter(|run| std::future::ready(has_labels(&run.labels, &selector)));
+            print(global, wanted, args.limit, "no runs").await
+        }
+        GetCommand::Tasks(args) => {
+            let run = args.run.find(&client).await?;
+            let statuses: Vec<v1::TaskStatus> =
+                args.status.iter().map(|status| (*status).into()).collect();
+            print(global, client.list_tasks(&run, &statuses), 0, "no tasks").await
+        }
+        GetCommand::Workers => print(global, client.list_workers(), 0, "no workers").await,
+    }
+}
+
+/// Lists workers; also `muster worker list`.
+pub(crate) async fn workers(global: &Global) -> Outcome {
+    run(GetCommand::Workers, global).await
+}
+
+fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Prints at most `limit` items (0: all) and says if there are none, or more.
+async fn print<T: Shown>(
+    global: &Global,
+    items: impl Stream<Item = Result<T, Error>>,
+    limit: usize,
+    none: &str,
+) -> Outcome {
+    let mut items = std::pin::pin!(items);
+    let mut shown = Vec::new();
+    let mut has_more = false;
+    while let Some(item) = items.try_next().await.map_err(Failure::from)? {
+        if limit > 0 && shown.len() == limit {
+            has_more = true;
+            break;
+        }
+        shown.push(item);
+    }
+    let format = global.format();
+    let is_table = matches!(format, output::Format::Table | output::Format::Wide);
+    if shown.is_empty() && is_table {
+        note(none);
+    } else {
+        output::list(format, &shown)?;
+    }
+    if has_more {
+        note(format!("there are more than {limit}; --limit 0 lists all"));
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,198 @@
+//! `muster describe` and `muster explain`: one thing in full, and why it is as it is.
+
+use clap::{Args, Subcommand};
+use futures::TryStreamExt;
+use muster_client::{Client, v1};
+use serde_json::Value;
+
+use super::portrait;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::names::{RunName, TaskName, label};
+use crate::output::{self, Format, task_word};
+use crate::settings::Global;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DescribeCommand {
+    /// A run with its tasks
+    Run {
+        /// The run [default: @latest]
+        #[arg(default_value = "@latest")]
+        run: RunName,
+    },
+    /// A task of a run
+    Task {
+        /// The task
+        #[arg(value_name = "RUN/TASK")]
+        task: TaskName,
+    },
+    /// A workflow with its latest version
+    Workflow {
+        /// Its name
+        name: String,
+    },
+    /// A worker
+    Worker {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// The run or task
+    #[arg(value_name = "RUN[/TASK]")]
+    what: TaskName,
+}
+
+pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let format = global.format();
+    match command {
+        DescribeCommand::Run { run } => describe_run(&client, &run, format).await?,
+        DescribeCommand::Task { task } => {
+            let run = task.run.find(&client).await?;
+            let Some(part) = task.task else {
+                return Err(Failure::usage(
+                    "name a task too: RUN/TASK, for example `etl/42/extract`",
+                ));
+            };
+            let found = find_task(&client, &run, &part.task).await?;
+            // Why it waits is worth a line; that it cannot be found out is not worth a failure.
+            let explanation = match format {
+                Format::Table | Format::Wide => client.explain(&run, Some(&part.task)).await.ok(),
+                Format::Json | Format::Jsonl | Format::Yaml | Format::Name => None,
+            };
+            let summary = explanation.and_then(|it| it.tasks.into_iter().next());
+            let summary = summary.map(|task| task.summary).unwrap_or_default();
+            output::one(format, &found, |task| portrait::task(&run, task, &summary))?;
+        }
+        DescribeCommand::Workflow { name } => {
+            let workflow = client.get_workflow(name).await?;
+            output::one(format, &workflow, portrait::workflow)?;
+        }
+        DescribeCommand::Worker { name } => {
+            let worker = client.get_worker(name).await?;
+            output::one(format, &worker, portrait::worker)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<(), Failure> {
+    let run = run.find(client).await?;
+    let is_for_people = matches!(format, Format::Table | Format::Wide);
+    let tasks: Vec<v1::Task> = if is_for_people || format != Format::Name {
+        client.list_tasks(&run, &[]).try_collect().await?
+    } else {
+        Vec::new()
+    };
+    match format {
+        Format::Table | Format::Wide | Format::Name => {
+            output::one(format, &run, |run| portrait::run(run, &tasks, format == Format::Wide))?;
+        }
+        Format::Json | Format::Jsonl | Format::Yaml => {
+            // The run as the API has it, and its tasks beside.
+            let mut value = output::json::value("muster.v1.Run", &run);
+            let tasks: Vec<Value> =
+                tasks.iter().map(|task| output::json::value("muster.v1.Task", task)).collect();
+            value["taskList"] = Value::Array(tasks);
+            output::data(format, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// A task of a run by its id.
+pub(crate) async fn find_task(
+    client: &Client,
+    run: &v1::Run,
+    id: &str,
+) -> Result<v1::Task, Failure> {
+    let mut tasks = client.list_tasks(run, &[]);
+    let mut known = Vec::new();
+    while let Some(task) = tasks.try_next().await? {
+        if task.id == id {
+            return Ok(task);
+        }
+        known.push(task.id);
+    }
+    known.truncate(10);
+    let message = format!("{} has no task `{id}`; it has {}", label(run), known.join(", "));
+    Err(Failure::new(Exit::NotFound, message))
+}
+
+pub(crate) async fn explain(args: ExplainArgs, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let run = args.what.run.find(&client).await?;
+    let task = args.what.task.map(|part| part.task);
+    let explanation = client.explain(&run, task.as_deref()).await?;
+    match global.format() {
+        Format::Table | Format::Wide | Format::Name => {
+            for line in explained(&run, &explanation, global.format() == Format::Wide) {
+                output::line(line)?;
+            }
+        }
+        format => {
+            let value = output::json::value("muster.v1.ExplainRunResponse", &explanation);
+            output::data(format, &value)?;
+        }
+    }
+    let is_stuck = explanation.tasks.iter().any(|task| task.is_infeasible);
+    Ok(if is_stuck { Exit::CannotBePlaced } else { Exit::Ok })
+}
+
+fn explained(run: &v1::Run, explanation: &v1::ExplainRunResponse, is_wide: bool) -> Vec<String> {
+    const WORKERS_MAX: usize = 5;
+    if explanation.tasks.is_empty() {
+        return vec![format!("{}: {}", label(run), output::run_word(run.status()))];
+    }
+    let mut lines = Vec::new();
+    for task in &explanation.tasks {
+        let status = task_word(task.status());
+        lines.push(format!("{}/{} {status}: {}", label(run), task.task, task.summary));
+        let most = if is_wide { usize::MAX } else { WORKERS_MAX };
+        for worker in task.workers.iter().take(most) {
+            let verdict = match worker.unmet.is_empty() {
+                true => "could take it".to_owned(),
+                false => worker.unmet.join(", "),
+            };
+            lines.push(format!("  {}: {verdict}", worker.worker));
+        }
+        if task.workers.len() > most {
+            let more = task.workers.len() - most;
+            lines.push(format!("  and {more} more workers (-o wide shows all)"));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_each_worker_lacks() {
+        let run = v1::Run { workflow: "etl".into(), number: 3, ..Default::default() };
+        let verdict = |name: &str, unmet: &[&str]| v1::WorkerVerdict {
+            worker: name.into(),
+            unmet: unmet.iter().map(|it| (*it).to_owned()).collect(),
+            ..Default::default()
+        };
+        let task = v1::TaskExplanation {
+            task: "train".into(),
+            status: v1::TaskStatus::Ready.into(),
+            summary: "no worker has 2 gpu".into(),
+            is_infeasible: true,
+            workers: vec![verdict("w1", &["needs 2 gpu, has 0"]), verdict("w2", &[])],
+        };
+        let explanation = v1::ExplainRunResponse { run: None, tasks: vec![task] };
+        assert_eq!(
+            explained(&run, &explanation, false),
+            [
+                "etl/3/train ready: no worker has 2 gpu",
+                "  w1: needs 2 gpu, has 0",
+                "  w2: could take it"
+            ]
+        );
+    }
+}

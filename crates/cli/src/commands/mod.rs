@@ -1,0 +1,53 @@
+//! The subcommands: each parses its own arguments, calls the cluster, and prints.
+
+pub(crate) mod admin;
+pub(crate) mod apply;
+pub(crate) mod convert;
+pub(crate) mod dev;
+pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod lookup;
+mod portrait;
+pub(crate) mod process;
+pub(crate) mod run;
+pub(crate) mod stay;
+pub(crate) mod submit;
+pub(crate) mod validate;
+
+use crate::args::{Cli, Command};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output;
+
+/// Carries out what the command line says.
+pub(crate) async fn run(cli: Cli) -> Outcome {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Dev(args) => dev::run(args, &global).await,
+        Command::Master(command) => process::master(command).await,
+        Command::Worker(command) => process::worker(command, &global).await,
+        Command::Run(args) => run::run(args, &global).await,
+        Command::Submit(args) => submit::run(args, &global).await,
+        Command::Apply(args) => apply::run(args, &global).await,
+        Command::Validate(args) => validate::run(&args, &global),
+        Command::Get(command) => get::run(command, &global).await,
+        Command::Describe(command) => lookup::describe(command, &global).await,
+        Command::Explain(args) => lookup::explain(args, &global).await,
+        Command::Logs(args) => logs::run(args, &global).await,
+        Command::Watch(args) => stay::watch(args, &global).await,
+        Command::Wait(args) => stay::wait(args, &global).await,
+        Command::Cancel(args) => stay::cancel(args, &global).await,
+        Command::Release(args) => stay::release(args, &global).await,
+        Command::Cluster(command) => admin::cluster(command, &global).await,
+        Command::Convert(command) => convert::run(&command),
+        Command::Bench(bench) => {
+            bench.run().await.map_err(|error| Failure::error(format!("{error:#}")))?;
+            Ok(Exit::Ok)
+        }
+        Command::Completion(args) => admin::completion(&args),
+        Command::Version => {
+            output::line(format!("muster {}", env!("CARGO_PKG_VERSION")))?;
+            Ok(Exit::Ok)
+        }
+        Command::Guardian => unreachable!("it is started before anything else"),
+    }
+}

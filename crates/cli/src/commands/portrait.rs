@@ -1,0 +1,223 @@
+//! Single things in full, for people.
+
+use std::fmt::Write as _;
+
+use muster_client::v1;
+use muster_core::spec::quantity::{Cpu, Memory};
+
+use crate::names::label;
+use crate::output::{Shown, Table, run_word, task_word};
+use crate::units::{between, clock, now_ms, short};
+
+/// `key: value` lines with the values below each other. Empty values are left out.
+struct Facts(Vec<(&'static str, String)>);
+
+impl Facts {
+    fn new() -> Facts {
+        Facts(Vec::new())
+    }
+
+    fn add(&mut self, key: &'static str, value: impl ToString) -> &mut Facts {
+        let value = value.to_string();
+        if !value.is_empty() && value != "-" {
+            self.0.push((key, value));
+        }
+        self
+    }
+
+    fn text(&self) -> String {
+        let width = self.0.iter().map(|(key, _)| key.len()).max().unwrap_or(0) + 2;
+        let mut text = String::new();
+        for (key, value) in &self.0 {
+            let mut lines = value.lines();
+            let first = lines.next().unwrap_or_default();
+            let _ = writeln!(text, "{:width$}{first}", format!("{key}:"));
+            for line in lines {
+                let _ = writeln!(text, "{:width$}{line}", "");
+            }
+        }
+        text
+    }
+}
+
+fn pairs<V: ToString>(map: &std::collections::BTreeMap<String, V>) -> String {
+    let line = |(key, value): (&String, &V)| format!("{key}={}", value.to_string());
+    map.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn took(from_ms: u64, to_ms: u64) -> String {
+    match (from_ms, to_ms) {
+        (0, _) => String::new(),
+        (from, 0) => format!("{} so far", short(between(from, now_ms()))),
+        (from, to) => short(between(from, to)),
+    }
+}
+
+pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
+    let version = match run.version {
+        0 => "none (one-off)".to_owned(),
+        version => format!("{}@{version}", run.workflow),
+    };
+    let mut facts = Facts::new();
+    facts
+        .add("Run", label(run))
+        .add("Namespace", &run.namespace)
+        .add("Status", run_word(run.status()))
+        .add("Stopped", &run.stop_reason)
+        .add("Version", version)
+        .add("Id", run.id)
+        .add("Priority", run.priority)
+        .add("Submitted", clock(run.submitted_at_ms))
+        .add("Ended", clock(run.ended_at_ms))
+        .add("Took", took(run.submitted_at_ms, run.ended_at_ms))
+        .add("Params", pairs(&run.params))
+        .add("Labels", pairs(&run.labels));
+    let mut table = Table::new(v1::Task::columns(is_wide));
+    for task in tasks {
+        table.row(task.row(is_wide));
+    }
+    format!("{}\n{table}", facts.text())
+}
+
+pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str) -> String {
+    let mut facts = Facts::new();
+    facts
+        .add("Task", format!("{}/{}", label(run), task.id))
+        .add("Status", task_word(task.status()))
+        .add("Why", why)
+        .add("Needs", task.needs.join(", "));
+    if task.is_array {
+        facts.add("Indices", format!("{}-{}", task.array_first, task.array_last));
+        facts.add("Counts", counts(&task.tally.unwrap_or_default()));
+    }
+    facts
+        .add("Attempts", task.attempts)
+        .add("Failures", task.failures)
+        .add("Losses", task.losses)
+        .add("Worker", &task.worker)
+        .add("Fence", if task.fence > 0 { task.fence.to_string() } else { String::new() })
+        .add("Started", clock(task.started_at_ms))
+        .add("Ended", clock(task.ended_at_ms))
+        .add("Took", took(task.started_at_ms, task.ended_at_ms))
+        .add("Tried again", clock(task.ready_at_ms))
+        .add("Exit code", task.exit_code.map(|code| code.to_string()).unwrap_or_default())
+        .add("Message", &task.message)
+        .add("Outputs", pairs(&task.outputs));
+    facts.text()
+}
+
+fn counts(tally: &v1::Tally) -> String {
+    let all = [
+        ("blocked", tally.blocked),
+        ("ready", tally.ready),
+        ("placed", tally.placed),
+        ("running", tally.running),
+        ("backoff", tally.backoff),
+        ("held", tally.held),
+        ("succeeded", tally.succeeded),
+        ("failed", tally.failed),
+        ("skipped", tally.skipped),
+        ("cancelled", tally.cancelled),
+    ];
+    let some = all.into_iter().filter(|(_, count)| *count > 0);
+    some.map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
+    let version = match workflow.latest_version {
+        0 => "none (one-off runs only)".to_owned(),
+        version => version.to_string(),
+    };
+    let spec = workflow.spec.clone().unwrap_or_default();
+    let params = spec.params.iter().map(|(name, param)| match &param.default {
+        Some(default) => format!("{name}={default}"),
+        None => format!("{name} (must be given)"),
+    });
+    let params = params.collect::<Vec<_>>().join("\n");
+    let mut facts = Facts::new();
+    facts
+        .add("Workflow", &workflow.name)
+        .add("Namespace", &workflow.namespace)
+        .add("Version", version)
+        .add("Applied", clock(workflow.applied_at_ms))
+        .add("Runs", format!("{} ({} live)", workflow.runs, workflow.live_runs))
+        .add("Labels", pairs(&spec.labels))
+        .add("Params", params);
+    let mut text = facts.text();
+    if !spec.tasks.is_empty() {
+        let mut table = Table::new(&["TASK", "NEEDS", "CPU", "MEMORY", "POOL", "INDICES"]);
+        for task in &spec.tasks {
+            table.row(task_row(task));
+        }
+        let _ = write!(text, "\n{table}");
+    }
+    text
+}
+
+fn task_row(task: &v1::TaskSpec) -> Vec<String> {
+    let request = task.request.clone().unwrap_or_default();
+    let resources = request.resources.unwrap_or_default();
+    let memory = match resources.memory_bytes {
+        0 => String::new(),
+        bytes => Memory(bytes).to_string(),
+    };
+    let indices = task.array.map(|array| format!("{}-{}", array.first, array.last));
+    vec![
+        task.id.clone(),
+        task.needs.join(","),
+        Cpu(resources.cpu_millis).to_string(),
+        memory,
+        request.pool.unwrap_or_default(),
+        indices.unwrap_or_default(),
+    ]
+}
+
+pub(crate) fn worker(worker: &v1::Worker) -> String {
+    let amounts = |resources: &Option<v1::Resources>| {
+        let resources = resources.clone().unwrap_or_default();
+        let mut text =
+            format!("cpu={}\nmemory={}", Cpu(resources.cpu_millis), Memory(resources.memory_bytes));
+        for (name, count) in &resources.custom {
+            let _ = write!(text, "\n{name}={count}");
+        }
+        text
+    };
+    let status = v1::Worker::row(worker, false).swap_remove(1);
+    let load = worker.load.unwrap_or_default();
+    let busy = match load.cpu_total_millis {
+        0 => String::new(),
+        total => format!("{} of {} cores busy", Cpu(load.cpu_busy_millis), Cpu(total)),
+    };
+    let mut facts = Facts::new();
+    facts
+        .add("Worker", &worker.name)
+        .add("Id", worker.id)
+        .add("Status", status)
+        .add("Connected", if worker.is_connected { "yes" } else { "no" })
+        .add("Pool", &worker.pool)
+        .add("Labels", pairs(&worker.labels))
+        .add("Attempts", worker.attempts)
+        .add("Capacity", amounts(&worker.capacity))
+        .add("Used", amounts(&worker.used))
+        .add("Load", busy)
+        .add("Registered", clock(worker.registered_at_ms));
+    facts.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_stand_below_each_other() {
+        let mut facts = Facts::new();
+        facts.add("Run", "etl/1").add("Empty", "").add("Params", "a=1\nb=2");
+        assert_eq!(facts.text(), "Run:    etl/1\nParams: a=1\n        b=2\n");
+    }
+
+    #[test]
+    fn only_what_there_is_is_counted() {
+        let tally = v1::Tally { ready: 3, failed: 1, ..Default::default() };
+        assert_eq!(counts(&tally), "3 ready, 1 failed");
+    }
+}

@@ -1,0 +1,114 @@
+//! `muster watch`, `wait`, `cancel` and `release`: following runs, and stepping in.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::follow::{Show, follow_and_tell, wait_all};
+use crate::names::{RunName, TaskName, label};
+use crate::output::{self, Format, note};
+use crate::settings::Global;
+use crate::units;
+
+#[derive(Args, Debug)]
+pub(crate) struct WatchArgs {
+    /// The run [default: @latest]
+    #[arg(default_value = "@latest")]
+    run: RunName,
+    /// Print what the tasks print, too
+    #[arg(long)]
+    logs: bool,
+    /// Stop watching after this long, with exit code 124; the run goes on
+    #[arg(long, value_name = "DURATION", value_parser = units::span)]
+    timeout: Option<Duration>,
+    /// If the run failed, exit with the failed task's own exit code
+    #[arg(long)]
+    propagate_exit_code: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    /// The runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<RunName>,
+    /// Stop waiting after this long, with exit code 124; the runs go on
+    #[arg(long, value_name = "DURATION", value_parser = units::span)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    /// The runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<RunName>,
+    /// Wait until they have ended
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReleaseArgs {
+    /// The held task
+    #[arg(value_name = "RUN/TASK")]
+    task: TaskName,
+    /// Let it fail instead of running it again
+    #[arg(long)]
+    fail: bool,
+}
+
+pub(crate) async fn watch(args: WatchArgs, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let run = args.run.find(&client).await?;
+    let show = if args.logs { Show::Both } else { Show::Progress };
+    let (exit, ended) =
+        follow_and_tell(&client, &run, show, args.timeout, args.propagate_exit_code).await?;
+    let is_for_people = matches!(global.format(), Format::Table | Format::Wide);
+    if let (Some(run), false) = (ended, is_for_people || args.logs) {
+        output::one(global.format(), &run, |_| String::new())?;
+    }
+    Ok(exit)
+}
+
+pub(crate) async fn wait(args: WaitArgs, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let mut runs = Vec::new();
+    for name in &args.runs {
+        runs.push(name.find(&client).await?);
+    }
+    wait_all(&client, &runs, args.timeout).await
+}
+
+pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let mut cancelled = Vec::new();
+    for name in &args.runs {
+        let run = name.find(&client).await?;
+        if client.cancel(&run).await? {
+            note(format!("cancelling {}", label(&run)));
+            cancelled.push(run);
+        } else {
+            note(format!("{} had ended before", label(&run)));
+        }
+    }
+    if args.wait {
+        return match wait_all(&client, &cancelled, None).await? {
+            // That the runs end as cancelled is what was asked for.
+            Exit::RunStopped => Ok(Exit::Ok),
+            other => Ok(other),
+        };
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let Some(part) = args.task.task else {
+        return Err(Failure::usage("name a task too: RUN/TASK, for example `etl/42/extract`"));
+    };
+    let run = args.task.run.find(&client).await?;
+    client.release(&run, &part.task, !args.fail).await?;
+    let what = if args.fail { "fails" } else { "runs again" };
+    note(format!("{}/{} {what}", label(&run), part.task));
+    Ok(Exit::Ok)
+}

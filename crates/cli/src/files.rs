@@ -1,0 +1,150 @@
+//! Workflow files: finding, reading and checking them.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use muster_core::limits;
+use muster_core::spec::{self, WorkflowSpec};
+
+use crate::exit::{Exit, Failure};
+use crate::output::note;
+
+/// What stands for the standard input.
+const STDIN: &str = "-";
+
+/// A file that was read and is well-formed.
+pub(crate) struct WorkflowFile {
+    pub(crate) name: String,
+    pub(crate) workflows: Vec<WorkflowSpec>,
+}
+
+/// Reads all files; of a folder every `.yaml` and `.yml` in it. What is wrong is told on stderr, of all files at once.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> {
+    let mut files = Vec::new();
+    let mut is_bad = false;
+    for path in expand(paths)? {
+        let text = read_text(&path)?;
+        let name = path.display().to_string();
+        match spec::parse(&text) {
+            Ok(workflows) => files.push(WorkflowFile { name, workflows }),
+            Err(errors) => {
+                note(errors.render_in(&name, &text).trim_end());
+                is_bad = true;
+            }
+        }
+    }
+    if is_bad { Err(Failure::silent(Exit::Usage)) } else { Ok(files) }
+}
+
+/// The one workflow in a file.
+pub(crate) fn read_one(path: &Path) -> Result<WorkflowSpec, Failure> {
+    let mut workflows: Vec<WorkflowSpec> =
+        read_all(&[path.to_owned()])?.into_iter().flat_map(|file| file.workflows).collect();
+    match (workflows.pop(), workflows.len()) {
+        (Some(only), 0) => Ok(only),
+        (_, others) => Err(Failure::usage(format!(
+            "{} holds {} workflows; one is run at a time: `muster apply -f` stores them all, then run one by name",
+            path.display(),
+            others + 1
+        ))),
+    }
+}
+
+/// The text of a file or of the standard input.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let name = path.display();
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells a file that is too large, however large it is.
+    let most = limits::SPEC_BYTES_MAX as u64 + 1;
+    let read = if path.as_os_str() == STDIN {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    if let Err(error) = read {
+        return Err(Failure::usage(format!("cannot read {name}: {}", words(&error))));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::usage(format!("{name} is not text: byte {at} is not UTF-8"))
+    })
+}
+
+fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let failed = |error: std::io::Error| {
+            Failure::usage(format!("cannot read {}: {}", path.display(), words(&error)))
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml") && file.is_file() {
+                found.push(file);
+            }
+        }
+        if found.is_empty() {
+            let message = format!("{} holds no .yaml or .yml file", path.display());
+            return Err(Failure::usage(message));
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+/// The system's error without its number.
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: v1\nkind: Workflow\nname: NAME\ntasks: {only: {run: \"true\"}}\n";
+
+    #[test]
+    fn a_folder_stands_for_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("b.yaml"), GOOD.replace("NAME", "beta")).unwrap();
+        std::fs::write(dir.path().join("a.yml"), GOOD.replace("NAME", "alpha")).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "no workflow").unwrap();
+        let files = read_all(&[dir.path().to_owned()]).unwrap();
+        let names: Vec<&str> =
+            files.iter().flat_map(|file| &file.workflows).map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["alpha", "beta"]);
+    }
+
+    #[test]
+    fn only_one_workflow_is_run_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("two.yaml");
+        let two = format!("{}---\n{}", GOOD.replace("NAME", "a"), GOOD.replace("NAME", "b"));
+        std::fs::write(&path, two).unwrap();
+        let failure = read_one(&path).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.unwrap().contains("holds 2 workflows"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("none.yaml");
+        let failure = read_text(&missing).unwrap_err();
+        assert!(failure.message.unwrap().contains("none.yaml: there is no such file"));
+        let binary = dir.path().join("binary.yaml");
+        std::fs::write(&binary, [b'a', 0xff]).unwrap();
+        assert!(read_text(&binary).unwrap_err().message.unwrap().contains("byte 1 is not UTF-8"));
+        assert!(read_all(&[dir.path().join("sub")]).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! What goes to stdout: data only, in the format asked for.
+
+pub(crate) mod json;
+mod shown;
+mod table;
+mod yaml;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+pub(crate) use self::shown::{Shown, run_word, task_word};
+pub(crate) use self::table::Table;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// One JSON value (protobuf-JSON of the API)
+    Json,
+    /// One JSON value a line
+    Jsonl,
+    /// YAML
+    Yaml,
+    /// Names only, one a line
+    Name,
+}
+
+/// Prints a list.
+pub(crate) fn list<T: Shown>(format: Format, items: &[T]) -> io::Result<()> {
+    let mut out = stdout();
+    match format {
+        Format::Table | Format::Wide => {
+            let is_wide = format == Format::Wide;
+            let mut table = Table::new(T::columns(is_wide));
+            for item in items {
+                table.row(item.row(is_wide));
+            }
+            write!(out, "{table}")?;
+        }
+        Format::Json => writeln!(out, "{:#}", list_value(items))?,
+        Format::Yaml => write!(out, "{}", yaml::document(&list_value(items)))?,
+        Format::Jsonl => {
+            for item in items {
+                writeln!(out, "{}", json::value(T::MESSAGE, item))?;
+            }
+        }
+        Format::Name => {
+            for item in items {
+                writeln!(out, "{}", item.name())?;
+            }
+        }
+    }
+    out.flush()
+}
+
+/// Prints one thing as data, or as `people` would have it.
+pub(crate) fn one<T: Shown>(
+    format: Format,
+    item: &T,
+    people: impl FnOnce(&T) -> String,
+) -> io::Result<()> {
+    let mut out = stdout();
+    match format {
+        Format::Table | Format::Wide => write!(out, "{}", people(item))?,
+        Format::Name => writeln!(out, "{}", item.name())?,
+        Format::Json | Format::Jsonl | Format::Yaml => {
+            return data(format, &json::value(T::MESSAGE, item));
+        }
+    }
+    out.flush()
+}
+
+/// Prints a JSON value in one of the formats for programs.
+pub(crate) fn data(format: Format, value: &Value) -> io::Result<()> {
+    let mut out = stdout();
+    match format {
+        Format::Yaml => write!(out, "{}", yaml::document(value))?,
+        Format::Jsonl => writeln!(out, "{value}")?,
+        Format::Json | Format::Table | Format::Wide | Format::Name => writeln!(out, "{value:#}")?,
+    }
+    out.flush()
+}
+
+/// Prints a line.
+pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
+    let mut out = stdout();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// The standard output without colours where it has none.
+pub(crate) fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
+    anstream::AutoStream::auto(io::stdout().lock())
+}
+
+/// A hint, a warning or other news for people, on stderr. If stderr is closed, nobody is there to be told.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _closed = writeln!(anstream::stderr(), "{text}");
+}
+
+fn list_value<T: Shown>(items: &[T]) -> Value {
+    let items: Vec<Value> = items.iter().map(|item| json::value(T::MESSAGE, item)).collect();
+    json!({ T::LIST: items })
+}
