@@ -1,0 +1,224 @@
+//! Why a task is where it is, and which worker could take it: the answer behind `muster explain`.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::{Condition, DependencyRule, Request};
+use muster_core::state::State;
+use muster_core::state::cells::{IndexRange, Tally};
+use muster_core::state::run::Run;
+use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
+use muster_core::time::Timestamp;
+
+use crate::class::Class;
+use crate::obstacle::{self, Obstacle};
+use crate::policy::Policy;
+use crate::slot::Slots;
+use crate::summary::Summary;
+use crate::view::LiveView;
+
+/// Ranges of an array task that an explanation tells apart.
+const PARTS_MAX: usize = 16;
+
+/// Everything there is to say about one task of a live run. Its `Display` is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Its full name, `etl/42/extract`.
+    pub name: String,
+    /// Whether it is an array task.
+    pub is_array: bool,
+    /// The log's time: what spans are counted from.
+    pub at: Timestamp,
+    /// The task as a whole.
+    pub status: TaskStatus,
+    /// How many indices are in each status.
+    pub tally: Tally,
+    /// Since when the run must stop, and why. Nothing of such a run is placed any more.
+    pub run_stop: Option<(Timestamp, StopReason)>,
+    /// The first ranges that have not ended; the first ranges at all if the whole task has ended. At most 16.
+    pub parts: Vec<Part>,
+    /// How many such ranges are not listed.
+    pub parts_left_out: usize,
+    /// Retries after a failure that the task's policy allows.
+    pub retry_limit: u32,
+    /// What it waits for, if any index is blocked.
+    pub blocked: Option<Blocked>,
+    /// What the workers say to it, if any index is ready.
+    pub workers: Option<WorkerReport>,
+    /// The names of the workers in `parts`.
+    pub worker_names: BTreeMap<WorkerId, Text>,
+}
+
+/// Indices in the same state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which.
+    pub range: IndexRange,
+    /// Their state.
+    pub state: TaskState,
+    /// When a ready part fails because no worker took it.
+    pub queue_deadline: Option<Timestamp>,
+}
+
+/// What a blocked task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// What must hold over the upstream ends.
+    pub rule: DependencyRule,
+    /// Its `if:`.
+    pub condition: Condition,
+    /// The upstream tasks that have not ended.
+    pub upstream: Vec<UpstreamTask>,
+}
+
+/// A task that another one waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTask {
+    /// Which.
+    pub task: TaskIndex,
+    /// Its name within the workflow.
+    pub name: Text,
+    /// Its status as a whole.
+    pub status: TaskStatus,
+}
+
+/// What every worker says to a ready task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// What the task asks for.
+    pub request: Arc<Request>,
+    /// The answers, counted.
+    pub summary: Summary,
+    /// Every worker that is not lost, in the order of registration.
+    pub workers: Vec<WorkerVerdict>,
+}
+
+/// What one worker says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerVerdict {
+    /// Which.
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: Text,
+    /// Every condition that is not met. If none is hard ([`Obstacle::is_hard`]), the worker can take the task.
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Explanation {
+    /// Whether the task is ready and only a change of the cluster can get it placed (exit code 6 of `muster explain`).
+    pub fn is_stuck(&self) -> bool {
+        self.workers.as_ref().is_some_and(|report| report.summary.is_stuck())
+    }
+}
+
+/// Explains a task of a live run, as things stand before the next pass. `None` if the run is not live or has no such
+/// task. Costs a look at every worker.
+pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> Option<Explanation> {
+    let run = state.run(run)?;
+    let (progress, spec) = (run.task(task)?, run.spec(task)?);
+    let tally = progress.cells.tally();
+    let (parts, parts_left_out) = parts(run, task, progress);
+    let workers_named = parts.iter().filter_map(|part| worker_of(&part.state));
+    let worker_names = workers_named
+        .filter_map(|worker| Some((worker, state.worker(worker)?.name.clone())))
+        .collect();
+    let is_blocked = tally.of(TaskStatus::Blocked) > 0;
+    let is_ready = tally.of(TaskStatus::Ready) > 0;
+    let request = run.version.request(task)?;
+    Some(Explanation {
+        run: run.id,
+        task,
+        name: format!("{}/{}", run.label(), spec.id),
+        is_array: spec.array.is_some(),
+        at: state.now(),
+        status: progress.status(),
+        tally,
+        run_stop: run.stop,
+        parts,
+        parts_left_out,
+        retry_limit: spec.retry.limit,
+        blocked: is_blocked.then(|| Blocked {
+            rule: spec.rule,
+            condition: spec.condition,
+            upstream: open_upstream(run, task),
+        }),
+        workers: is_ready.then(|| report(state, view, request, progress)),
+        worker_names,
+    })
+}
+
+fn parts(run: &Run, task: TaskIndex, progress: &Task) -> (Vec<Part>, usize) {
+    let has_ended = progress.cells.tally().open() == 0;
+    let spans = run.spans(task);
+    let mut parts = Vec::new();
+    let mut left_out = 0;
+    for (range, state) in progress.cells.iter() {
+        if state.status().is_terminal() && !has_ended {
+            continue;
+        }
+        if parts.len() == PARTS_MAX {
+            left_out += 1;
+            continue;
+        }
+        let is_ready = state.status() == TaskStatus::Ready;
+        let queue_deadline = state.deadline(&spans).filter(|_| is_ready);
+        parts.push(Part { range, state: *state, queue_deadline });
+    }
+    (parts, left_out)
+}
+
+fn open_upstream(run: &Run, task: TaskIndex) -> Vec<UpstreamTask> {
+    let upstream = run.version.graph.upstream(task).iter().filter_map(|index| {
+        let (task, spec) = (run.task(*index)?, run.spec(*index)?);
+        let status = task.status();
+        (!status.is_terminal()).then(|| UpstreamTask { task: *index, name: spec.id.text(), status })
+    });
+    upstream.collect()
+}
+
+fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Task) -> WorkerReport {
+    // The policy only orders workers, and here none is chosen.
+    let slots = Slots::new(state, view, &Policy::default());
+    let class = Class::new(&slots, request);
+    let just_failed_on = |worker: WorkerId| {
+        progress.cells.iter().any(|(_, state)| {
+            matches!(state, TaskState::Ready { avoid: Some(avoid), .. } if *avoid == worker)
+        })
+    };
+    let workers = slots.iter().map(|(_, slot)| {
+        let mut obstacles: Vec<_> = obstacle::obstacles(slot, request).collect();
+        if just_failed_on(slot.worker.id) {
+            obstacles.push(Obstacle::JustFailedHere);
+        }
+        WorkerVerdict { worker: slot.worker.id, name: slot.worker.name.clone(), obstacles }
+    });
+    WorkerReport {
+        request: request.clone(),
+        summary: Summary::new(&slots, &class, request),
+        workers: workers.collect(),
+    }
+}
+
+/// The worker a state tells of.
+fn worker_of(state: &TaskState) -> Option<WorkerId> {
+    match state {
+        TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. } => {
+            Some(attempt.worker)
+        }
+        TaskState::Succeeded { last, .. } | TaskState::Failed { last, .. } => {
+            last.map(|last| last.worker)
+        }
+        TaskState::Backoff { avoid, .. } | TaskState::Ready { avoid, .. } => *avoid,
+        TaskState::Blocked
+        | TaskState::Held { .. }
+        | TaskState::Skipped { .. }
+        | TaskState::Cancelled => None,
+    }
+}

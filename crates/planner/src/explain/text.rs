@@ -1,0 +1,220 @@
+//! Explanations as sentences.
+
+use std::fmt;
+
+use muster_core::ids::WorkerId;
+use muster_core::spec::{Condition, DependencyRule};
+use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
+use muster_core::time::Timestamp;
+
+use super::{Blocked, Explanation, Part, WorkerReport, WorkerVerdict};
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_array {
+            self.write_tally(f)?;
+        }
+        for part in &self.parts {
+            f.write_str(&self.name)?;
+            if self.is_array && part.range.count() == 1 {
+                write!(f, "[{}]", part.range.first)?;
+            } else if self.is_array {
+                write!(f, "[{}-{}]", part.range.first, part.range.last)?;
+            }
+            writeln!(f, " {}.", Sentence { of: self, part })?;
+        }
+        if self.parts_left_out > 0 {
+            writeln!(f, "{} more ranges are not listed.", self.parts_left_out)?;
+        }
+        if let Some((since, reason)) = self.run_stop {
+            let span = self.at.since(since);
+            writeln!(f, "The run has been stopping for {span}: {}.", stop_words(reason))?;
+        }
+        if let Some(blocked) = &self.blocked {
+            write!(f, "{blocked}")?;
+        }
+        if let Some(report) = &self.workers {
+            write!(f, "{report}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Explanation {
+    fn write_tally(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.name)?;
+        let mut separator = " ";
+        for status in TaskStatus::ALL {
+            let count = self.tally.of(status);
+            if count > 0 {
+                write!(f, "{separator}{count} {}", status.word())?;
+                separator = ", ";
+            }
+        }
+        writeln!(f)
+    }
+
+    fn worker(&self, id: WorkerId) -> String {
+        match self.worker_names.get(&id) {
+            Some(name) => name.to_string(),
+            None => format!("a worker that is gone (number {id})"),
+        }
+    }
+
+    fn ago(&self, since: Timestamp) -> String {
+        self.at.since(since).to_string()
+    }
+
+    fn ahead(&self, until: Timestamp) -> String {
+        until.since(self.at).to_string()
+    }
+}
+
+/// What happens to a part, as the rest of a sentence that begins with its name.
+struct Sentence<'a> {
+    of: &'a Explanation,
+    part: &'a Part,
+}
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.of;
+        match self.part.state {
+            TaskState::Blocked => f.write_str("is blocked"),
+            TaskState::Ready { since, .. } => {
+                write!(f, "has been ready for {}", of.ago(since))?;
+                match self.part.queue_deadline {
+                    Some(at) => write!(f, "; it fails if no worker takes it in {}", of.ahead(at)),
+                    None => Ok(()),
+                }
+            }
+            TaskState::Placed { tries, attempt } => {
+                self.write_attempt(f, "was placed on", tries, attempt, attempt.placed_at)?;
+                match attempt.stop {
+                    Some(_) => Ok(()),
+                    None => f.write_str("; the worker has not reported its start"),
+                }
+            }
+            TaskState::Running { tries, attempt, started_at } => {
+                self.write_attempt(f, "is running on", tries, attempt, started_at)
+            }
+            TaskState::Backoff { tries, until, .. } => {
+                let (failures, limit) = (tries.failures, of.retry_limit);
+                write!(f, "failed (retry {failures} of {limit} comes in {})", of.ahead(until))
+            }
+            TaskState::Held { .. } => f.write_str(
+                "is held: its attempt was lost, and `onLost: hold` asks a person to release it",
+            ),
+            TaskState::Succeeded { last, .. } => {
+                f.write_str("succeeded")?;
+                self.write_last(f, last.map(|last| last.worker))
+            }
+            TaskState::Failed { reason, last, .. } => {
+                f.write_str(match reason {
+                    FailureReason::Exit(_) => "failed",
+                    FailureReason::Rejected => "could not be carried out",
+                    FailureReason::TimedOut => "ran out of time",
+                    FailureReason::QueueTimedOut => "found no worker in time",
+                    FailureReason::Lost => "was lost",
+                })?;
+                if let FailureReason::Exit(code) = reason {
+                    write!(f, " with exit code {code}")?;
+                }
+                self.write_last(f, last.map(|last| last.worker))
+            }
+            TaskState::Skipped { by_failure: true } => {
+                f.write_str("was skipped because a task before it failed")
+            }
+            TaskState::Skipped { by_failure: false } => {
+                f.write_str("was skipped: its dependency rule or condition did not hold")
+            }
+            TaskState::Cancelled => f.write_str("was cancelled"),
+        }
+    }
+}
+
+impl Sentence<'_> {
+    fn write_attempt(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        verb: &str,
+        tries: Tries,
+        attempt: Attempt,
+        since: Timestamp,
+    ) -> fmt::Result {
+        let (worker, span) = (self.of.worker(attempt.worker), self.of.ago(since));
+        let number = tries.attempts;
+        match verb {
+            "was placed on" => write!(f, "{verb} {worker} {span} ago (attempt {number})")?,
+            _ => write!(f, "{verb} {worker} for {span} (attempt {number})")?,
+        }
+        match attempt.stop {
+            Some(stop) => write!(f, "; it was told to stop: {}", stop_words(stop.reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_last(&self, f: &mut fmt::Formatter<'_>, worker: Option<WorkerId>) -> fmt::Result {
+        match worker {
+            Some(worker) => write!(f, " on {}", self.of.worker(worker)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn stop_words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled => "a user cancelled it",
+        StopReason::RunTimedOut => "the run's timeout is over",
+        StopReason::AttemptTimedOut => "the attempt's timeout is over",
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.condition, self.rule) {
+            (Condition::Success, DependencyRule::AllSucceeded) => {
+                "It starts once every upstream task succeeded"
+            }
+            (Condition::Success, DependencyRule::AnySucceeded) => {
+                "It starts with the first upstream task that succeeds"
+            }
+            (Condition::Success, DependencyRule::AllDone) | (Condition::Always, _) => {
+                "It starts once every upstream task ended"
+            }
+            (Condition::Failure, _) => {
+                "It starts once every upstream task ended, if one of them failed"
+            }
+        })?;
+        let mut separator = "; it waits for";
+        for upstream in &self.upstream {
+            write!(f, "{separator} {} ({})", upstream.name, upstream.status.word())?;
+            separator = ",";
+        }
+        writeln!(f, ".")
+    }
+}
+
+impl fmt::Display for WorkerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}.", self.summary)?;
+        writeln!(f, "{}", self.summary.outlook)?;
+        for worker in &self.workers {
+            writeln!(f, "{worker}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for WorkerVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}: ", self.name)?;
+        if self.obstacles.is_empty() {
+            return f.write_str("has room");
+        }
+        for (position, obstacle) in self.obstacles.iter().enumerate() {
+            write!(f, "{}{obstacle}", if position == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! One planning pass: merges the groups in the order of service and deals their tasks out.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use muster_core::command::Placement;
+use muster_core::ids::{RunId, WorkerId};
+use muster_core::state::State;
+use muster_core::state::cells::IndexRange;
+use muster_core::state::queue::ReadyKey;
+use muster_core::state::run::Run;
+use muster_core::state::task::TaskState;
+
+use crate::class::Classes;
+use crate::group::{Group, Leaning};
+use crate::plan::Unplaced;
+use crate::policy::{Policy, Strategy};
+use crate::slot::{SlotIndex, Slots};
+use crate::summary::Summary;
+use crate::view::LiveView;
+
+/// At most this many upstream tasks are looked at for locality.
+const LOCALITY_LOOKS_MAX: usize = 32;
+/// At most this many unplaced groups get a summary in one pass: each costs a look at every worker.
+const SUMMARIES_MAX: usize = 64;
+
+/// How far the placing of one task got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// All ready indices have a worker.
+    Done,
+    /// No worker has room for the next.
+    NoRoom,
+    /// The bounds of the pass are reached.
+    Cut,
+}
+
+/// How many indices one worker gets of one range.
+struct Share {
+    slot: SlotIndex,
+    count: u32,
+}
+
+/// See the module documentation.
+pub(crate) struct Pass<'a> {
+    state: &'a State,
+    slots: Slots<'a>,
+    classes: Classes<'a>,
+    placements: Vec<Placement>,
+    attempts_left: u32,
+    unplaced: Vec<Unplaced>,
+    /// The latest run that was looked up: neighbours in the order of service mostly share it.
+    run: Option<(RunId, &'a Arc<Run>)>,
+    shares: Vec<Share>,
+    /// By worker: where in `shares` it is, or beyond its end.
+    share_of: Vec<u32>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(state: &'a State, view: &LiveView, policy: &Policy) -> Self {
+        let slots = Slots::new(state, view, policy);
+        Pass {
+            state,
+            attempts_left: slots.policy().attempts_max,
+            share_of: vec![u32::MAX; slots.len()],
+            slots,
+            classes: Classes::default(),
+            placements: Vec::new(),
+            unplaced: Vec::new(),
+            run: None,
+            shares: Vec::new(),
+        }
+    }
+
+    /// Runs the pass: placements, what found no worker, and whether a bound cut the pass short.
+    pub(crate) fn run(mut self) -> (Vec<Placement>, Vec<Unplaced>, bool) {
+        let mut groups = Vec::new();
+        for (request, ready) in self.state.queue().groups() {
+            groups.push(Group::new(request, ready));
+        }
+        // Smallest key first; no key is in two groups.
+        let mut heads = BinaryHeap::with_capacity(groups.len());
+        for (position, group) in groups.iter_mut().enumerate() {
+            heads.extend(group.next_task().map(|key| Reverse((key, position))));
+        }
+        let mut is_cut = false;
+        while let Some(Reverse((key, position))) = heads.pop() {
+            let group = &mut groups[position];
+            match self.place_task(group, key) {
+                Progress::Done => {
+                    group.done += 1;
+                    heads.extend(group.next_task().map(|key| Reverse((key, position))));
+                }
+                Progress::NoRoom => self.give_up(group, key),
+                Progress::Cut => {
+                    is_cut = true;
+                    break;
+                }
+            }
+        }
+        (self.placements, self.unplaced, is_cut)
+    }
+
+    /// Drops a group for the rest of the pass: what its first task lacks, all its tasks lack.
+    fn give_up(&mut self, group: &mut Group<'a>, first: ReadyKey) {
+        let class = group.class(&self.slots, &mut self.classes);
+        let summary = (self.unplaced.len() < SUMMARIES_MAX)
+            .then(|| Summary::new(&self.slots, class, group.request));
+        group.close();
+        self.unplaced.push(Unplaced {
+            request: group.request.clone(),
+            tasks: group.tasks - group.done,
+            first,
+            summary,
+        });
+    }
+
+    fn place_task(&mut self, group: &mut Group<'a>, key: ReadyKey) -> Progress {
+        let Some(run) = self.find_run(key.run) else { return Progress::Done };
+        let Some(task) = run.task(key.task) else { return Progress::Done };
+        let mut leanings = self.localities(run, key);
+        let locals = leanings.len();
+        let ready = task.cells.iter().filter_map(|(range, state)| match state {
+            TaskState::Ready { avoid, .. } => Some((range, *avoid)),
+            _ => None,
+        });
+        for (range, avoid) in ready {
+            leanings.truncate(locals);
+            if let Some(slot) = avoid.and_then(|worker| self.slots.find(worker)) {
+                leanings.push((slot, -self.slots.policy().weights.avoid));
+            }
+            let progress = self.place_range(group, key, range, &merge(&leanings));
+            if progress != Progress::Done {
+                return progress;
+            }
+        }
+        Progress::Done
+    }
+
+    fn find_run(&mut self, id: RunId) -> Option<&'a Run> {
+        if self.run.is_none_or(|(known, _)| known != id) {
+            self.run = self.state.run(id).map(|run| (id, run));
+        }
+        self.run.map(|(_, run)| &**run)
+    }
+
+    /// The workers that ran upstream tasks, with the points they get for it.
+    fn localities(&self, run: &Run, key: ReadyKey) -> Vec<Leaning> {
+        let upstream = run.version.graph.upstream(key.task);
+        let looks = upstream.len().min(LOCALITY_LOOKS_MAX);
+        let bonus = self.slots.policy().weights.locality;
+        if looks == 0 || bonus == 0.0 {
+            return Vec::new();
+        }
+        let ran_on = upstream[..looks].iter().filter_map(|task| ran_on(run.task(*task)?));
+        ran_on.filter_map(|worker| Some((self.slots.find(worker)?, bonus / looks as f64))).collect()
+    }
+
+    /// Gives the indices of a ready range to workers; each gets neighbouring ones.
+    fn place_range(
+        &mut self,
+        group: &mut Group<'a>,
+        key: ReadyKey,
+        range: IndexRange,
+        leanings: &[Leaning],
+    ) -> Progress {
+        let class = group.class(&self.slots, &mut self.classes);
+        group.lean(&mut self.slots, class, leanings);
+        let progress = self.deal(group, range.count(), leanings);
+        let class = group.class(&self.slots, &mut self.classes);
+        group.unlean(&mut self.slots, class, leanings);
+        self.cut_range(key, range);
+        progress
+    }
+
+    /// Deals `left` indices out into `shares`, each to the worker that is best then.
+    fn deal(&mut self, group: &mut Group<'a>, mut left: u32, leanings: &[Leaning]) -> Progress {
+        let part = &group.request.resources;
+        while left > 0 {
+            let class = group.class(&self.slots, &mut self.classes);
+            let Some(slot) = group.best(&mut self.slots, class, leanings) else {
+                return Progress::NoRoom;
+            };
+            if self.attempts_left == 0 || !self.may_share(slot) {
+                return Progress::Cut;
+            }
+            let count = match self.slots.policy().strategy {
+                Strategy::Spread => 1,
+                Strategy::BinPack => self.slots.at(slot).fits(part).min(left),
+            };
+            let count = count.min(self.attempts_left);
+            self.slots.take(slot, part, count);
+            self.add_share(slot, count);
+            self.attempts_left -= count;
+            left -= count;
+        }
+        Progress::Done
+    }
+
+    /// Whether the worker may get a part of the current range: it has one, or one more placement is allowed.
+    fn may_share(&self, slot: SlotIndex) -> bool {
+        self.shares.len() + self.placements.len() < self.slots.policy().placements_max
+            || (self.share_of[slot as usize] as usize) < self.shares.len()
+    }
+
+    fn add_share(&mut self, slot: SlotIndex, count: u32) {
+        let position = &mut self.share_of[slot as usize];
+        match self.shares.get_mut(*position as usize) {
+            Some(share) => share.count += count,
+            None => {
+                *position = self.shares.len() as u32;
+                self.shares.push(Share { slot, count });
+            }
+        }
+    }
+
+    /// Makes placements of the shares: neighbouring indices to each worker, in the order in which workers came up.
+    fn cut_range(&mut self, key: ReadyKey, range: IndexRange) {
+        let mut first = range.first;
+        for share in self.shares.drain(..) {
+            self.share_of[share.slot as usize] = u32::MAX;
+            self.placements.push(Placement {
+                run: key.run,
+                task: key.task,
+                range: IndexRange { first, last: first + (share.count - 1) },
+                worker: self.slots.at(share.slot).worker.id,
+            });
+            first = first.saturating_add(share.count);
+        }
+    }
+}
+
+/// The worker that ran a task which has ended.
+fn ran_on(task: &muster_core::state::task::Task) -> Option<WorkerId> {
+    let (_, state) = task.cells.at(task.cells.indices().first)?;
+    match state {
+        TaskState::Succeeded { last, .. } | TaskState::Failed { last, .. } => {
+            last.map(|last| last.worker)
+        }
+        TaskState::Blocked
+        | TaskState::Ready { .. }
+        | TaskState::Placed { .. }
+        | TaskState::Running { .. }
+        | TaskState::Backoff { .. }
+        | TaskState::Held { .. }
+        | TaskState::Skipped { .. }
+        | TaskState::Cancelled => None,
+    }
+}
+
+/// Adds up the leanings of each worker.
+fn merge(leanings: &[Leaning]) -> Vec<Leaning> {
+    let mut merged: Vec<Leaning> = Vec::with_capacity(leanings.len());
+    for (slot, points) in leanings {
+        match merged.iter_mut().find(|(known, _)| known == slot) {
+            Some((_, sum)) => *sum += points,
+            None => merged.push((*slot, *points)),
+        }
+    }
+    merged
+}

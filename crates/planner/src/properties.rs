@@ -1,0 +1,198 @@
+//! Properties of plans and explanations over random clusters, and a comparison with a planner that keeps no order and
+//! looks at every worker for every index.
+
+mod cluster;
+mod naive;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_core::command::Command;
+use muster_core::reply::Reply;
+use muster_core::state::State;
+use muster_core::state::queue::ReadyKey;
+use muster_core::state::task::TaskStatus;
+use muster_core::state::worker::WorkerStatus;
+use proptest::prelude::*;
+
+use crate::{ATTEMPTS_PER_WORKER_MAX, LiveView, Plan, Policy, Summary, Unplaced, explain, plan};
+use cluster::{any_cluster, any_policy};
+
+fn made(state: &State, view: &LiveView, policy: &Policy) -> Plan {
+    plan(state, view, state.now(), policy)
+}
+
+/// The state once the plan's placements are applied, all of which must be accepted.
+fn applied(state: &State, plan: &Plan) -> State {
+    let mut after = state.clone();
+    if let Some(command) = plan.command() {
+        let replies = cluster::apply(&mut after, vec![command]);
+        assert_eq!(replies, vec![Ok(Reply::Items { refused: Vec::new() })]);
+    }
+    after
+}
+
+fn key_of(state: &State, placement: &muster_core::command::Placement) -> ReadyKey {
+    let run = state.run(placement.run).expect("placements are of live runs");
+    let priority = std::cmp::Reverse(run.task_priority(placement.task));
+    ReadyKey { priority, run: placement.run, task: placement.task }
+}
+
+/// Whether some worker would take one more attempt of `request`.
+fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Request) -> bool {
+    state.workers().iter().any(|worker| {
+        let Some(holding) = state.held_by(worker.id) else { return false };
+        let attempts: u32 = holding.tasks.values().sum();
+        worker.status == WorkerStatus::Active
+            && view.workers.get(&worker.id).is_some_and(|view| view.is_connected)
+            && worker.matches(request)
+            && worker.capacity.minus(&holding.used).fits(&request.resources) > 0
+            && attempts < ATTEMPTS_PER_WORKER_MAX
+    })
+}
+
+/// What is left ready in `after` must be what the plan says it could not place.
+fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
+    let unplaced: BTreeMap<_, &Unplaced> =
+        plan.unplaced.iter().map(|unplaced| (unplaced.request.clone(), unplaced)).collect();
+    assert_eq!(unplaced.len(), plan.unplaced.len(), "a group was reported twice");
+    for (request, ready) in after.queue().groups() {
+        assert!(!some_room(after, view, request), "a worker has room for {request:?}");
+        let reported = unplaced.get(request).expect("a group that is left is reported");
+        assert_eq!(reported.tasks, ready.len());
+        assert_eq!(Some(&reported.first), ready.keys().next());
+        assert_eq!(
+            reported.ready_indices(after),
+            ready.values().copied().map(u64::from).sum::<u64>()
+        );
+        check_summary(reported.summary.as_ref().expect("there are few groups"));
+    }
+    assert_eq!(unplaced.len(), after.queue().groups().count());
+}
+
+fn check_summary(summary: &Summary) {
+    assert_eq!(summary.able + summary.lacking.values().sum::<u32>(), summary.workers);
+    assert_eq!(summary.able > 0, summary.outlook == crate::Outlook::Now);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn apply_accepts_every_placement((state, view) in any_cluster(), policy in any_policy()) {
+        let plan = made(&state, &view, &policy);
+        let after = applied(&state, &plan);
+        prop_assert_eq!(after.check(), Ok(()));
+        for placement in &plan.placements {
+            prop_assert!(view.workers[&placement.worker].is_connected);
+        }
+        let attempts: u32 = plan.placements.iter().map(|placement| placement.range.count()).sum();
+        prop_assert!(plan.placements.len() <= policy.placements_max);
+        prop_assert!(attempts <= policy.attempts_max);
+    }
+
+    #[test]
+    fn equal_arguments_give_equal_plans((state, view) in any_cluster(), policy in any_policy()) {
+        let copy = state.clone();
+        prop_assert_eq!(made(&state, &view, &policy), made(&copy, &view.clone(), &policy));
+    }
+
+    #[test]
+    fn no_group_holds_up_another((state, view) in any_cluster(), policy in any_policy()) {
+        let policy = Policy { placements_max: 10_000, attempts_max: u32::MAX, ..policy };
+        let plan = made(&state, &view, &policy);
+        prop_assert!(!plan.is_cut);
+        check_unplaced(&applied(&state, &plan), &view, &plan);
+    }
+
+    #[test]
+    fn a_cut_pass_goes_on_where_it_stopped((state, view) in any_cluster(), policy in any_policy()) {
+        let (mut state, mut passes) = (state, 0);
+        loop {
+            let plan = made(&state, &view, &policy);
+            state = applied(&state, &plan);
+            passes += 1;
+            if !plan.is_cut {
+                check_unplaced(&state, &view, &plan);
+                break;
+            }
+            prop_assert!(!plan.placements.is_empty());
+            prop_assert!(passes < 10_000);
+        }
+    }
+
+    #[test]
+    fn the_order_of_service_is_kept((state, view) in any_cluster(), policy in any_policy()) {
+        let plan = made(&state, &view, &policy);
+        let keys: Vec<_> = plan.placements.iter().map(|it| key_of(&state, it)).collect();
+        prop_assert!(keys.is_sorted(), "{:?}", keys);
+        let after = applied(&state, &plan);
+        let placed: BTreeSet<_> = keys.into_iter().collect();
+        for (_, ready) in after.queue().groups() {
+            let Some((first_left, _)) = ready.first_key_value() else { continue };
+            let request = state.run(first_left.run).and_then(|run| run.version.request(first_left.task));
+            let before = state.queue().groups().find(|(known, _)| Some(*known) == request);
+            for (later, _) in before.into_iter().flat_map(|(_, group)| group.range(first_left..)) {
+                prop_assert!(later == first_left || !placed.contains(later), "{:?} overtook", later);
+            }
+        }
+    }
+
+    #[test]
+    fn each_index_goes_to_the_best_worker((state, view) in any_cluster(), policy in any_policy()) {
+        let plan = made(&state, &view, &policy);
+        prop_assert_eq!(plan.placements, naive::placements(&state, &view, &policy));
+    }
+
+    #[test]
+    fn every_task_is_explained((state, view) in any_cluster()) {
+        let after = applied(&state, &made(&state, &view, &Policy::default()));
+        for (state, may_place) in [(&state, true), (&after, false)] {
+            for run in state.runs().iter() {
+                for (task, progress) in (0..).map(muster_core::ids::TaskIndex).zip(&run.tasks) {
+                    let explanation = explain(state, &view, run.id, task).expect("the run is live");
+                    prop_assert!(explanation.to_string().starts_with(&explanation.name));
+                    let is_ready = progress.cells.tally().of(TaskStatus::Ready) > 0;
+                    prop_assert_eq!(explanation.workers.is_some(), is_ready);
+                    let Some(report) = explanation.workers else { continue };
+                    check_summary(&report.summary);
+                    prop_assert_eq!(report.workers.len() as u32, report.summary.workers);
+                    let is_able = |worker: &&crate::WorkerVerdict| {
+                        !worker.obstacles.iter().any(crate::Obstacle::is_hard)
+                    };
+                    let able = report.workers.iter().filter(is_able).count() as u32;
+                    prop_assert_eq!(able, report.summary.able);
+                    let request = run.version.request(task).expect("the task exists");
+                    prop_assert_eq!(able > 0, some_room(state, &view, request));
+                    prop_assert!(may_place || able == 0, "it could have been placed");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_clusters_have_what_the_properties_are_about() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let (mut placed, mut unplaced, mut cut, mut avoided, mut local, mut ranges) =
+        (0, 0, 0, 0, 0, 0);
+    for _ in 0..300 {
+        let (state, view) = any_cluster().new_tree(&mut runner).expect("no filters").current();
+        let policy = any_policy().new_tree(&mut runner).expect("no filters").current();
+        let plan = made(&state, &view, &policy);
+        placed += plan.placements.len();
+        unplaced += plan.unplaced.len();
+        cut += usize::from(plan.is_cut);
+        ranges += plan.placements.iter().filter(|it| it.range.count() > 1).count();
+        let leanings = naive::leanings_in_queue(&state);
+        avoided += leanings.0;
+        local += leanings.1;
+        if let Some(Command::PlaceAttempts(it)) = plan.command() {
+            assert_eq!(it.placements, plan.placements);
+        }
+    }
+    for count in [placed, unplaced, cut, avoided, local, ranges] {
+        assert!(count >= 20, "{:?}", [placed, unplaced, cut, avoided, local, ranges]);
+    }
+}

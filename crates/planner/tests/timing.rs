@@ -1,0 +1,86 @@
+//! Measures passes. Ignored by default: `cargo test --release -p muster-planner --test timing -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use muster_core::command::Entry;
+use muster_core::ids::LogIndex;
+use muster_core::state::State;
+use muster_core::time::Timestamp;
+use muster_planner::bench::{synthetic, synthetic_arrays};
+use muster_planner::{LiveView, Plan, Policy, Strategy, plan};
+
+fn policy(strategy: Strategy) -> Policy {
+    Policy { strategy, placements_max: 10_000, ..Policy::default() }
+}
+
+/// The median of several passes over one state.
+fn measure(what: &str, state: &State, view: &LiveView, policy: &Policy) -> (Duration, Plan) {
+    let mut times = Vec::new();
+    let mut made = None;
+    for _ in 0..21 {
+        let start = Instant::now();
+        made = Some(plan(state, view, Timestamp(0), policy));
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let made = made.expect("at least one pass was made");
+    let (best, median, worst) = (times[0], times[times.len() / 2], times[times.len() - 1]);
+    let placed = made.placements.len();
+    println!("{what}: median {median:?}, {best:?} to {worst:?}, {placed} placements");
+    (median, made)
+}
+
+/// Applies plans until nothing finds a worker.
+fn fill(state: &mut State, view: &LiveView) {
+    let mut index = 1 << 40;
+    while let Some(command) = plan(state, view, Timestamp(0), &policy(Strategy::BinPack)).command()
+    {
+        index += 1;
+        state.apply(LogIndex(index), &Entry { at: Timestamp(0), commands: vec![command] });
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn ten_thousand_ready_tasks_and_a_thousand_workers() {
+    for strategy in [Strategy::Spread, Strategy::BinPack] {
+        let (state, view) = synthetic(10_000, 1000);
+        let what = format!("10,000 ready x 1,000 workers, {strategy:?}");
+        let (median, made) = measure(&what, &state, &view, &policy(strategy));
+        assert_eq!(made.placements.len(), 10_000);
+        assert!(median <= Duration::from_millis(5), "{median:?}");
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn growth() {
+    for (ready, workers) in
+        [(1000, 100), (2000, 200), (5000, 500), (10_000, 1000), (10_000, 10_000)]
+    {
+        let (state, view) = synthetic(ready, workers);
+        measure(&format!("{ready} x {workers}"), &state, &view, &policy(Strategy::Spread));
+    }
+    let (state, view) = synthetic_arrays(1_000_000, 10_000, 1000);
+    measure("1,000,000 indices x 1,000", &state, &view, &policy(Strategy::Spread));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_million_ready_tasks_and_no_room() {
+    for workers in [10, 1000] {
+        let (mut state, view) = synthetic(1_000_000, workers);
+        fill(&mut state, &view);
+        let what = format!("{} ready tasks, {workers} full workers", state.queue().len());
+        let (median, made) = measure(&what, &state, &view, &policy(Strategy::Spread));
+        assert!(made.placements.is_empty());
+        assert!(median <= Duration::from_millis(1), "{median:?}");
+
+        let (mut state, view) = synthetic_arrays(1_000_000, 10_000, workers);
+        fill(&mut state, &view);
+        let what = format!("1,000,000 indices in arrays of 10,000, {workers} full workers");
+        let (median, made) = measure(&what, &state, &view, &policy(Strategy::Spread));
+        assert!(made.placements.is_empty());
+        assert!(median <= Duration::from_millis(1), "{median:?}");
+    }
+}
