@@ -217,7 +217,9 @@ async fn a_namesake_of_a_live_master_is_not_let_in() {
     let mut intruder = Cluster::new(1, |_| {});
     cluster.start_all().await;
     cluster.write("set a 1").await;
+    cluster.converge().await;
     let before = cluster.node(0).members();
+    assert_eq!(before.len(), 3);
     // It calls itself muster-0 as well, and knows the others.
     intruder.configs[0].peers.extend_from_slice(&cluster.configs[0].peers[1..]);
     intruder.start(0).await;
