@@ -53,6 +53,8 @@ struct Options {
     connect_patience: Option<Duration>,
     patience: Duration,
     is_stale: bool,
+    /// A master that is connected may take all the time there is.
+    is_patient: bool,
 }
 
 /// Builds a [`Client`].
@@ -133,6 +135,7 @@ impl Client {
             connect_patience: None,
             patience: PATIENCE_DEFAULT,
             is_stale: false,
+            is_patient: false,
         };
         Builder { addresses: Vec::new(), options }
     }
@@ -149,6 +152,12 @@ impl Client {
     #[must_use]
     pub fn with_stale_reads(&self) -> Client {
         let options = Options { is_stale: true, ..self.options.clone() };
+        Client { shared: self.shared.clone(), options }
+    }
+
+    /// The same client, for calls that are answered late by design. A master that died is noticed all the same.
+    pub(crate) fn patient(&self) -> Client {
+        let options = Options { is_patient: true, ..self.options.clone() };
         Client { shared: self.shared.clone(), options }
     }
 
@@ -313,7 +322,7 @@ impl<'c> Call<'c> {
         }
         let (at, master) = self.client.shared.endpoints.pick();
         // A master that hangs must leave time for the others.
-        let is_alone = self.failures.len() == 1;
+        let is_alone = self.failures.len() == 1 || self.client.options.is_patient;
         let limit = if is_alone { remaining } else { (remaining / 2).max(ATTEMPT_MIN) };
         Ok((at, master.channel.clone(), limit.min(remaining)))
     }
@@ -343,6 +352,11 @@ impl<'c> Call<'c> {
         tracing::debug!(address = endpoints.masters()[at].address, why = words, "attempt failed");
         let address = endpoints.masters()[at].address.clone();
         self.failures[at] = Some(EndpointFailure { address, why: words });
+        self.is_late = late.is_some();
+        if Instant::now() >= self.deadline {
+            // The master had all the time there was, so that another would not have done better.
+            return Err(self.give_up());
+        }
         let wait = match verdict {
             Verdict::TryAnother { is_connected, after } => {
                 self.is_unreachable &= !is_connected;
@@ -356,7 +370,6 @@ impl<'c> Call<'c> {
             }
             Verdict::Final => unreachable!("returned above"),
         };
-        self.is_late = late.is_some();
         if !self.is_late && std::error::Error::source(&status).is_none() {
             self.last = Some(status);
         }

@@ -96,7 +96,7 @@ fn lazy_channel(address: &str) -> Result<Channel, Error> {
 
 /// The address as `http://host:port`. The scheme and the port may be left out.
 pub(crate) fn normalize(address: &str) -> Result<String, Error> {
-    let address = address.trim().trim_end_matches('/');
+    let address = address.trim();
     if address.is_empty() {
         return Err(Error::invalid(
             "a master's address is empty; write for example `http://127.0.0.1:7070`",
@@ -115,6 +115,7 @@ pub(crate) fn normalize(address: &str) -> Result<String, Error> {
         }
         None => address,
     };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.is_empty() || rest.contains(['/', '?', '#', '@']) || rest.contains(char::is_whitespace)
     {
         let message = format!("`{address}` is not a master's address; use `http://host:port`");

@@ -248,6 +248,7 @@ impl Client {
         limit: Option<Duration>,
     ) -> Result<v1::Run, Error> {
         let run = run.into();
+        let patient = self.patient();
         let end = limit.map(|limit| Instant::now() + limit);
         // Masters that are away for a while do not end the wait; their absence for longer than this does.
         let mut patience = Instant::now() + self.patience();
@@ -259,7 +260,7 @@ impl Client {
             }
             let slice = now + left.min(WAIT_SLICE);
             let request = v1::WaitRunRequest { run: Some(self.run_ref(&run)) };
-            match call!(self, request, runs.wait_run, by slice).await {
+            match call!(patient, request, runs.wait_run, by slice).await {
                 Ok(response) => {
                     let run = response.run.ok_or_else(|| Error::malformed("WaitRun", "run"))?;
                     if is_ended(&run) {
