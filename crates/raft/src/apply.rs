@@ -110,7 +110,7 @@ impl StateMachine {
                 let applied = self.machine.apply(index, &command.0)?;
                 let put = |item| HistoryChange::Put(Arc::new(item));
                 group.changes.extend(applied.ended.into_iter().map(put));
-                group.changes.extend(applied.pruned.into_iter().map(HistoryChange::Delete));
+                group.changes.extend(applied.pruned_before.map(HistoryChange::DeleteEndedBefore));
                 group.bytes += crate::log::entry_bytes(entry);
                 applied.reply
             }

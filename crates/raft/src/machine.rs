@@ -40,8 +40,8 @@ pub struct Applied {
     pub reply: Reply,
     /// Runs that ended and left the state.
     pub ended: Vec<HistoryItem>,
-    /// Ids of ended runs that are pruned from the history.
-    pub pruned: Vec<u64>,
+    /// Runs that ended before this log index are pruned from the history.
+    pub pruned_before: Option<u64>,
 }
 
 /// A part of a snapshot.

@@ -45,8 +45,8 @@ pub struct HistoryItem {
 pub enum HistoryChange {
     /// Adds or replaces a run.
     Put(Arc<HistoryItem>),
-    /// Removes a run; one that is not there is fine.
-    Delete(u64),
+    /// Removes the runs that ended before this log index.
+    DeleteEndedBefore(u64),
 }
 
 /// Where the history is kept. Synchronous, and written by one thread only.
@@ -101,6 +101,9 @@ pub trait HistoryReader: Send + Sync {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryItem>, StoreError>;
+
+    /// How many runs there are.
+    fn len(&self) -> Result<u64, StoreError>;
 
     /// In order of ending, those after `after` that ended at or below `end_index_max`, at most `limit`.
     fn ended_after(

@@ -15,6 +15,8 @@ use crate::fatal::Fatal;
 const GROUP_CHANGES_MAX: usize = 4_096;
 /// Apply waits while more than this is queued.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// Runs that one pruning looks at.
+const PRUNE_LOOK_MAX: usize = 1_000;
 
 /// The history of ended runs: written in the background, readable at once. Cheap to clone.
 #[derive(Clone)]
@@ -105,12 +107,20 @@ impl History {
         let number = pending.batches_sent;
         let mut bytes = 0;
         for change in &changes {
-            let (run_id, item) = match change {
-                HistoryChange::Put(item) => (item.run_id, Some(Arc::clone(item))),
-                HistoryChange::Delete(run_id) => (*run_id, None),
-            };
-            bytes += 128 + item.as_ref().map_or(0, |item| item.bytes.len());
-            pending.overlay.insert(run_id, (number, item));
+            bytes += 128;
+            match change {
+                HistoryChange::Put(item) => {
+                    bytes += item.bytes.len();
+                    pending.overlay.insert(item.run_id, (number, Some(Arc::clone(item))));
+                }
+                HistoryChange::DeleteEndedBefore(index) => {
+                    for (batch, item) in pending.overlay.values_mut() {
+                        if item.as_ref().is_some_and(|item| item.end_index < *index) {
+                            (*batch, *item) = (number, None);
+                        }
+                    }
+                }
+            }
         }
         self.shared.queued_bytes.send_modify(|queued| *queued += bytes);
         // The thread ends only after a fault, which stops this process.
@@ -225,6 +235,21 @@ impl History {
         items.sort_unstable_by_key(|item| std::cmp::Reverse(item.number));
         items.truncate(limit);
         Ok(items)
+    }
+
+    /// The log index before which runs must have ended for no more than about `keep` to be left; `None` if there are
+    /// no more than that. Looks at a bounded number of runs: a long history takes several prunings.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn prune_before(&self, keep: u64) -> Result<Option<u64>, StoreError> {
+        let surplus = self.reader.len()?.saturating_sub(keep);
+        if surplus == 0 {
+            return Ok(None);
+        }
+        let oldest = usize::try_from(surplus).unwrap_or(usize::MAX).min(PRUNE_LOOK_MAX);
+        let items = self.reader.ended_after(EndCursor::default(), u64::MAX, oldest)?;
+        Ok(items.last().map(|item| item.end_index + 1))
     }
 
     /// In order of ending, from the file alone: flush first. See [`HistoryReader::ended_after`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_proto::internal::v1 as pb;
-use redb::TableDefinition;
+use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
 use super::{EndCursor, HistoryChange, HistoryItem, HistoryReader, HistoryStore};
 use crate::database::OpenDatabase;
@@ -65,7 +65,7 @@ impl RedbHistoryStore {
                 self.delete(item.run_id, tables)?;
                 self.put(item, tables)
             }
-            HistoryChange::Delete(run_id) => self.delete(*run_id, tables),
+            HistoryChange::DeleteEndedBefore(index) => self.delete_ended_before(*index, tables),
         }
     }
 
@@ -82,6 +82,15 @@ impl RedbHistoryStore {
         tables.by_name.insert(name, item.run_id).map_err(write)?;
         tables.by_end.insert((item.end_index, item.run_id), ()).map_err(write)?;
         Ok(())
+    }
+
+    fn delete_ended_before(&self, index: u64, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        let read = |e| self.file.error("read", e);
+        let mut run_ids = Vec::new();
+        for entry in tables.by_end.range(..(index, 0)).map_err(read)? {
+            run_ids.push(entry.map_err(read)?.0.value().1);
+        }
+        run_ids.into_iter().try_for_each(|run_id| self.delete(run_id, tables))
     }
 
     fn delete(&self, run_id: u64, tables: &mut Tables<'_>) -> Result<(), StoreError> {
@@ -230,6 +239,10 @@ impl HistoryReader for RedbHistoryReader {
                 self.indexed(&runs, "by_name", run_id.value())
             })
             .collect()
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.table(RUNS)?.len().map_err(|e| self.read_error(e))
     }
 
     fn ended_after(

@@ -67,10 +67,7 @@ impl Machine for Maps {
                 };
                 Ok(Applied { ended: vec![item], ..Applied::default() })
             }
-            ["prune", run_id] => {
-                let run_id = run_id.parse().map_err(io::Error::other)?;
-                Ok(Applied { pruned: vec![run_id], ..Applied::default() })
-            }
+            ["prune", "all"] => Ok(Applied { pruned_before: Some(index), ..Applied::default() }),
             _ => Err(io::Error::other(format!("unknown entry `{text}`"))),
         }
     }
