@@ -37,9 +37,11 @@ fn directives(usual: Usual, verbose: u8) -> String {
         (_, 2) => "debug",
         (_, _) => return "trace,h2=info,hyper=info,tower=info".to_owned(),
     };
-    // `muster` is how the targets of all our crates begin. An election that fails for a moment is no news to anybody but
-    // the consensus library's developers.
-    format!("warn,openraft=error,muster={ours}")
+    // What the consensus library calls an error is often a peer that just went away; what concerns the user comes out as
+    // the master's own error.
+    let raft = if usual == Usual::Warnings && verbose == 0 { "off" } else { "error" };
+    // `muster` is how the targets of all our crates begin.
+    format!("warn,openraft={raft},muster={ours}")
 }
 
 #[cfg(test)]

@@ -29,6 +29,13 @@ pub(crate) struct TaskName {
     pub(crate) task: Option<Part>,
 }
 
+/// A task of a run, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OneTask {
+    pub(crate) run: RunName,
+    pub(crate) part: Part,
+}
+
 /// A task, perhaps with an index and an attempt of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -49,6 +56,8 @@ pub(crate) enum NameError {
     MoreThanRun(String),
     #[error("`{0}` has too many parts: write WORKFLOW/NUMBER/TASK, for example `etl/42/extract`")]
     TooLong(String),
+    #[error("`{0}` names no task: write RUN/TASK, for example `etl/42/extract`")]
+    NoTask(String),
     #[error("`{0}` is not a task: write for example `extract`, `extract#2` or `shard[7]`")]
     Task(String),
 }
@@ -85,6 +94,16 @@ impl FromStr for TaskName {
             return Err(NameError::TooLong(text.to_owned()));
         }
         Ok(TaskName { run, task })
+    }
+}
+
+impl FromStr for OneTask {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<OneTask, NameError> {
+        let TaskName { run, task } = text.parse()?;
+        let part = task.ok_or_else(|| NameError::NoTask(text.to_owned()))?;
+        Ok(OneTask { run, part })
     }
 }
 
@@ -233,6 +252,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<TaskName>(), Err(error), "{text}");
         }
+        assert_eq!("etl/1".parse::<OneTask>(), Err(NameError::NoTask("etl/1".into())));
         assert_eq!("etl/1/a".parse::<RunName>(), Err(NameError::MoreThanRun("etl/1/a".into())));
     }
 }

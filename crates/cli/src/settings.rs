@@ -84,8 +84,10 @@ impl Global {
 
     /// Server and namespace. Flags and the environment were merged by the parser of the command line.
     fn merged(&self, file: File) -> (String, String) {
-        let server = self.server.clone().or(file.server);
-        let namespace = self.namespace.clone().or(file.namespace);
+        // An empty variable is how a shell says that there is none.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let server = given(&self.server).or(file.server);
+        let namespace = given(&self.namespace).or(file.namespace);
         (server.unwrap_or_else(|| SERVER_DEFAULT.to_owned()), namespace.unwrap_or_default())
     }
 }
@@ -125,6 +127,8 @@ mod tests {
         assert_eq!(merged, ("http://flag:1".into(), "data".into()));
         let merged = Global::default().merged(file(Some("http://file:1"), None));
         assert_eq!(merged, ("http://file:1".into(), String::new()));
+        let empty = Global { server: Some(String::new()), ..Global::default() };
+        assert_eq!(empty.merged(file(Some("http://file:1"), None)).0, "http://file:1");
         let merged = Global::default().merged(File::default());
         assert_eq!(merged, (SERVER_DEFAULT.into(), String::new()));
     }

@@ -148,7 +148,11 @@ async fn run_file(
     let submitted = client.submit(Submission::source(spec).params(params)).await?;
     let run = client.get_run(RunKey::from(&submitted)).await?;
     let show = if args.logs { Show::Both } else { Show::Progress };
-    match follow(&client, &run, show, None).await? {
+    let followed = tokio::select! {
+        followed = follow(&client, &run, show, None) => followed?,
+        () = asked_to_stop() => End::Interrupted,
+    };
+    match followed {
         End::Run { run, tasks } => {
             note(dev_summary(&run, &tasks));
             if !args.logs && !matches!(format, Format::Table | Format::Wide) {

@@ -8,7 +8,7 @@ use futures::{Stream, TryStreamExt};
 use muster_client::{Error, RunFilter, v1};
 
 use crate::exit::{Exit, Failure, Outcome};
-use crate::names::RunName;
+use crate::names::{NameError, RunName};
 use crate::output::{self, Shown, note};
 use crate::settings::Global;
 use crate::units::{self, now_ms};
@@ -26,7 +26,7 @@ pub(crate) enum GetCommand {
     Tasks(TasksArgs),
     /// Workers
     #[command(visible_alias = "worker")]
-    Workers,
+    Workers(WorkersArgs),
 }
 
 #[derive(Args, Debug)]
@@ -36,9 +36,17 @@ pub(crate) struct WorkflowsArgs {
     prefix: Option<String>,
 }
 
+#[derive(Args, Debug, Default)]
+pub(crate) struct WorkersArgs {
+    /// Only those whose name begins like this
+    #[arg(value_name = "PREFIX")]
+    prefix: Option<String>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RunsArgs {
-    /// Only of this workflow
+    /// Only of this workflow, or this one run
+    #[arg(value_name = "WORKFLOW|RUN")]
     workflow: Option<String>,
     /// Only with one of these statuses
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STATUS,…")]
@@ -125,6 +133,12 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             print(global, wanted, 0, "no workflows").await
         }
         GetCommand::Runs(args) => {
+            if let Some(name) = args.workflow.as_deref().filter(|name| name.contains(['/', '@'])) {
+                let name: RunName =
+                    name.parse().map_err(|error: NameError| Failure::usage(error.to_string()))?;
+                output::list(global.format(), &[name.find(&client).await?])?;
+                return Ok(Exit::Ok);
+            }
             let filter = RunFilter {
                 workflow: args.workflow.clone().unwrap_or_default(),
                 statuses: args.status.iter().map(|status| (*status).into()).collect(),
@@ -147,13 +161,19 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
                 args.status.iter().map(|status| (*status).into()).collect();
             print(global, client.list_tasks(&run, &statuses), 0, "no tasks").await
         }
-        GetCommand::Workers => print(global, client.list_workers(), 0, "no workers").await,
+        GetCommand::Workers(args) => {
+            let prefix = args.prefix.unwrap_or_default();
+            let wanted = client
+                .list_workers()
+                .try_filter(|worker| std::future::ready(worker.name.starts_with(&prefix)));
+            print(global, wanted, 0, "no workers").await
+        }
     }
 }
 
 /// Lists workers; also `muster worker list`.
 pub(crate) async fn workers(global: &Global) -> Outcome {
-    run(GetCommand::Workers, global).await
+    run(GetCommand::Workers(WorkersArgs::default()), global).await
 }
 
 fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use futures::TryStreamExt;
 use muster_client::{Client, v1};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::portrait;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::names::{RunName, TaskName, label};
+use crate::names::{OneTask, RunName, TaskName, label};
 use crate::output::{self, Format, task_word};
 use crate::settings::Global;
 
@@ -23,7 +23,7 @@ pub(crate) enum DescribeCommand {
     Task {
         /// The task
         #[arg(value_name = "RUN/TASK")]
-        task: TaskName,
+        task: OneTask,
     },
     /// A workflow with its latest version
     Workflow {
@@ -51,11 +51,7 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
         DescribeCommand::Run { run } => describe_run(&client, &run, format).await?,
         DescribeCommand::Task { task } => {
             let run = task.run.find(&client).await?;
-            let Some(part) = task.task else {
-                return Err(Failure::usage(
-                    "name a task too: RUN/TASK, for example `etl/42/extract`",
-                ));
-            };
+            let part = task.part;
             let found = find_task(&client, &run, &part.task).await?;
             // Why it waits is worth a line; that it cannot be found out is not worth a failure.
             let explanation = match format {
@@ -91,12 +87,10 @@ async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<
             output::one(format, &run, |run| portrait::run(run, &tasks, format == Format::Wide))?;
         }
         Format::Json | Format::Jsonl | Format::Yaml => {
-            // The run as the API has it, and its tasks beside.
-            let mut value = output::json::value("muster.v1.Run", &run);
             let tasks: Vec<Value> =
                 tasks.iter().map(|task| output::json::value("muster.v1.Task", task)).collect();
-            value["taskList"] = Value::Array(tasks);
-            output::data(format, &value)?;
+            let run = output::json::value("muster.v1.Run", &run);
+            output::data(format, &json!({ "run": run, "tasks": tasks }))?;
         }
     }
     Ok(())
@@ -148,8 +142,11 @@ fn explained(run: &v1::Run, explanation: &v1::ExplainRunResponse, is_wide: bool)
     }
     let mut lines = Vec::new();
     for task in &explanation.tasks {
-        let status = task_word(task.status());
-        lines.push(format!("{}/{} {status}: {}", label(run), task.task, task.summary));
+        lines.extend(summary_lines(run, task));
+        // A summary of several lines has the workers in it.
+        if task.summary.lines().count() > 1 {
+            continue;
+        }
         let most = if is_wide { usize::MAX } else { WORKERS_MAX };
         for worker in task.workers.iter().take(most) {
             let verdict = match worker.unmet.is_empty() {
@@ -166,9 +163,47 @@ fn explained(run: &v1::Run, explanation: &v1::ExplainRunResponse, is_wide: bool)
     lines
 }
 
+/// The reasons, below the task's name unless they begin with it.
+fn summary_lines(run: &v1::Run, task: &v1::TaskExplanation) -> Vec<String> {
+    let name = format!("{}/{}", label(run), task.task);
+    let mut lines = task.summary.lines();
+    let first = lines.next().unwrap_or_default();
+    let first = if first.starts_with(&name) {
+        first.to_owned()
+    } else {
+        format!("{name} {}: {first}", task_word(task.status()))
+    };
+    std::iter::once(first).chain(lines.map(|line| format!("  {line}"))).collect()
+}
+
+/// The reasons without what each worker lacks.
+pub(crate) fn brief(run: &v1::Run, task: &v1::TaskExplanation) -> String {
+    const LINES_MAX: usize = 3;
+    let lines = summary_lines(run, task);
+    let brief = lines.iter().filter(|line| !line.trim_start().starts_with("worker "));
+    brief.take(LINES_MAX).cloned().collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_brief_reason_leaves_the_workers_out() {
+        let run = v1::Run { workflow: "etl".into(), number: 3, ..Default::default() };
+        let task = v1::TaskExplanation {
+            task: "train".into(),
+            summary:
+                "etl/3/train has been ready for 5s.\n0 of 1 workers can take it: 1 lack gpu.\n\
+                      worker w1: gpu: needs 1, offers none"
+                    .into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            brief(&run, &task),
+            "etl/3/train has been ready for 5s.\n  0 of 1 workers can take it: 1 lack gpu."
+        );
+    }
 
     #[test]
     fn says_what_each_worker_lacks() {

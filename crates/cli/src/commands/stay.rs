@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
+use muster_client::{Client, v1};
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::follow::{Show, follow_and_tell, wait_all};
-use crate::names::{RunName, TaskName, label};
+use crate::exit::{Exit, Outcome};
+use crate::follow::{Show, detached, follow_and_tell, interrupted, timed_out, wait_all};
+use crate::names::{OneTask, RunName, label};
 use crate::output::{self, Format, note};
 use crate::settings::Global;
 use crate::units;
@@ -51,7 +53,7 @@ pub(crate) struct CancelArgs {
 pub(crate) struct ReleaseArgs {
     /// The held task
     #[arg(value_name = "RUN/TASK")]
-    task: TaskName,
+    task: OneTask,
     /// Let it fail instead of running it again
     #[arg(long)]
     fail: bool,
@@ -60,6 +62,9 @@ pub(crate) struct ReleaseArgs {
 pub(crate) async fn watch(args: WatchArgs, global: &Global) -> Outcome {
     let client = global.client()?;
     let run = args.run.find(&client).await?;
+    if global.format() == Format::Jsonl {
+        return stream(&client, &run, args.timeout).await;
+    }
     let show = if args.logs { Show::Both } else { Show::Progress };
     let (exit, ended) =
         follow_and_tell(&client, &run, show, args.timeout, args.propagate_exit_code).await?;
@@ -68,6 +73,39 @@ pub(crate) async fn watch(args: WatchArgs, global: &Global) -> Outcome {
         output::one(global.format(), &run, |_| String::new())?;
     }
     Ok(exit)
+}
+
+/// Prints each change as a line of JSON, until the run ends.
+async fn stream(client: &Client, run: &v1::Run, limit: Option<Duration>) -> Outcome {
+    let printing = async {
+        let mut updates = client.watch_run(run);
+        let mut last = run.clone();
+        while let Some(update) = updates.try_next().await? {
+            last = update.run.clone().unwrap_or(last);
+            let response = v1::WatchRunResponse {
+                revision: update.revision,
+                run: update.run,
+                tasks: update.tasks,
+                is_bookmark: false,
+            };
+            output::data(
+                Format::Jsonl,
+                &output::json::value("muster.v1.WatchRunResponse", &response),
+            )?;
+        }
+        Ok(Exit::of_run(&last))
+    };
+    let limit = limit.unwrap_or(Duration::MAX);
+    tokio::select! {
+        waited = tokio::time::timeout(limit, printing) => match waited {
+            Ok(outcome) => outcome,
+            Err(_) => timed_out(client, run).await,
+        },
+        () = interrupted() => {
+            note(detached(run));
+            Ok(Exit::Interrupted)
+        }
+    }
 }
 
 pub(crate) async fn wait(args: WaitArgs, global: &Global) -> Outcome {
@@ -103,10 +141,8 @@ pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
 
 pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
     let client = global.client()?;
-    let Some(part) = args.task.task else {
-        return Err(Failure::usage("name a task too: RUN/TASK, for example `etl/42/extract`"));
-    };
-    let run = args.task.run.find(&client).await?;
+    let OneTask { run, part } = args.task;
+    let run = run.find(&client).await?;
     client.release(&run, &part.task, !args.fail).await?;
     let what = if args.fail { "fails" } else { "runs again" };
     note(format!("{}/{} {what}", label(&run), part.task));

@@ -19,6 +19,7 @@ use self::board::Board;
 use self::logs::LogFollower;
 use self::painter::Painter;
 pub(crate) use self::summary::{exit_of, summarize};
+use crate::commands::lookup::brief;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::names::label;
 use crate::output::{note, stdout};
@@ -88,7 +89,7 @@ pub(crate) async fn follow(
     let mut session = Session::new(client, run, show);
     let deadline = limit.map(|limit| Instant::now() + limit);
     let end = tokio::select! {
-        end = session.to_the_end() => end?,
+        end = session.run_to_end() => end?,
         () = interrupted() => End::Interrupted,
         () = sleep_until(deadline) => End::Timeout,
     };
@@ -135,7 +136,7 @@ pub(crate) async fn timed_out(client: &Client, run: &v1::Run) -> Result<Exit, Fa
     note(format!("{name} has not ended in time and goes on; to cancel it: muster cancel {name}"));
     let stuck: Vec<_> = explanation.tasks.iter().filter(|task| task.is_infeasible).collect();
     for task in &stuck {
-        note(format!("  {}: {}", task.task, task.summary));
+        note(brief(run, task));
     }
     Ok(if stuck.is_empty() { Exit::Timeout } else { Exit::CannotBePlaced })
 }
@@ -187,7 +188,7 @@ impl Session {
         }
     }
 
-    async fn to_the_end(&mut self) -> Result<End, Failure> {
+    async fn run_to_end(&mut self) -> Result<End, Failure> {
         let mut updates: Updates = self.client.watch_run(&self.run);
         let mut ticks = tokio::time::interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -254,7 +255,7 @@ impl Session {
         self.painter.clear();
         let waits = |task: &&v1::TaskExplanation| task.status() != v1::TaskStatus::Blocked;
         for task in explanation.tasks.iter().filter(waits).take(3) {
-            note(format!("○ {}: {}", task.task, task.summary));
+            note(format!("○ {}", brief(&self.run, task)));
         }
     }
 

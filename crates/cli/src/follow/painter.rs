@@ -68,7 +68,9 @@ impl Painter {
                 (false, false) => writeln!(err, "{}", news.text.dimmed())?,
             }
         }
-        if self.is_live {
+        if board.counts().total() == 0 {
+            // Nothing is known yet.
+        } else if self.is_live {
             let line = board.line(width().saturating_sub(1), now);
             write!(err, "{line}")?;
             self.is_drawn = true;
@@ -132,6 +134,8 @@ fn width() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use muster_client::{RunUpdate, v1};
+
     use super::*;
 
     fn plain(now: Instant) -> Painter {
@@ -156,10 +160,16 @@ mod tests {
     fn elsewhere_than_on_a_terminal_lines_are_plain() {
         let start = Instant::now();
         let mut painter = plain(start);
-        let board = Board::new(start);
+        let mut board = Board::new(start);
         let mut out = Vec::new();
         painter.write(&mut out, &[], &board, start).unwrap();
         assert!(out.is_empty());
+        painter.write(&mut out, &[], &board, start + SUMMARY_EVERY).unwrap();
+        assert!(out.is_empty(), "nothing is known yet");
+        let tally = v1::Tally { succeeded: 1, ready: 1, ..Default::default() };
+        let task = v1::Task { tally: Some(tally), ..Default::default() };
+        let update = RunUpdate { revision: 1, run: None, tasks: vec![task], is_fresh: true };
+        board.absorb(&update, start);
         painter.write(&mut out, &[], &board, start + SUMMARY_EVERY).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with('\n') && !text.contains(['\r', '\u{1b}']), "{text:?}");
