@@ -2,7 +2,8 @@
 //!
 //! The log's time never runs back. A leader whose wall clock is behind it, because an earlier leader's was ahead, must
 //! not let it stand still until its own catches up: timeouts would sleep. So it counts on from the log's time by its
-//! monotonic clock, and follows its wall clock only where that is ahead.
+//! monotonic clock, and follows its wall clock only where that is ahead. The same holds when its own wall clock jumps
+//! ahead and back again.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,9 +29,18 @@ impl LogClock {
 
     /// The stamp for an entry that is proposed in this moment.
     pub(crate) fn now(&self) -> Timestamp {
-        let (log_now, since) = *self.base.lock();
+        self.at(wall_clock())
+    }
+
+    fn at(&self, wall: Timestamp) -> Timestamp {
+        let mut base = self.base.lock();
+        let (log_now, since) = *base;
         let elapsed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        wall_clock().max(log_now + Millis(elapsed))
+        let counted = log_now + Millis(elapsed);
+        if wall > counted {
+            *base = (wall, Instant::now());
+        }
+        wall.max(counted)
     }
 }
 
@@ -54,5 +64,17 @@ mod tests {
         assert!(clock.now() > first, "time goes on");
         clock.begin(Timestamp(0));
         assert!(clock.now() < far_ahead, "the wall clock is followed where it is ahead");
+    }
+
+    #[test]
+    fn a_jump_ahead_and_back_does_not_stop_the_clock() {
+        let clock = LogClock::default();
+        let wall = Timestamp(1_000_000);
+        assert_eq!(clock.at(wall), wall);
+        let ahead = Timestamp(wall.0 + 3_600_000);
+        assert_eq!(clock.at(ahead), ahead);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let back = clock.at(Timestamp(wall.0 + 1));
+        assert!(back > ahead && back < Timestamp(ahead.0 + 60_000), "it goes on from where it was");
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use muster_planner::Policy;
 
+/// Longest lease. Worker and leader may drift by 1 % each, and the margin behind a lease leaves half a second for it.
+const LEASE_MAX: Duration = Duration::from_secs(25);
+
 /// Settings of one master. `Default` suits a single master on loopback, but for `data_dir`.
 #[derive(Clone, Debug)]
 pub struct MasterConfig {
@@ -83,6 +86,14 @@ pub enum ConfigError {
         /// The heartbeat.
         heartbeat_ms: u128,
     },
+    /// A lease that the margin cannot cover.
+    #[error(
+        "the lease ({lease_ms} ms) must be at most 25 s: beyond it drifting clocks use up the margin behind it"
+    )]
+    LongLease {
+        /// The lease.
+        lease_ms: u128,
+    },
     /// This master is not in its own list of peers.
     #[error("--peers must name this master too: {address} is not in the list {peers}")]
     NotAPeer {
@@ -110,6 +121,9 @@ impl MasterConfig {
             let (lease_ms, heartbeat_ms) = (self.lease.as_millis(), self.heartbeat.as_millis());
             return Err(ConfigError::ShortLease { lease_ms, heartbeat_ms });
         }
+        if self.lease > LEASE_MAX {
+            return Err(ConfigError::LongLease { lease_ms: self.lease.as_millis() });
+        }
         let address = self.peer_address();
         let is_own = |peer: &String| peer.rsplit('=').next() == Some(address.as_str());
         if !self.peers.is_empty() && !self.peers.iter().any(is_own) {
@@ -126,5 +140,39 @@ impl MasterConfig {
     /// host:port under which peers reach this master.
     pub(crate) fn peer_address(&self) -> String {
         self.peer_advertise.clone().unwrap_or_else(|| self.peer_listen.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> MasterConfig {
+        MasterConfig { data_dir: "data".into(), ..MasterConfig::default() }
+    }
+
+    #[test]
+    fn only_loopback_is_listened_on_unless_told() {
+        let exposed = |api: &str, peer: &str, insecure| {
+            let (api_listen, peer_listen) = (api.parse().unwrap(), peer.parse().unwrap());
+            MasterConfig { api_listen, peer_listen, insecure, ..config() }.check()
+        };
+        let (inside, outside) =
+            ("127.0.0.2:1", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:127.0.0.1]:1"]);
+        assert_eq!(exposed(inside, "[::1]:2", false), Ok(()));
+        for address in outside {
+            assert!(matches!(exposed(address, inside, false), Err(ConfigError::Exposed { .. })));
+            assert!(matches!(exposed(inside, address, false), Err(ConfigError::Exposed { .. })));
+            assert_eq!(exposed(address, address, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_lease_lies_within_what_the_margin_covers() {
+        let lease =
+            |seconds| MasterConfig { lease: Duration::from_secs(seconds), ..config() }.check();
+        assert!(matches!(lease(2), Err(ConfigError::ShortLease { .. })));
+        assert_eq!(lease(25), Ok(()));
+        assert!(matches!(lease(26), Err(ConfigError::LongLease { .. })));
     }
 }
