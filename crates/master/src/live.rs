@@ -58,12 +58,28 @@ impl Live {
         self.next_serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
     }
 
-    /// A new leader begins: every known worker gets a full lease from this moment.
+    /// A new leader begins: every known worker gets a full lease from this moment. Sessions of workers that were faster
+    /// than the leader's duties go on.
     pub(crate) fn begin(&self, workers: impl Iterator<Item = WorkerId>) {
+        let now = Instant::now();
         let mut live = self.workers.lock();
-        live.clear();
         for worker in workers {
-            live.insert(worker, LiveWorker { seen_at: Some(Instant::now()), ..Default::default() });
+            live.entry(worker).or_default();
+        }
+        for entry in live.values_mut() {
+            (entry.seen_at, entry.is_losing) = (Some(now), false);
+        }
+    }
+
+    /// Workers of the state that this leader never heard of, such as one whose registration was committed after its
+    /// session was gone: they too have a lease that must end.
+    pub(crate) fn adopt(&self, workers: impl Iterator<Item = WorkerId>) {
+        let mut live = self.workers.lock();
+        for worker in workers {
+            live.entry(worker).or_insert_with(|| LiveWorker {
+                seen_at: Some(Instant::now()),
+                ..LiveWorker::default()
+            });
         }
     }
 
@@ -213,5 +229,60 @@ impl Live {
     /// Gives up on fetches nobody waits for.
     pub(crate) fn drop_stale_fetches(&self) {
         self.fetches.lock().retain(|_, waiting| !waiting.is_closed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId(1);
+
+    fn session(live: &Live) -> (u64, SessionHandle, mpsc::Receiver<Outbound>) {
+        let (outbox, messages) = mpsc::channel(4);
+        let serial = live.serial();
+        (serial, SessionHandle { serial, outbox }, messages)
+    }
+
+    #[test]
+    fn a_session_from_before_the_leaders_duties_goes_on() {
+        let live = Live::default();
+        let (serial, handle, _messages) = session(&live);
+        assert!(live.connect(WORKER, handle));
+        live.begin([WORKER, WorkerId(2)].into_iter());
+        assert!(live.heartbeat(WORKER, serial, Load::default()));
+        assert_eq!(live.connected(), [WORKER]);
+        assert!(live.lapse(Duration::from_secs(5)).is_empty(), "all begin with a full lease");
+    }
+
+    #[test]
+    fn a_displaced_session_renews_nothing() {
+        let live = Live::default();
+        let (first, handle, mut told) = session(&live);
+        assert!(live.connect(WORKER, handle));
+        let (second, handle, _messages) = session(&live);
+        assert!(live.connect(WORKER, handle));
+        assert!(!live.heartbeat(WORKER, first, Load::default()));
+        assert!(live.heartbeat(WORKER, second, Load::default()));
+        assert!(told.try_recv().is_ok_and(|message| message.is_err()), "it is told so");
+        live.disconnect(WORKER, first);
+        assert!(live.is_connected(WORKER), "the end of the old one is not the end of the new one");
+    }
+
+    #[test]
+    fn nobody_in_the_state_is_without_a_lease() {
+        let live = Live::default();
+        live.adopt([WORKER].into_iter());
+        let since = live.workers.lock()[&WORKER].seen_at;
+        live.adopt([WORKER].into_iter());
+        assert_eq!(live.workers.lock()[&WORKER].seen_at, since, "and nobody gets one twice");
+        live.workers.lock().get_mut(&WORKER).unwrap().seen_at =
+            Instant::now().checked_sub(Duration::from_secs(60));
+        assert_eq!(live.lapse(Duration::from_secs(5)), [WORKER]);
+        let (_, handle, _messages) = session(&live);
+        assert!(
+            !live.connect(WORKER, handle),
+            "whoever is being lost cannot come back under this id"
+        );
     }
 }

@@ -12,6 +12,9 @@ use muster_core::state::run::Run;
 use muster_proto::convert;
 use muster_proto::internal::v1 as wire;
 
+/// Largest environment that a task gives, in bytes, names included. Linux starts no process with a larger one.
+const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
+
 /// The attempt as it goes over the wire.
 pub(super) fn held(attempt: &AttemptRef) -> wire::HeldAttempt {
     wire::HeldAttempt {
@@ -85,6 +88,7 @@ fn definition(run: &Run, spec: &TaskSpec) -> Result<wire::TaskDefinition, String
 /// only marked: one assignment serves many indices, and the worker fills it in.
 fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::new();
+    let mut bytes = 0;
     for (name, value) in run.params.iter() {
         let key = format!("MUSTER_PARAM_{}", name.as_str().to_uppercase().replace('-', "_"));
         env.insert(key, without_mark(value).to_string());
@@ -96,6 +100,12 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
         } else {
             value.to_string()
         };
+        bytes += key.len() + resolved.len();
+        if bytes > ENVIRONMENT_BYTES_MAX {
+            return Err(format!(
+                "the environment is larger than {ENVIRONMENT_BYTES_MAX} bytes with its references filled in"
+            ));
+        }
         env.insert(key.to_string(), resolved);
     }
     Ok(env)

@@ -1,29 +1,34 @@
-//! Dispatch: placed attempts go down their workers' streams; attempts that must stop are told to; and what a worker
-//! holds is compared, both ways, with what the state says it should.
+//! Dispatch: placed attempts go down their workers' streams, and attempts that must stop are told to.
 //!
-//! Events are hints. A placement whose message is lost is found by the next heartbeat, which lacks it.
+//! Events are hints. A placement whose message is lost is found by the next heartbeat, which lacks it (see
+//! [`super::reconcile`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{AttemptRef, Command, Finish, FinishAttempts, Outcome};
 use muster_core::event::Event;
 use muster_core::ids::WorkerId;
 use muster_core::state::State;
-use muster_core::state::cells::IndexRange;
 use muster_core::state::task::StopReason;
 use muster_core::time::Millis;
 use muster_proto::internal::v1 as wire;
 use muster_proto::internal::v1::session_response::Message;
+use prost::Message as _;
 use tokio::sync::mpsc;
 
-use super::assignment::{assignment, held, parse_held};
+use super::assignment::{assignment, held};
+use super::reconcile::live_ranges;
 use crate::replica::Replica;
 
 /// Events taken at once.
 const EVENTS_MAX: usize = 4096;
 /// Assignments in one message.
 const ASSIGNMENTS_PER_MESSAGE: usize = 512;
+/// A message takes no further assignment past this size, in bytes.
+const DISPATCH_BYTES_SOFT_MAX: usize = 1 << 20;
+/// Attempts in one message that stops them.
+const STOPS_PER_MESSAGE: usize = 4096;
 
 /// Acts on events until this master leads no more.
 pub(super) async fn run(replica: Arc<Replica>, events: &mut mpsc::UnboundedReceiver<Event>) {
@@ -35,16 +40,14 @@ pub(super) async fn run(replica: Arc<Replica>, events: &mut mpsc::UnboundedRecei
 
 fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
     let mut placed: BTreeMap<WorkerId, Vec<AttemptRef>> = BTreeMap::new();
+    let mut stopping: BTreeMap<WorkerId, Vec<AttemptRef>> = BTreeMap::new();
     for event in events {
         match event {
             Event::AttemptPlaced { run, task, range, worker, fence } => {
                 placed.entry(worker).or_default().push(AttemptRef { run, task, range, fence });
             }
             Event::AttemptStopping { run, task, range, worker, fence } => {
-                let attempt = AttemptRef { run, task, range, fence };
-                if let Some(message) = replica.cell.read(|state| stop_of(state, &attempt)) {
-                    replica.live.send(worker, message);
-                }
+                stopping.entry(worker).or_default().push(AttemptRef { run, task, range, fence });
             }
             Event::WorkerLost { worker } => {
                 replica.live.forget(worker, "no heartbeat came for a full lease");
@@ -58,27 +61,39 @@ fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
             | Event::HistoryPruned { .. } => {}
         }
     }
+    for (worker, attempts) in stopping {
+        for message in replica.cell.read(|state| stops(state, worker, &attempts)) {
+            replica.live.send(worker, message);
+        }
+    }
     for (worker, attempts) in placed {
         dispatch(replica, worker, &attempts);
     }
 }
 
 /// Sends attempts to their worker, as far as they are still live there. One that cannot be carried out at all ends.
-fn dispatch(replica: &Arc<Replica>, worker: WorkerId, attempts: &[AttemptRef]) {
+pub(super) fn dispatch(replica: &Arc<Replica>, worker: WorkerId, attempts: &[AttemptRef]) {
     let mut impossible = Vec::new();
-    for part in attempts.chunks(ASSIGNMENTS_PER_MESSAGE) {
-        let mut assignments = Vec::with_capacity(part.len());
-        replica.cell.read(|state| {
-            for attempt in part {
-                match assignment(state, attempt, worker) {
-                    Ok(some) => assignments.extend(some),
-                    Err(problem) => impossible.push(failed(attempt, &problem)),
+    let mut parcel = Parcel::default();
+    for attempt in attempts {
+        // One look at the state each: to resolve an environment takes a while, and apply waits for readers.
+        let found = replica.cell.read(|state| assignment(state, attempt, worker));
+        match found {
+            Ok(assignments) => {
+                for assignment in assignments {
+                    if let Some(full) = parcel.add(assignment)
+                        && !replica.live.send(worker, full)
+                    {
+                        // No session: the next one begins with a comparison.
+                        return;
+                    }
                 }
             }
-        });
-        if !assignments.is_empty() {
-            replica.live.send(worker, Message::Dispatch(wire::Dispatch { assignments }));
+            Err(problem) => impossible.push(failed(attempt, &problem)),
         }
+    }
+    if let Some(rest) = parcel.take() {
+        replica.live.send(worker, rest);
     }
     if !impossible.is_empty() {
         let replica = replica.clone();
@@ -90,123 +105,89 @@ fn dispatch(replica: &Arc<Replica>, worker: WorkerId, attempts: &[AttemptRef]) {
     }
 }
 
+/// Assignments for one message, which is bounded in their number and in bytes.
+#[derive(Default)]
+struct Parcel {
+    assignments: Vec<wire::Assignment>,
+    bytes: usize,
+}
+
+impl Parcel {
+    /// Adds an assignment. Returns the message before it, if that is full.
+    fn add(&mut self, assignment: wire::Assignment) -> Option<Message> {
+        let bytes = assignment.encoded_len();
+        let is_full = self.assignments.len() >= ASSIGNMENTS_PER_MESSAGE
+            || self.bytes + bytes > DISPATCH_BYTES_SOFT_MAX;
+        let full = if is_full { self.take() } else { None };
+        self.assignments.push(assignment);
+        self.bytes += bytes;
+        full
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        let Parcel { assignments, .. } = std::mem::take(self);
+        (!assignments.is_empty()).then(|| Message::Dispatch(wire::Dispatch { assignments }))
+    }
+}
+
 fn failed(attempt: &AttemptRef, problem: &str) -> Finish {
     let outcome = Outcome::Failed { exit_code: None, message: Some(problem.into()) };
     Finish { attempt: *attempt, outcome, duration: Millis(0) }
 }
 
-fn stop_of(state: &State, attempt: &AttemptRef) -> Option<Message> {
-    let task = state.run(attempt.run)?.task(attempt.task)?;
-    let (_, cell) = task.cells.at(attempt.range.first)?;
-    let live = cell.attempt().filter(|live| live.fence == attempt.fence)?;
-    let reason = match live.stop?.reason {
-        StopReason::Cancelled => wire::StopReason::Cancelled,
-        StopReason::RunTimedOut => wire::StopReason::RunTimedOut,
-        StopReason::AttemptTimedOut => wire::StopReason::AttemptTimedOut,
+/// The messages that stop what must stop of `attempts` on `worker`: to the index, for the indices of an array may share
+/// a fence and not a reason to stop.
+pub(super) fn stops(state: &State, worker: WorkerId, attempts: &[AttemptRef]) -> Vec<Message> {
+    let mut by_reason: BTreeMap<i32, Vec<wire::HeldAttempt>> = BTreeMap::new();
+    for attempt in attempts {
+        for (range, live) in live_ranges(state, attempt, worker) {
+            let Some(stop) = live.stop else { continue };
+            let reason = match stop.reason {
+                StopReason::Cancelled => wire::StopReason::Cancelled,
+                StopReason::RunTimedOut => wire::StopReason::RunTimedOut,
+                StopReason::AttemptTimedOut => wire::StopReason::AttemptTimedOut,
+            };
+            let told = by_reason.entry(reason as i32).or_default();
+            told.push(held(&AttemptRef { range, ..*attempt }));
+        }
+    }
+    let of_reason = |(reason, attempts): (i32, Vec<wire::HeldAttempt>)| {
+        let parts: Vec<_> = attempts.chunks(STOPS_PER_MESSAGE).map(<[_]>::to_vec).collect();
+        parts
+            .into_iter()
+            .map(move |attempts| Message::Stop(wire::StopAttempts { attempts, reason }))
     };
-    Some(stop_message(vec![held(attempt)], reason))
+    by_reason.into_iter().flat_map(of_reason).collect()
 }
 
-/// Tells a worker to stop attempts.
-pub(crate) fn stop_message(attempts: Vec<wire::HeldAttempt>, reason: wire::StopReason) -> Message {
-    Message::Stop(wire::StopAttempts { attempts, reason: reason as i32 })
-}
-
-/// Compares what a worker says it holds with the state. What it lacks is dispatched again, which is safe because a
-/// worker takes a fence only once; what the state does not know is stopped; what must stop is told again.
-pub(crate) fn reconcile(replica: &Arc<Replica>, worker: WorkerId, reported: &[wire::HeldAttempt]) {
-    let reported: Vec<AttemptRef> = reported.iter().map(parse_held).collect();
-    let (expected, unknown, stops) = replica.cell.read(|state| {
-        let expected = state.attempts_of(worker);
-        let unknown: Vec<_> =
-            reported.iter().filter(|attempt| !is_live(state, attempt, worker)).map(held).collect();
-        let stops: Vec<_> = reported.iter().filter_map(|attempt| stop_of(state, attempt)).collect();
-        (expected, unknown, stops)
-    });
-    let missing = missing(&expected, &reported);
-    if !missing.is_empty() {
-        dispatch(replica, worker, &missing);
-    }
-    if !unknown.is_empty() {
-        replica.live.send(worker, stop_message(unknown, wire::StopReason::Unknown));
-    }
-    for stop in stops {
-        replica.live.send(worker, stop);
-    }
-}
-
-/// Whether some index of a reported attempt is live on that worker.
-fn is_live(state: &State, attempt: &AttemptRef, worker: WorkerId) -> bool {
-    let task = state.run(attempt.run).and_then(|run| run.task(attempt.task));
-    task.is_some_and(|task| {
-        task.cells.within(attempt.range).any(|(_, cell)| {
-            cell.attempt().is_some_and(|live| live.fence == attempt.fence && live.worker == worker)
-        })
+/// Tells a worker to end attempts that the state does not know, and to forget them.
+pub(super) fn forget(attempts: &[wire::HeldAttempt]) -> impl Iterator<Item = Message> {
+    attempts.chunks(STOPS_PER_MESSAGE).map(|part| {
+        let reason = wire::StopReason::Unknown as i32;
+        Message::Stop(wire::StopAttempts { attempts: part.to_vec(), reason })
     })
-}
-
-/// The parts of `expected` that `reported` does not cover.
-fn missing(expected: &[AttemptRef], reported: &[AttemptRef]) -> Vec<AttemptRef> {
-    let mut covered: BTreeMap<(u64, u32, u64), BTreeSet<IndexRange>> = BTreeMap::new();
-    for attempt in reported {
-        covered
-            .entry((attempt.run.0, attempt.task.0, attempt.fence.0))
-            .or_default()
-            .insert(attempt.range);
-    }
-    let mut missing = Vec::new();
-    for attempt in expected {
-        let none = BTreeSet::new();
-        let ranges =
-            covered.get(&(attempt.run.0, attempt.task.0, attempt.fence.0)).unwrap_or(&none);
-        let mut next = Some(attempt.range.first);
-        for range in ranges {
-            let Some(from) = next else { break };
-            if range.last < from || range.first > attempt.range.last {
-                continue;
-            }
-            if range.first > from {
-                let gap = IndexRange { first: from, last: range.first - 1 };
-                missing.push(AttemptRef { range: gap, ..*attempt });
-            }
-            next = range.last.checked_add(1);
-        }
-        if let Some(from) = next.filter(|from| *from <= attempt.range.last) {
-            missing.push(AttemptRef {
-                range: IndexRange { first: from, last: attempt.range.last },
-                ..*attempt
-            });
-        }
-    }
-    missing
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_core::ids::{Fence, RunId, TaskIndex};
-
-    fn attempt(first: u32, last: u32) -> AttemptRef {
-        AttemptRef {
-            run: RunId(1),
-            task: TaskIndex(0),
-            range: IndexRange { first, last },
-            fence: Fence(7),
-        }
-    }
 
     #[test]
-    fn what_a_worker_lacks_is_found_to_the_index() {
-        let expected = [attempt(0, 9), attempt(20, 29)];
-        let reported = [attempt(2, 3), attempt(5, 9)];
-        assert_eq!(missing(&expected, &reported), [attempt(0, 1), attempt(4, 4), attempt(20, 29)]);
-        assert_eq!(missing(&expected, &expected), []);
-        assert_eq!(missing(&expected, &[]), expected);
-    }
-
-    #[test]
-    fn another_fence_covers_nothing() {
-        let stale = AttemptRef { fence: Fence(6), ..attempt(0, 9) };
-        assert_eq!(missing(&[attempt(0, 9)], &[stale]), [attempt(0, 9)]);
+    fn a_message_is_bounded_in_bytes_whatever_the_scripts() {
+        let script = "x".repeat(400_000);
+        let task = wire::TaskDefinition { task_id: script, ..Default::default() };
+        let assignment = wire::Assignment { task: Some(task), ..Default::default() };
+        let mut parcel = Parcel::default();
+        let mut messages: Vec<_> = (0..7).filter_map(|_| parcel.add(assignment.clone())).collect();
+        messages.extend(parcel.take());
+        let counts: Vec<usize> = messages
+            .iter()
+            .map(|message| match message {
+                Message::Dispatch(dispatch) => dispatch.assignments.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [2, 2, 2, 1]);
+        assert!(parcel.take().is_none());
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::command::{Command, LoseWorker};
+use muster_core::ids::WorkerId;
+use muster_core::state::State;
+use muster_core::state::worker::WorkerStatus;
 
 use crate::replica::Replica;
 
@@ -13,17 +16,29 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn run(replica: Arc<Replica>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        for worker in replica.live.lapse(replica.config.lease) {
-            let is_known = replica.cell.read(|state| state.held_by(worker).is_some());
-            if !is_known {
-                replica.live.forget(worker, "the worker is not registered");
-                continue;
-            }
-            tracing::warn!(%worker, "no heartbeat for a full lease and its margin: the worker is lost");
-            // If this does not commit, the worker stays on the list and it is proposed again.
-            let _uncommitted =
-                replica.proposer.propose(&Command::LoseWorker(LoseWorker { worker })).await;
-        }
+        let registered = replica.cell.read(registered);
+        replica.live.adopt(registered.into_iter());
+        let lapsed = replica.live.lapse(replica.config.lease);
+        // Together, since a rack fails as a whole.
+        futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, worker))).await;
         replica.live.drop_stale_fetches();
     }
+}
+
+/// The workers that were not declared lost.
+pub(super) fn registered(state: &State) -> Vec<WorkerId> {
+    let known =
+        state.workers().iter().filter(|worker| !matches!(worker.status, WorkerStatus::Lost { .. }));
+    known.map(|worker| worker.id).collect()
+}
+
+async fn lose(replica: &Replica, worker: WorkerId) {
+    let is_known = replica.cell.read(|state| state.held_by(worker).is_some());
+    if !is_known {
+        replica.live.forget(worker, "the worker is not registered");
+        return;
+    }
+    tracing::warn!(%worker, "no heartbeat for a full lease and its margin: the worker is lost");
+    // If this does not commit, the worker stays on the list and it is proposed again.
+    let _uncommitted = replica.proposer.propose(&Command::LoseWorker(LoseWorker { worker })).await;
 }

@@ -7,17 +7,17 @@ mod assignment;
 mod dispatch;
 mod liveness;
 mod plan;
+mod reconcile;
 mod tick;
 
 use std::sync::Arc;
 
 use muster_core::event::Event;
-use muster_core::state::worker::WorkerStatus;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub(crate) use assignment::parse_held;
-pub(crate) use dispatch::reconcile;
+pub(crate) use reconcile::reconcile;
 
 use crate::replica::Replica;
 
@@ -60,13 +60,7 @@ fn begin(replica: &Arc<Replica>, events: &mut mpsc::UnboundedReceiver<Event>) ->
     while events.try_recv().is_ok() {}
     replica.cell.set_leads(true);
     replica.clock.begin(replica.cell.read(muster_core::state::State::now));
-    let workers = replica.cell.read(|state| {
-        let known = state
-            .workers()
-            .iter()
-            .filter(|worker| !matches!(worker.status, WorkerStatus::Lost { .. }));
-        known.map(|worker| worker.id).collect::<Vec<_>>()
-    });
+    let workers = replica.cell.read(liveness::registered);
     replica.live.begin(workers.into_iter());
     let mut duties = JoinSet::new();
     duties.spawn(tick::run(replica.clone()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::command::{Command, PlaceAttempts, Placement};
+use muster_core::reply::Reply;
 
 use crate::replica::Replica;
 
@@ -12,6 +13,8 @@ use crate::replica::Replica;
 const PLACEMENTS_PER_COMMAND: usize = 2048;
 /// A pass is made this often even if nothing was heard: load changes, sessions come and go.
 const LOOK: Duration = Duration::from_millis(250);
+/// After a plan that came to nothing, so that planner and state, should they disagree, do not fill the log.
+const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) async fn run(replica: Arc<Replica>) {
     loop {
@@ -21,15 +24,24 @@ pub(super) async fn run(replica: Arc<Replica>) {
             let _look = tokio::time::timeout(LOOK, changed).await;
             continue;
         }
-        for part in placements.chunks(PLACEMENTS_PER_COMMAND) {
-            let command = Command::PlaceAttempts(PlaceAttempts { placements: part.to_vec() });
-            // What was not placed is still ready, and planned again.
-            if replica.proposer.propose(&command).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                break;
-            }
+        if !place(&replica, &placements).await {
+            tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Returns whether anything was placed. What was not is still ready, and planned again.
+async fn place(replica: &Replica, placements: &[Placement]) -> bool {
+    let mut is_any_placed = false;
+    for part in placements.chunks(PLACEMENTS_PER_COMMAND) {
+        let command = Command::PlaceAttempts(PlaceAttempts { placements: part.to_vec() });
+        match replica.proposer.propose(&command).await {
+            Ok((_, Reply::Items { refused })) => is_any_placed |= refused.len() < part.len(),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    is_any_placed
 }
 
 fn plan(replica: &Replica) -> Vec<Placement> {
