@@ -2,8 +2,13 @@
 //!
 //! While an entry is being committed, commands gather; the next entry takes them all. So a lone caller waits for nobody
 //! and a thousand callers share one fsync, without any timer.
+//!
+//! Nobody waits for ever: while no majority answers, what is on its way is given up after [`COMMIT_WAIT_MAX`], and what
+//! comes after it is refused by the log at once. To give up is not to take back: the caller is told that the command may
+//! still be carried out, and a request id makes it safe to try again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_core::command::Command;
@@ -11,8 +16,8 @@ use muster_core::ids::LogIndex;
 use muster_core::reply::{Rejection, Reply};
 use muster_proto::convert;
 use muster_raft::{ProposeError, RaftNode};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tonic::Status;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tonic::{Code, Status};
 
 use crate::clock::LogClock;
 use crate::faults;
@@ -27,18 +32,26 @@ const ENTRY_BYTES_SOFT_MAX: usize = 512 << 10;
 /// Entries that may be on their way at once.
 const IN_FLIGHT_MAX: usize = 8;
 
+/// Bytes of commands that may wait; beyond it callers are told to try again.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// An entry that takes longer to be committed is given up. Above what a slow disk takes, below what callers have patience for.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A committed command: where, and what the state answered.
 pub(crate) type Committed = (LogIndex, Result<Reply, Rejection>);
 
 struct Proposal {
     command: Bytes,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
+    /// Its share of the bytes that may wait, until it is on its way.
+    _room: OwnedSemaphorePermit,
 }
 
 /// See the module documentation.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     waiting: mpsc::Sender<Proposal>,
+    room: Arc<Semaphore>,
 }
 
 /// Why a command was not carried out.
@@ -63,14 +76,17 @@ impl Proposer {
     pub(crate) fn start(node: RaftNode, clock: Arc<LogClock>) -> Self {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
         tokio::spawn(propose_all(node, clock, receiver));
-        Proposer { waiting }
+        Proposer { waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
 
     /// Proposes a command and waits until it is applied.
     pub(crate) async fn propose(&self, command: &Command) -> Result<(LogIndex, Reply), NotDone> {
-        let proposal = convert::encode_command(command);
+        let command = convert::encode_command(command);
+        let overloaded = |_| NotDone::Uncommitted(faults::overloaded());
+        let bytes = u32::try_from(command.len()).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(overloaded)?;
         let (answer, answered) = oneshot::channel();
-        let proposal = Proposal { command: proposal, answer };
+        let proposal = Proposal { command, answer, _room: room };
         if self.waiting.try_send(proposal).is_err() {
             return Err(NotDone::Uncommitted(faults::overloaded()));
         }
@@ -82,6 +98,9 @@ impl Proposer {
 }
 
 fn uncommitted(error: &ProposeError) -> Status {
+    if matches!(error, ProposeError::TooLarge { .. }) {
+        return faults::fault(Code::InvalidArgument, "REQUEST_TOO_LARGE", error.to_string());
+    }
     let status = faults::no_leader();
     Status::with_details(status.code(), error.to_string(), Bytes::copy_from_slice(status.details()))
 }
@@ -108,6 +127,12 @@ async fn propose_all(node: RaftNode, clock: Arc<LogClock>, mut waiting: mpsc::Re
             bytes += next.command.len();
             batch.push(next);
         }
+        // Who went away while waiting takes the command along: what was decided by a leader that leads no more must not
+        // be carried out when it leads again.
+        batch.retain(|proposal| !proposal.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
         let (node, clock) = (node.clone(), clock.clone());
         tokio::spawn(async move {
             propose_batch(&node, &clock, batch).await;
@@ -120,7 +145,12 @@ async fn propose_batch(node: &RaftNode, clock: &LogClock, batch: Vec<Proposal>) 
     let (commands, answers): (Vec<Bytes>, Vec<_>) =
         batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
     let entry = convert::assemble_entry(clock.now(), &commands);
-    match node.propose(entry).await.map(|committed| committed.reply.take::<EntryReply>()) {
+    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, node.propose(entry)).await;
+    let proposed = proposed.unwrap_or_else(|_| {
+        let why = "no majority of the masters confirmed it in time; it may still be carried out";
+        Err(ProposeError::Unknown(why.into()))
+    });
+    match proposed.map(|committed| committed.reply.take::<EntryReply>()) {
         Ok(Some(EntryReply { index, replies })) => {
             for (answer, reply) in answers.into_iter().zip(replies) {
                 // A caller that went away does not need its answer.

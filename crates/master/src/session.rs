@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use muster_core::command::{
@@ -23,12 +24,16 @@ use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServ
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::leader;
 use crate::live::{OUTBOX_MAX, Outbound, QUORUM_AGE_MAX, SessionHandle};
 use crate::propose::NotDone;
 use crate::replica::Replica;
+
+/// Waits between the tries to commit a report, the first and the longest.
+const REPORT_WAIT_MIN: Duration = Duration::from_millis(20);
+const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The service that workers connect to.
 pub(crate) struct WorkerSessions {
@@ -82,6 +87,8 @@ impl Session {
             }
         }
         self.replica.live.disconnect(worker, self.serial);
+        // Reports that are still being carried hold the stream open; the worker should not wait for it to fall silent.
+        let _gone = self.outbox.try_send(Err(Status::aborted("the session is over")));
         tracing::info!(%worker, name = register.name, "worker disconnected");
     }
 
@@ -163,6 +170,11 @@ impl Session {
             // Not acknowledged: a leader that a quorum may have left must not prolong leases. The next one may be.
             return self.replica.leadership().is_leader;
         }
+        // Whom the state gave up must not hear that its lease goes on, whatever this leader remembers of it.
+        if self.replica.cell.read(|state| state.held_by(worker).is_none()) {
+            self.replica.live.forget(worker, "the worker was declared lost");
+            return false;
+        }
         let load = heartbeat.load.as_ref().map(load).unwrap_or_default();
         if !self.replica.live.heartbeat(worker, self.serial, load) {
             return false;
@@ -195,8 +207,8 @@ impl Session {
     }
 }
 
-/// Commits a report, then acknowledges it. A report that could not be committed is not acknowledged: the worker sends
-/// it again.
+/// Commits a report, then acknowledges it. The worker sends it again only on another session, so this goes on until it
+/// is committed or the session is over.
 async fn carry_report(replica: &Replica, outbox: &mpsc::Sender<Outbound>, report: wire::Report) {
     let seq = report.seq;
     let (starts, finishes) = match parse_report(report) {
@@ -214,12 +226,38 @@ async fn carry_report(replica: &Replica, outbox: &mpsc::Sender<Outbound>, report
     }
     if has_finishes {
         let command = Command::FinishAttempts(FinishAttempts { finishes });
-        match replica.proposer.propose(&command).await {
-            Ok((_, reply)) => log_refusals(&reply),
-            Err(NotDone::Uncommitted(_) | NotDone::Rejected(_)) => return,
+        match commit(replica, outbox, &command).await {
+            Ok(reply) => log_refusals(&reply),
+            Err(status) => {
+                tracing::warn!(%status, "a report could not be committed; the session ends");
+                let _gone = outbox.send(Err(status)).await;
+                return;
+            }
         }
     }
     let _gone = outbox.send(Ok(respond(Reaction::Acknowledge(wire::Acknowledge { seq })))).await;
+}
+
+/// Proposes until it is committed. Only for commands that do no harm when they are carried out twice.
+async fn commit(
+    replica: &Replica,
+    outbox: &mpsc::Sender<Outbound>,
+    command: &Command,
+) -> Result<Reply, Status> {
+    let mut wait = REPORT_WAIT_MIN;
+    loop {
+        let status = match replica.proposer.propose(command).await {
+            Ok((_, reply)) => return Ok(reply),
+            Err(NotDone::Rejected(rejection)) => return Err(crate::faults::rejection(&rejection)),
+            Err(NotDone::Uncommitted(status)) => status,
+        };
+        let may_pass = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+        if !may_pass || outbox.is_closed() || !replica.leadership().is_leader {
+            return Err(status);
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(REPORT_WAIT_MAX);
+    }
 }
 
 fn log_refusals(reply: &Reply) {
@@ -235,10 +273,7 @@ fn respond(message: Reaction) -> wire::SessionResponse {
 }
 
 async fn first_register(inbound: &mut Streaming<wire::SessionRequest>) -> Option<wire::Register> {
-    let first = tokio::time::timeout(std::time::Duration::from_secs(10), inbound.next())
-        .await
-        .ok()??
-        .ok()?;
+    let first = tokio::time::timeout(Duration::from_secs(10), inbound.next()).await.ok()??.ok()?;
     match first.message? {
         Inbound::Register(register) => Some(register),
         Inbound::Heartbeat(_) | Inbound::Report(_) | Inbound::LogChunk(_) | Inbound::Leave(_) => {
