@@ -3,18 +3,24 @@
 //! A forwarded call is never forwarded again: if leadership moved meanwhile the caller gets `UNAVAILABLE` and retries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use parking_lot::Mutex;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 use crate::faults;
 use crate::replica::Replica;
 
 /// Set on forwarded calls.
 const FORWARDED: &str = "muster-forwarded";
+
+/// The leader that a call was forwarded to, by its member id.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked(u64);
 
 /// Largest message between masters on behalf of callers, in bytes; above the API's own limit.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 9 << 20;
@@ -47,17 +53,55 @@ impl Channels {
 
 impl Replica {
     /// Where to forward a call to; `None` if this master leads and answers itself.
-    pub(crate) fn forward_to<T>(&self, request: &Request<T>) -> Result<Option<Channel>, Status> {
+    pub(crate) fn forward_to<T>(
+        &self,
+        request: &Request<T>,
+    ) -> Result<Option<(Channel, Asked)>, Status> {
         let leadership = self.leadership();
         if leadership.is_leader {
             return Ok(None);
         }
         let was_forwarded = request.metadata().contains_key(FORWARDED);
         match leadership.leader {
-            Some(leader) if !was_forwarded => self.channels.to(&leader.peer.api_address).map(Some),
+            Some(leader) if !was_forwarded => {
+                let channel = self.channels.to(&leader.peer.api_address)?;
+                Ok(Some((channel, Asked(leader.id))))
+            }
             Some(_) | None => Err(faults::no_leader()),
         }
     }
+
+    /// Waits for a leader's answer, but not beyond the end of its leadership: a leader that is cut off does not answer,
+    /// and does not close the connection either.
+    pub(crate) async fn while_leads<T>(
+        &self,
+        asked: Asked,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let mut leadership = self.node.watch_leadership();
+        let leads = |it: &muster_raft::Leadership| {
+            it.leader.as_ref().is_some_and(|leader| leader.id == asked.0)
+        };
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            _ = leadership.wait_for(|it| !leads(it)) => Err(faults::no_leader()),
+        }
+    }
+}
+
+/// Passes a leader's stream on until its leadership ends; see [`Replica::while_leads`].
+pub(crate) fn stream_while_leads<T>(
+    replica: Arc<Replica>,
+    asked: Asked,
+    stream: Streaming<T>,
+) -> impl Stream<Item = Result<T, Status>> {
+    futures::stream::unfold(Some((replica, stream)), move |state| async move {
+        let (replica, mut stream) = state?;
+        let next = replica.while_leads(asked, stream.message()).await.transpose()?;
+        let goes_on = next.is_ok();
+        Some((next, goes_on.then_some((replica, stream))))
+    })
 }
 
 /// The same call, marked as forwarded.
@@ -69,12 +113,13 @@ pub(crate) fn forwarded<T>(mut request: Request<T>) -> Request<T> {
 /// Hands a unary call to the leader unless this master leads.
 macro_rules! forward {
     ($replica:expr, $request:expr, $client:ty, $method:ident) => {
-        if let Some(channel) = $replica.forward_to(&$request)? {
+        if let Some((channel, asked)) = $replica.forward_to(&$request)? {
             let limit = $crate::forward::MESSAGE_BYTES_MAX;
             let mut client = <$client>::new(channel)
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit);
-            return client.$method($crate::forward::forwarded($request)).await;
+            let call = client.$method($crate::forward::forwarded($request));
+            return $replica.while_leads(asked, call).await;
         }
     };
 }
@@ -82,13 +127,17 @@ macro_rules! forward {
 /// Hands a call with a streamed answer to the leader unless this master leads.
 macro_rules! forward_stream {
     ($replica:expr, $request:expr, $client:ty, $method:ident) => {
-        if let Some(channel) = $replica.forward_to(&$request)? {
+        if let Some((channel, asked)) = $replica.forward_to(&$request)? {
             let limit = $crate::forward::MESSAGE_BYTES_MAX;
             let mut client = <$client>::new(channel)
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit);
-            let response = client.$method($crate::forward::forwarded($request)).await?;
-            return Ok(response.map(|stream| -> $crate::api::Answers<_> { Box::pin(stream) }));
+            let call = client.$method($crate::forward::forwarded($request));
+            let response = $replica.while_leads(asked, call).await?;
+            let replica = $replica.clone();
+            return Ok(response.map(|stream| -> $crate::api::Answers<_> {
+                Box::pin($crate::forward::stream_while_leads(replica, asked, stream))
+            }));
         }
     };
 }

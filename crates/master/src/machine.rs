@@ -1,5 +1,6 @@
 //! The bridge from the log to the core: committed bytes in, state changed, replies and events out.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use muster_core::reply::{Rejection, Reply};
 use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::block_map::BlockMap;
+use muster_core::state::run::Run;
 use muster_proto::convert::{self, ShardId, ShardKind};
 use muster_raft::{Applied, HistoryItem, Machine, Shard};
 use parking_lot::RwLock;
@@ -25,9 +27,18 @@ pub(crate) struct EntryReply {
     pub(crate) replies: Vec<Result<Reply, Rejection>>,
 }
 
+/// What readers see.
+#[derive(Default)]
+struct Shown {
+    state: State,
+    /// Runs that ended in entries whose effects are not in the history yet. Without them a run would for a moment be
+    /// nowhere: apply takes it out of the state before the history has it.
+    just_ended: BTreeMap<RunId, Arc<Run>>,
+}
+
 /// The state of this master, shared between the log (the only writer) and everybody who reads.
 pub(crate) struct StateCell {
-    state: RwLock<State>,
+    state: RwLock<Shown>,
     applied: AtomicU64,
     /// Rung after each group of applied entries.
     pub(crate) changed: Notify,
@@ -42,7 +53,7 @@ impl StateCell {
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
         let (leader_events, events) = mpsc::unbounded_channel();
         let cell = StateCell {
-            state: RwLock::new(State::default()),
+            state: RwLock::default(),
             applied: AtomicU64::new(0),
             changed: Notify::new(),
             run_signals: RunSignals::default(),
@@ -54,7 +65,24 @@ impl StateCell {
 
     /// Looks at the state. Keep it short: apply waits.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.state.read())
+        look(&self.state.read().state)
+    }
+
+    /// Looks at the state, and at the runs that ended a moment ago and may not be in the history yet. A run that is in
+    /// neither is in the history, or was never there.
+    pub(crate) fn read_runs<T>(
+        &self,
+        look: impl FnOnce(&State, &BTreeMap<RunId, Arc<Run>>) -> T,
+    ) -> T {
+        let shown = self.state.read();
+        look(&shown.state, &shown.just_ended)
+    }
+
+    /// The run, if it is live or ended a moment ago.
+    pub(crate) fn run(&self, id: RunId) -> Option<Arc<Run>> {
+        self.read_runs(|state, just_ended| {
+            state.run(id).or_else(|| just_ended.get(&id)).map(Arc::clone)
+        })
     }
 
     /// The index of the last applied entry that changed the state.
@@ -88,6 +116,13 @@ impl StateCell {
     }
 }
 
+fn ended_runs(events: &[Event]) -> impl Iterator<Item = &Arc<Run>> {
+    events.iter().filter_map(|event| match event {
+        Event::RunEnded { run } => Some(run),
+        _ => None,
+    })
+}
+
 fn run_of(event: &Event) -> Option<RunId> {
     match event {
         Event::RunSubmitted { run }
@@ -110,21 +145,27 @@ pub(crate) struct CoreMachine {
 
 impl CoreMachine {
     fn apply_entry(&mut self, index: u64, entry: &Entry) -> Applied {
-        let applied = self.cell.state.write().apply(LogIndex(index), entry);
-        let mut effects = Applied::default();
-        for event in &applied.events {
-            match event {
-                Event::RunEnded { run } => effects.ended.push(HistoryItem {
-                    run_id: run.id.0,
-                    end_index: index,
-                    namespace: run.version.namespace.to_string(),
-                    workflow: run.version.workflow.to_string(),
-                    number: run.number,
-                    bytes: convert::encode_ended_run(run),
-                }),
-                _ => {}
-            }
-        }
+        let applied = {
+            let mut shown = self.cell.state.write();
+            let applied = shown.state.apply(LogIndex(index), entry);
+            let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
+            shown.just_ended.extend(ended);
+            applied
+        };
+        let item = |run: &Arc<Run>| HistoryItem {
+            run_id: run.id.0,
+            end_index: index,
+            namespace: run.version.namespace.to_string(),
+            workflow: run.version.workflow.to_string(),
+            number: run.number,
+            bytes: convert::encode_ended_run(run),
+        };
+        let ended = ended_runs(&applied.events).map(item).collect();
+        let mut effects = Applied { ended, ..Applied::default() };
+        effects.pruned_before = applied.events.iter().find_map(|event| match event {
+            Event::HistoryPruned { ended_before } => Some(ended_before.0),
+            _ => None,
+        });
         effects.reply = muster_raft::Reply::new(EntryReply {
             index: LogIndex(index),
             replies: applied.replies,
@@ -146,6 +187,11 @@ impl Machine for CoreMachine {
     }
 
     fn applied_up_to(&mut self, index: u64) {
+        // The history has them by now.
+        let is_some_ended = !self.cell.state.read().just_ended.is_empty();
+        if is_some_ended {
+            self.cell.state.write().just_ended.clear();
+        }
         self.cell.applied.store(index, Ordering::Release);
         self.cell.changed.notify_waiters();
     }
@@ -165,7 +211,7 @@ impl Machine for CoreMachine {
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
         let state = State::restore(snapshot)
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
-        *self.cell.state.write() = state;
+        *self.cell.state.write() = Shown { state, just_ended: BTreeMap::new() };
         self.cell.applied.store(index, Ordering::Release);
         self.cell.run_signals.ring_all();
         self.cell.changed.notify_waiters();
@@ -225,5 +271,43 @@ fn shards_of<V: Send + Sync + 'static>(
         shards.push(Shard::of(shard_key(id), block, move |_| {
             convert::encode_shard(&snapshot, id).to_vec()
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::command::{CancelRun, Command, RunSource, SubmitRun};
+    use muster_core::ids::Name;
+    use muster_core::spec;
+    use muster_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_ends_is_never_nowhere() {
+        let manifest = "{apiVersion: v1, kind: Workflow, name: w, tasks: {t: {run: 'true'}}}";
+        let spec = spec::parse(manifest).expect("a workflow").remove(0);
+        let submit = Command::SubmitRun(SubmitRun {
+            request: None,
+            namespace: Name::parse("default").expect("a name"),
+            source: RunSource::OneOff(Box::new(spec)),
+            params: Arc::default(),
+            priority: None,
+        });
+        let run = RunId(1);
+        let cancel = Command::CancelRun(CancelRun { request: None, run });
+        let (cell, _events) = StateCell::new();
+        let mut machine = CoreMachine { cell: cell.clone() };
+        let mut apply = |index, command| {
+            let entry = Entry { at: Timestamp(index), commands: vec![command] };
+            machine.apply_entry(index, &entry)
+        };
+        assert!(apply(1, submit).ended.is_empty());
+        assert_eq!(apply(2, cancel).ended.len(), 1);
+        assert!(cell.read(|state| state.run(run).is_none()), "the state has it no more");
+        let seen = cell.run(run).expect("and the history does not have it yet");
+        assert!(seen.ended.is_some());
+        machine.applied_up_to(2);
+        assert!(cell.run(run).is_none(), "now the history has it");
     }
 }

@@ -71,8 +71,7 @@ impl Replica {
             .ok_or_else(|| faults::bad_field("run", "name a run: by id, or workflow and number"))?;
         if reference.id > 0 {
             let id = RunId(reference.id);
-            let is_known =
-                self.cell.read(|state| state.run(id).is_some()) || self.ended_item(id)?.is_some();
+            let is_known = self.cell.run(id).is_some() || self.ended_item(id)?.is_some();
             return if is_known {
                 Ok(FoundRun { id })
             } else {
@@ -84,13 +83,19 @@ impl Replica {
             0 => format!("{}/@latest", reference.workflow),
             number => format!("{}/{number}", reference.workflow),
         };
-        let live = self.cell.read(|state| {
+        let live = self.cell.read_runs(|state, just_ended| {
             let workflow = state.workflow(namespace.as_str(), &reference.workflow)?;
             let number = if reference.number == 0 { workflow.runs } else { reference.number };
+            let is_it = |run: &&Arc<Run>| {
+                let version = &run.version;
+                run.number == number
+                    && version.workflow.as_str() == reference.workflow
+                    && version.namespace == namespace
+            };
             let run = state
                 .run_by_number(namespace.as_str(), &reference.workflow, number)
-                .map(|run| run.id);
-            Some((number, run))
+                .or_else(|| just_ended.values().find(is_it));
+            Some((number, run.map(|run| run.id)))
         });
         let (number, live) = live.ok_or_else(|| faults::no_such_run(&label()))?;
         if let Some(id) = live {
@@ -106,17 +111,11 @@ impl Replica {
             .ok_or_else(|| faults::no_such_run(&label()))
     }
 
-    /// Shows a run, live or ended.
+    /// Shows a run, live or ended. The order matters: a run that is not in the cell is in the history by then.
     pub(crate) fn with_run<T>(&self, id: RunId, look: impl FnOnce(&Run) -> T) -> Result<T, Status> {
-        let mut look = Some(look);
-        let live = self.cell.read(|state| {
-            let run = state.run(id)?;
-            look.take().map(|look| look(run))
-        });
-        match (live, look) {
-            (Some(seen), _) => Ok(seen),
-            (None, Some(look)) => Ok(look(self.ended_run(id)?.as_ref())),
-            (None, None) => Err(Status::internal("a run was looked at twice")),
+        match self.cell.run(id) {
+            Some(run) => Ok(look(&run)),
+            None => Ok(look(self.ended_run(id)?.as_ref())),
         }
     }
 
@@ -128,6 +127,12 @@ impl Replica {
 
     fn ended_item(&self, id: RunId) -> Result<Option<HistoryItem>, Status> {
         self.node.history().get(id.0).map_err(history_fault)
+    }
+
+    /// The smallest id of the page of ended runs below `before`; 0 if it is not full.
+    pub(crate) fn ended_floor(&self, before: u64, limit: usize) -> Result<u64, Status> {
+        let items = self.node.history().page(Some(before), limit).map_err(history_fault)?;
+        Ok(items.last().filter(|_| items.len() >= limit).map_or(0, |item| item.run_id))
     }
 
     /// Ended runs, newest first, with ids below `before`.

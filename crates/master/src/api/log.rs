@@ -72,7 +72,13 @@ impl LogService for Logs {
         };
         let (sender, receiver) = mpsc::channel(8);
         tokio::spawn(async move {
-            if let Err(status) = tail.stream(body.offset, body.tail_bytes, &sender).await {
+            let streamed = tokio::select! {
+                streamed = tail.stream(body.offset, body.tail_bytes, &sender) => streamed,
+                () = tail.replica.leads_no_more() => Err(faults::no_leader()),
+                // Without this a log that never begins would be looked for long after its reader went away.
+                () = sender.closed() => return,
+            };
+            if let Err(status) = streamed {
                 let _gone = sender.send(Err(status)).await;
             }
         });
@@ -97,7 +103,8 @@ impl Tail {
             let has_ended = self.has_ended()?;
             let Some(chunk) = self.fetch(offset).await? else {
                 if has_ended || !self.follow {
-                    return Err(self.not_found());
+                    // A worker keeps no log of an attempt that printed nothing.
+                    return if self.is_silent()? { Ok(()) } else { Err(not_found()) };
                 }
                 tokio::time::sleep(FOLLOW_LOOK).await;
                 continue;
@@ -123,7 +130,12 @@ impl Tail {
 
     /// Asks the worker that has the attempt, or every connected worker if that is not known.
     async fn fetch(&self, offset: u64) -> Result<Option<wire::LogChunk>, Status> {
-        let known = self.replica.with_run(self.run, |run| worker_of(run, self.task, self.index))?;
+        let (known, was_tried) = self.replica.with_run(self.run, |run| {
+            (worker_of(run, self.task, self.index), was_tried(run, self.task, self.index))
+        })?;
+        if !was_tried {
+            return Ok(None);
+        }
         let workers = match known.filter(|worker| self.replica.live.is_connected(*worker)) {
             Some(worker) => vec![worker],
             None => self.replica.live.connected(),
@@ -155,11 +167,34 @@ impl Tail {
         })
     }
 
-    fn not_found(&self) -> Status {
-        let message =
-            "no connected worker has this log: the attempt has not started, or its worker is gone";
-        faults::fault(Code::NotFound, "LOG_NOT_FOUND", message)
+    /// Whether the attempt ran on a worker that is connected, and so would have sent its log if there were one.
+    fn is_silent(&self) -> Result<bool, Status> {
+        let worker =
+            self.replica.with_run(self.run, |run| worker_of(run, self.task, self.index))?;
+        Ok(worker.is_some_and(|worker| self.replica.live.is_connected(worker)))
     }
+}
+
+fn not_found() -> Status {
+    let message =
+        "no connected worker has this log: the attempt has not started, or its worker is gone";
+    faults::fault(Code::NotFound, "LOG_NOT_FOUND", message)
+}
+
+/// Whether an attempt of one index of a task may have begun, so that somebody may have its log.
+fn was_tried(run: &Run, task: TaskIndex, index: u32) -> bool {
+    let cell = run.task(task).and_then(|task| task.cells.at(index));
+    cell.is_some_and(|(_, state)| match state {
+        TaskState::Blocked | TaskState::Skipped { .. } => false,
+        TaskState::Ready { tries, .. } => tries.attempts > 0,
+        TaskState::Placed { .. }
+        | TaskState::Running { .. }
+        | TaskState::Backoff { .. }
+        | TaskState::Held { .. }
+        | TaskState::Succeeded { .. }
+        | TaskState::Failed { .. }
+        | TaskState::Cancelled => true,
+    })
 }
 
 /// The worker that runs, or ran last, one index of a task.

@@ -22,6 +22,9 @@ use crate::replica::Replica;
 /// A streamed answer.
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// Bytes of the items on one page: less than any caller takes in one message.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+
 /// The idempotency key of a request; `None` if the caller gave none.
 pub(crate) fn request_key(id: &str, digest: u64) -> Result<Option<RequestKey>, Status> {
     if id.len() > limits::REQUEST_ID_BYTES_MAX {
@@ -78,6 +81,30 @@ pub(crate) fn page_size(asked: u32, default: usize, max: usize) -> usize {
     if asked == 0 { default } else { (asked as usize).min(max) }
 }
 
+/// The first of `items`: at most `limit`, and fewer if they are large, but at least one. With the first that is left.
+pub(crate) fn bounded_page<M: prost::Message>(
+    items: impl Iterator<Item = M>,
+    limit: usize,
+) -> (Vec<M>, Option<M>) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = item.encoded_len();
+        let is_full = page.len() >= limit || (bytes + size > PAGE_BYTES_MAX && !page.is_empty());
+        if is_full {
+            return (page, Some(item));
+        }
+        bytes += size;
+        page.push(item);
+    }
+    (page, None)
+}
+
+/// Whether a page has as many bytes as it should have.
+pub(crate) fn is_large(page: &[impl prost::Message]) -> bool {
+    page.iter().map(prost::Message::encoded_len).sum::<usize>() >= PAGE_BYTES_MAX
+}
+
 /// The number in a page token; `None` for the first page.
 pub(crate) fn page_start(token: &str, prefix: char) -> Result<Option<u64>, Status> {
     if token.is_empty() {
@@ -87,4 +114,27 @@ pub(crate) fn page_start(token: &str, prefix: char) -> Result<Option<u64>, Statu
     number.map(Some).ok_or_else(|| {
         faults::bad_field("page_token", "this is not a token that this listing gave out")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_bounded_in_number_and_in_bytes() {
+        let run = |bytes| v1::Run { workflow: "x".repeat(bytes), ..Default::default() };
+        let sizes = |bytes: usize, limit| {
+            let (page, left) = bounded_page((0..10).map(|_| run(bytes)), limit);
+            (page.len(), left.is_some())
+        };
+        assert_eq!(sizes(10, 20), (10, false));
+        assert_eq!(sizes(10, 10), (10, false));
+        assert_eq!(sizes(10, 9), (9, true));
+        assert_eq!(sizes(900_000, 10), (2, true));
+        assert_eq!(
+            sizes(3 << 20, 10),
+            (1, true),
+            "one always fits, or the caller would never get on"
+        );
+    }
 }

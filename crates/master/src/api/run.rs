@@ -16,7 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use super::{Answers, answer, checked_spec, page_size, page_start, request_key};
+use super::{
+    Answers, answer, bounded_page, checked_spec, is_large, page_size, page_start, request_key,
+};
 use crate::faults;
 use crate::forward::{forward, forward_stream};
 use crate::propose::NotDone;
@@ -27,6 +29,8 @@ use crate::watch::{RunSignal, follow};
 
 /// Tasks that one explanation covers at most.
 const EXPLAINED_MAX: usize = 20;
+/// Ended runs that one call to list runs looks through, roughly.
+const SCANNED_MAX: usize = 2000;
 
 pub(crate) struct Runs {
     pub(crate) replica: Arc<Replica>,
@@ -150,13 +154,11 @@ impl RunService for Runs {
                 let index = TaskIndex(position as u32);
                 view::task(run, index, &run.tasks[position])
             });
-            let mut matching =
-                all.filter(|task| wanted.is_empty() || wanted.contains(&task.status()));
-            let page: Vec<_> = matching.by_ref().take(limit).collect();
-            (page, matching.next().map(|task| task.index))
+            let matching = all.filter(|task| wanted.is_empty() || wanted.contains(&task.status()));
+            bounded_page(matching, limit)
         })?;
         self.name_workers(&mut tasks);
-        let next_page_token = next.map(|index| format!("t{index}")).unwrap_or_default();
+        let next_page_token = next.map(|task| format!("t{}", task.index)).unwrap_or_default();
         Ok(answer(&self.replica, v1::ListTasksResponse { tasks, next_page_token }))
     }
 
@@ -193,8 +195,9 @@ impl RunService for Runs {
         forward!(self.replica, request, Client, wait_run);
         self.replica.barrier(None).await?;
         let found = self.replica.find_run(request.into_inner().run.as_ref())?;
-        let mut signal = RunSignal::new(&self.replica, found.id);
-        let mut leadership = self.replica.node.watch_leadership();
+        let mut signal = RunSignal::new(&self.replica.cell, found.id);
+        let leads_no_more = self.replica.leads_no_more();
+        tokio::pin!(leads_no_more);
         loop {
             let run = self
                 .replica
@@ -204,7 +207,7 @@ impl RunService for Runs {
             }
             tokio::select! {
                 () = signal.changed() => {}
-                _ = leadership.wait_for(|it| !it.is_leader) => return Err(faults::no_leader()),
+                () = &mut leads_no_more => return Err(faults::no_leader()),
             }
         }
     }
@@ -237,33 +240,54 @@ impl Runs {
                 && (statuses.is_empty() || statuses.contains(&view::run_status(run.status())))
         };
         let mut page: Vec<v1::Run> = Vec::new();
-        loop {
-            // A slice of ids at a time, so that live and ended runs can be merged.
-            let ended = self.replica.ended_page(Some(before), limit)?;
-            let floor =
-                if ended.len() < limit { 0 } else { ended.last().map_or(0, |run| run.id.0) };
-            let mut slice: BTreeMap<u64, v1::Run> = self.replica.cell.read(|state| {
-                let live = state.runs().iter_below(before).take_while(|(id, _)| *id >= floor);
-                live.filter(|(_, run)| is_wanted(run))
-                    .take(limit + 1)
-                    .map(|(id, run)| (id, view::run(run)))
-                    .collect()
-            });
-            for run in ended.iter().filter(|run| is_wanted(run)) {
-                slice.insert(run.id.0, view::run(run));
-            }
-            for (id, run) in slice.into_iter().rev() {
-                if page.len() == limit {
-                    let last = page.last().map_or(RunId(id), |run| RunId(run.id));
-                    return Ok((page, view::page_token(last)));
-                }
-                page.push(run);
+        for _ in 0..SCANNED_MAX.div_ceil(limit) {
+            let (slice, floor) = self.slice_of_runs(before, limit, &is_wanted)?;
+            let wanted = limit - page.len();
+            let (more, next) = bounded_page(slice.into_values().rev(), wanted);
+            page.extend(more);
+            if next.is_some() {
+                let last = page.last().map_or(before, |run| run.id);
+                return Ok((page, view::page_token(RunId(last))));
             }
             if floor == 0 {
                 return Ok((page, String::new()));
             }
             before = floor;
+            if is_large(&page) {
+                break;
+            }
         }
+        // The runs are large, or few of many are wanted: the caller goes on from here.
+        Ok((page, view::page_token(RunId(before))))
+    }
+
+    /// The wanted runs of a slice of ids below `before`, and the id where the slice begins; 0 if that is the end.
+    fn slice_of_runs(
+        &self,
+        before: u64,
+        limit: usize,
+        is_wanted: &dyn Fn(&Run) -> bool,
+    ) -> Result<(BTreeMap<u64, v1::Run>, u64), Status> {
+        // The history is looked at before and behind the live runs: a run that ends meanwhile would be in neither if
+        // it came first alone. It only ever moves the floor up.
+        let floor = self.replica.ended_floor(before, limit)?;
+        let mut slice: BTreeMap<u64, v1::Run> = self.replica.cell.read_runs(|state, just_ended| {
+            let live = state.runs().iter_below(before).take_while(|(id, _)| *id >= floor);
+            let live = live.filter(|(_, run)| is_wanted(run)).take(limit + 1);
+            let ended = just_ended.range(RunId(floor)..RunId(before));
+            let ended = ended.filter(|(_, run)| is_wanted(run)).map(|(id, run)| (id.0, run));
+            live.chain(ended).map(|(id, run)| (id, view::run(run))).collect()
+        });
+        let ended = self.replica.ended_page(Some(before), limit)?;
+        let floor = match ended.last() {
+            Some(last) if ended.len() >= limit => last.id.0,
+            _ => 0,
+        };
+        slice.retain(|id, _| *id >= floor);
+        for run in ended.iter().filter(|run| is_wanted(run)) {
+            slice.insert(run.id.0, view::run(run));
+        }
+        Ok((slice, floor))
     }
 
     /// Fills in the names of workers that are still known.
