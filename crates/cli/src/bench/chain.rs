@@ -41,7 +41,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
 fn chain(name: &str, tasks: usize, body: &str) -> String {
     let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\ntasks:\n");
     for number in 0..tasks {
-        let needs = number.checked_sub(1).map(|before| format!(", needs: [t{before}]")).unwrap_or_default();
+        let needs =
+            number.checked_sub(1).map(|before| format!(", needs: [t{before}]")).unwrap_or_default();
         let _ = writeln!(text, "  t{number}: {{{body}{needs}}}");
     }
     text

@@ -27,7 +27,8 @@ pub(crate) struct Options {
 }
 
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
-    let cluster = ClusterOptions { slots: options.cluster.slots.max(4096), ..options.cluster.clone() };
+    let cluster =
+        ClusterOptions { slots: options.cluster.slots.max(4096), ..options.cluster.clone() };
     let rig = Rig::start(&cluster).await?;
     rig.apply(independent("bench-noop", options.tasks, "{noop: {}}")).await?;
     let last = options.indices.saturating_sub(1);

@@ -6,8 +6,8 @@ use clap::Args;
 use muster_core::time::Timestamp;
 use muster_planner::{Policy, bench, plan};
 
-use super::table::Figures;
 use super::median;
+use super::table::Figures;
 
 /// What to plan.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,12 @@ pub(super) fn run(options: &Options) {
         let (tasks, workers) = (options.tasks / share, options.workers / share);
         let (placed, pass) = measure(tasks, workers, options.rounds);
         full = pass;
-        figures.row(&[tasks.to_string(), workers.to_string(), placed.to_string(), format!("{pass:.3}")]);
+        figures.row(&[
+            tasks.to_string(),
+            workers.to_string(),
+            placed.to_string(),
+            format!("{pass:.3}"),
+        ]);
     }
     figures.print();
     anstream::println!("ms a pass {full:.3}");

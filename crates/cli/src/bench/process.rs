@@ -40,7 +40,12 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         }
         let ours = processes as f64 / start.elapsed().as_secs_f64();
         ratios.push(ours / bare);
-        figures.row(&[round.to_string(), format!("{bare:.0}"), format!("{ours:.0}"), format!("{:.2}", ours / bare)]);
+        figures.row(&[
+            round.to_string(),
+            format!("{bare:.0}"),
+            format!("{ours:.0}"),
+            format!("{:.2}", ours / bare),
+        ]);
     }
     rig.stop().await;
     figures.print();

@@ -28,7 +28,11 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         figures.row(&[name.to_owned(), at(0.5), at(0.9), at(0.99), at(1.0)]);
     }
     figures.print();
-    anstream::println!("submit to finished p50 {:.2} ms, p99 {:.2} ms", quantile(&process, 0.5), quantile(&process, 0.99));
+    anstream::println!(
+        "submit to finished p50 {:.2} ms, p99 {:.2} ms",
+        quantile(&process, 0.5),
+        quantile(&process, 0.99)
+    );
     Ok(())
 }
 
