@@ -31,6 +31,8 @@ pub(crate) struct EntryReply {
 #[derive(Default)]
 struct Shown {
     state: State,
+    /// The last entry that the state knows. May be ahead of what is announced as applied.
+    index: u64,
     /// Runs that ended in entries whose effects are not in the history yet. Without them a run would for a moment be
     /// nowhere: apply takes it out of the state before the history has it.
     just_ended: BTreeMap<RunId, Arc<Run>>,
@@ -76,6 +78,12 @@ impl StateCell {
     ) -> T {
         let shown = self.state.read();
         look(&shown.state, &shown.just_ended)
+    }
+
+    /// The state as it is, and the log index it stands at.
+    pub(crate) fn snapshot(&self) -> (u64, Snapshot) {
+        let shown = self.state.read();
+        (shown.index.max(self.applied()), shown.state.snapshot())
     }
 
     /// The run, if it is live or ended a moment ago.
@@ -148,6 +156,7 @@ impl CoreMachine {
         let applied = {
             let mut shown = self.cell.state.write();
             let applied = shown.state.apply(LogIndex(index), entry);
+            shown.index = index;
             let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
             shown.just_ended.extend(ended);
             applied
@@ -211,7 +220,7 @@ impl Machine for CoreMachine {
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
         let state = State::restore(snapshot)
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
-        *self.cell.state.write() = Shown { state, just_ended: BTreeMap::new() };
+        *self.cell.state.write() = Shown { state, index, just_ended: BTreeMap::new() };
         self.cell.applied.store(index, Ordering::Release);
         self.cell.run_signals.ring_all();
         self.cell.changed.notify_waiters();

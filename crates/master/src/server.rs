@@ -196,7 +196,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     add!(RunServiceServer::new(Runs { replica: replica() }));
     add!(WorkerServiceServer::new(Workers { replica: replica() }));
     add!(LogServiceServer::new(Logs { replica: replica() }));
-    add!(ClusterServiceServer::new(Cluster { replica: replica() }));
+    add!(ClusterServiceServer::new(Cluster::new(replica())));
     add!(WorkerSessionServiceServer::new(WorkerSessions { replica: replica() }));
     routes.add_service(health);
     let reflection = || {

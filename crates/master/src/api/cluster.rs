@@ -5,6 +5,7 @@ use std::sync::Arc;
 use muster_proto::v1;
 use muster_proto::v1::cluster_service_client::ClusterServiceClient;
 use muster_proto::v1::cluster_service_server::ClusterService;
+use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
@@ -14,7 +15,28 @@ use crate::forward::forward;
 use crate::replica::Replica;
 
 pub(crate) struct Cluster {
-    pub(crate) replica: Arc<Replica>,
+    replica: Arc<Replica>,
+    /// The latest digest, and the log index it belongs to.
+    latest: Mutex<(u64, u64)>,
+}
+
+impl Cluster {
+    pub(crate) fn new(replica: Arc<Replica>) -> Self {
+        Cluster { replica, latest: Mutex::default() }
+    }
+
+    /// The log index the state stands at, and its digest. That is a walk over the whole state: apply does not wait for
+    /// it, and callers at one index share it.
+    async fn digest(&self) -> Result<(u64, u64), Status> {
+        let mut latest = self.latest.lock().await;
+        let (index, snapshot) = self.replica.cell.snapshot();
+        if index == 0 || latest.0 != index {
+            let digest = tokio::task::spawn_blocking(move || snapshot.digest()).await;
+            let digest = digest.map_err(|error| Status::internal(error.to_string()))?;
+            *latest = (index, digest);
+        }
+        Ok(*latest)
+    }
 }
 
 #[tonic::async_trait]
@@ -35,12 +57,13 @@ impl ClusterService for Cluster {
             matched_index: it.matched_index,
         });
         let members = members.collect();
+        let (applied_index, state_digest) = self.digest().await?;
         let response = self.replica.cell.read(|state| v1::GetClusterStatusResponse {
             cluster_id: self.replica.cluster_id(),
             answering_member_id: status.member_id,
             leader_id,
             term: status.term,
-            applied_index: self.replica.cell.applied(),
+            applied_index,
             committed_index: status.committed_index,
             last_log_index: status.last_log_index,
             snapshot_index: status.snapshot_index,
@@ -49,7 +72,7 @@ impl ClusterService for Cluster {
             live_runs: state.runs().len() as u64,
             ready_tasks: state.queue().len() as u64,
             workers: state.workers().len() as u64,
-            state_digest: state.digest(),
+            state_digest,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         Ok(answer(&self.replica, response))
