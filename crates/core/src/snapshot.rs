@@ -69,7 +69,14 @@ impl State {
         state
     }
 
-    /// A stable hash of the replicated part, equal on all replicas at one log index (I1). Costs a walk over the state.
+    /// The digest of the replicated part; see [`Snapshot::digest`].
+    pub fn digest(&self) -> u64 {
+        self.snapshot().digest()
+    }
+}
+
+impl Snapshot {
+    /// A stable hash, equal on all replicas at one log index (I1). Costs a walk over all of it.
     pub fn digest(&self) -> u64 {
         let mut hasher = StableHasher::default();
         self.meta.hash(&mut hasher);
@@ -77,7 +84,7 @@ impl State {
         self.workflows.hash(&mut hasher);
         self.runs.iter().for_each(|run| hash_run(run, &mut hasher));
         self.workers.hash(&mut hasher);
-        self.requests.answered().hash(&mut hasher);
+        self.requests.hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -78,7 +78,7 @@ impl Replica {
         asked: Asked,
         call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        let mut leadership = self.node.watch_leadership();
+        let mut leadership = self.raft.watch_leadership();
         let leads = |it: &muster_raft::Leadership| {
             it.leader.as_ref().is_some_and(|leader| leader.id == asked.0)
         };

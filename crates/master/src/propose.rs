@@ -15,7 +15,7 @@ use muster_core::command::Command;
 use muster_core::ids::LogIndex;
 use muster_core::reply::{Rejection, Reply};
 use muster_proto::convert;
-use muster_raft::{ProposeError, RaftNode};
+use muster_raft::{ProposeError, RaftMember};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Code, Status};
 
@@ -72,10 +72,10 @@ impl From<NotDone> for Status {
 }
 
 impl Proposer {
-    /// Starts the task that proposes on `node`.
-    pub(crate) fn start(node: RaftNode, clock: Arc<LogClock>) -> Self {
+    /// Starts the task that proposes on `raft`.
+    pub(crate) fn start(raft: RaftMember, clock: Arc<LogClock>) -> Self {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(propose_all(node, clock, receiver));
+        tokio::spawn(propose_all(raft, clock, receiver));
         Proposer { waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
 
@@ -105,7 +105,11 @@ fn uncommitted(error: &ProposeError) -> Status {
     Status::with_details(status.code(), error.to_string(), Bytes::copy_from_slice(status.details()))
 }
 
-async fn propose_all(node: RaftNode, clock: Arc<LogClock>, mut waiting: mpsc::Receiver<Proposal>) {
+async fn propose_all(
+    raft: RaftMember,
+    clock: Arc<LogClock>,
+    mut waiting: mpsc::Receiver<Proposal>,
+) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut left_over: Option<Proposal> = None;
     loop {
@@ -133,19 +137,19 @@ async fn propose_all(node: RaftNode, clock: Arc<LogClock>, mut waiting: mpsc::Re
         if batch.is_empty() {
             continue;
         }
-        let (node, clock) = (node.clone(), clock.clone());
+        let (raft, clock) = (raft.clone(), clock.clone());
         tokio::spawn(async move {
-            propose_batch(&node, &clock, batch).await;
+            propose_batch(&raft, &clock, batch).await;
             drop(permit);
         });
     }
 }
 
-async fn propose_batch(node: &RaftNode, clock: &LogClock, batch: Vec<Proposal>) {
+async fn propose_batch(raft: &RaftMember, clock: &LogClock, batch: Vec<Proposal>) {
     let (commands, answers): (Vec<Bytes>, Vec<_>) =
         batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
     let entry = convert::assemble_entry(clock.now(), &commands);
-    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, node.propose(entry)).await;
+    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, raft.propose(entry)).await;
     let proposed = proposed.unwrap_or_else(|_| {
         let why = "no majority of the masters confirmed it in time; it may still be carried out";
         Err(ProposeError::Unknown(why.into()))

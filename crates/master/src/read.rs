@@ -43,14 +43,14 @@ impl Replica {
     pub(crate) async fn barrier(&self, options: Option<&v1::ReadOptions>) -> Result<(), Status> {
         let min_applied = options.map_or(0, |options| options.min_applied_index);
         if !is_stale(options) {
-            let index = self.node.linearizable().await.map_err(|_| faults::no_leader())?;
+            let index = self.raft.linearizable().await.map_err(|_| faults::no_leader())?;
             self.wait_applied(index).await?;
         }
         self.wait_applied(min_applied).await
     }
 
     async fn wait_applied(&self, index: u64) -> Result<(), Status> {
-        let waited = tokio::time::timeout(APPLY_WAIT_MAX, self.node.wait_applied(index)).await;
+        let waited = tokio::time::timeout(APPLY_WAIT_MAX, self.raft.wait_applied(index)).await;
         match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -102,7 +102,7 @@ impl Replica {
             return Ok(FoundRun { id });
         }
         let ended = self
-            .node
+            .raft
             .history()
             .find(namespace.as_str(), &reference.workflow, number)
             .map_err(history_fault)?;
@@ -126,12 +126,12 @@ impl Replica {
     }
 
     fn ended_item(&self, id: RunId) -> Result<Option<HistoryItem>, Status> {
-        self.node.history().get(id.0).map_err(history_fault)
+        self.raft.history().get(id.0).map_err(history_fault)
     }
 
     /// The smallest id of the page of ended runs below `before`; 0 if it is not full.
     pub(crate) fn ended_floor(&self, before: u64, limit: usize) -> Result<u64, Status> {
-        let items = self.node.history().page(Some(before), limit).map_err(history_fault)?;
+        let items = self.raft.history().page(Some(before), limit).map_err(history_fault)?;
         Ok(items.last().filter(|_| items.len() >= limit).map_or(0, |item| item.run_id))
     }
 
@@ -141,7 +141,7 @@ impl Replica {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Arc<Run>>, Status> {
-        let items = self.node.history().page(before, limit).map_err(history_fault)?;
+        let items = self.raft.history().page(before, limit).map_err(history_fault)?;
         items.iter().map(decode_ended).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_raft::{Leadership, RaftNode};
+use muster_raft::{Leadership, RaftMember};
 
 use crate::clock::LogClock;
 use crate::config::MasterConfig;
@@ -19,7 +19,7 @@ const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// See the module documentation.
 pub(crate) struct Replica {
     pub(crate) config: MasterConfig,
-    pub(crate) node: RaftNode,
+    pub(crate) raft: RaftMember,
     pub(crate) cell: Arc<StateCell>,
     pub(crate) clock: Arc<LogClock>,
     pub(crate) proposer: Proposer,
@@ -30,19 +30,19 @@ pub(crate) struct Replica {
 impl Replica {
     /// Who leads, as this master knows it.
     pub(crate) fn leadership(&self) -> Leadership {
-        self.node.watch_leadership().borrow().clone()
+        self.raft.watch_leadership().borrow().clone()
     }
 
     /// Returns once this master leads no more, or no majority has confirmed it for a while: whoever waits for news here
     /// should ask elsewhere.
     pub(crate) async fn leads_no_more(&self) {
-        let mut leadership = self.node.watch_leadership();
+        let mut leadership = self.raft.watch_leadership();
         loop {
             tokio::select! {
                 _ended = leadership.wait_for(|it| !it.is_leader) => return,
                 () = tokio::time::sleep(QUORUM_LOOK) => {}
             }
-            let age_ms = self.node.last_quorum_ack();
+            let age_ms = self.raft.last_quorum_ack();
             if age_ms.is_none_or(|age_ms| u128::from(age_ms) > QUORUM_SILENCE_MAX.as_millis()) {
                 return;
             }
@@ -51,6 +51,6 @@ impl Replica {
 
     /// The cluster's id; empty before the cluster is formed.
     pub(crate) fn cluster_id(&self) -> String {
-        self.node.cluster_id().map(|id| id.to_string()).unwrap_or_default()
+        self.raft.cluster_id().map(|id| id.to_string()).unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use muster_proto::v1::log_service_server::LogServiceServer;
 use muster_proto::v1::run_service_server::RunServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use muster_proto::v1::workflow_service_server::WorkflowServiceServer;
-use muster_raft::{PeerAddress, RaftConfig, RaftNode, Timing};
+use muster_raft::{PeerAddress, RaftConfig, RaftMember, Timing};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -86,12 +86,12 @@ impl Master {
             listener.local_addr().map_err(|error| MasterError::Listen { address, error })?;
         let (cell, events) = StateCell::new();
         let machine = CoreMachine { cell: cell.clone() };
-        let node = RaftNode::open(raft_config(&config), Box::new(machine)).await?;
+        let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
         let clock = Arc::<LogClock>::default();
-        let proposer = Proposer::start(node.clone(), clock.clone());
+        let proposer = Proposer::start(raft.clone(), clock.clone());
         let replica = Arc::new(Replica {
             config,
-            node,
+            raft,
             cell,
             clock,
             proposer,
@@ -111,12 +111,12 @@ impl Master {
 
     /// Resolves when the master must stop by itself.
     pub async fn failed(&self) -> MasterError {
-        MasterError::Fatal(self.replica.node.fatal().await.to_string())
+        MasterError::Fatal(self.replica.raft.fatal().await.to_string())
     }
 
     /// Hands leadership over, ends calls and sessions, and closes the data folder.
     pub async fn shutdown(mut self) {
-        self.replica.node.shutdown().await;
+        self.replica.raft.shutdown().await;
         self.leading.abort();
         self.replica.live.end();
         if let Some(stop) = self.stop.take() {
@@ -213,7 +213,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
 
 /// Ready while a leader is known. Liveness never depends on a quorum.
 async fn report_readiness(replica: Arc<Replica>, reporter: tonic_health::server::HealthReporter) {
-    let mut leadership = replica.node.watch_leadership();
+    let mut leadership = replica.raft.watch_leadership();
     loop {
         let is_ready = leadership.borrow_and_update().leader.is_some();
         let status = if is_ready {

@@ -163,7 +163,7 @@ impl Session {
     async fn heartbeat(&self, worker: WorkerId, heartbeat: &wire::Heartbeat) -> bool {
         let is_confirmed = self
             .replica
-            .node
+            .raft
             .last_quorum_ack()
             .is_some_and(|age_ms| u128::from(age_ms) <= QUORUM_AGE_MAX.as_millis());
         if !is_confirmed {
@@ -198,7 +198,7 @@ impl Session {
 
     fn masters(&self) -> Vec<String> {
         self.replica
-            .node
+            .raft
             .status()
             .members
             .into_iter()

@@ -72,8 +72,8 @@ impl Ranking {
         let mut tree = vec![Candidate::NONE; members.len()];
         tree.extend((0..).zip(&members).map(|(place, slot)| Candidate::new(place, score(*slot))));
         let mut ranking = Ranking { members, tree };
-        for node in (1..ranking.members.len()).rev() {
-            ranking.tree[node] = ranking.tree[2 * node].or_better(ranking.tree[2 * node + 1]);
+        for spot in (1..ranking.members.len()).rev() {
+            ranking.tree[spot] = ranking.tree[2 * spot].or_better(ranking.tree[2 * spot + 1]);
         }
         ranking
     }
@@ -93,14 +93,14 @@ impl Ranking {
 
     /// Changes the score of the worker at `place`.
     pub(crate) fn set(&mut self, place: Place, score: Option<Score>) {
-        let mut node = self.members.len() + place as usize;
+        let mut spot = self.members.len() + place as usize;
         let mut winner = Candidate::new(place, score);
-        self.tree[node] = winner;
-        while node > 1 {
-            let rival = self.tree[node ^ 1];
+        self.tree[spot] = winner;
+        while spot > 1 {
+            let rival = self.tree[spot ^ 1];
             winner = winner.or_better(rival);
-            node /= 2;
-            self.tree[node] = winner;
+            spot /= 2;
+            self.tree[spot] = winner;
         }
     }
 }

@@ -4,7 +4,7 @@
 //!            propose(bytes)                     read barrier, leadership, status
 //!                 │                                          ▲
 //!  ┌──────────────▼──────────────────────────────────────────┴─────────────┐
-//!  │ RaftNode          own runtime: two threads that nothing else may use   │
+//!  │ RaftMember          own runtime: two threads that nothing else may use   │
 //!  │                                                                        │
 //!  │   openraft ◄────── network: one append stream a peer, ──────► peers    │
 //!  │    │     │                  votes and snapshots apart                  │
@@ -37,7 +37,7 @@ pub use error::{OpenError, ProposeError, RaftError, StoreError};
 pub use history::{History, HistoryItem};
 pub use machine::{Applied, Machine, Shard, ShardToken};
 pub use node::{
-    Committed, Leadership, MemberStatus, PeerAddress, RaftConfig, RaftLimits, RaftNode, RaftStatus,
-    Role, SnapshotPolicy, Timing,
+    Committed, Leadership, MemberStatus, PeerAddress, RaftConfig, RaftLimits, RaftMember,
+    RaftStatus, Role, SnapshotPolicy, Timing,
 };
 pub use types::{ClusterId, Member, Peer, Reply};

@@ -33,7 +33,7 @@ impl Drop for Threads {
 /// The log and the state machine over the files in `dir`, without Raft.
 ///
 /// # Errors
-/// As [`RaftNode::open`](crate::RaftNode::open).
+/// As [`RaftMember::open`](crate::RaftMember::open).
 pub fn open_storage(
     dir: &Path,
     log_tail_bytes: usize,

@@ -4,14 +4,14 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use muster_raft::{ClusterId, OpenError, RaftNode, StoreError};
+use muster_raft::{ClusterId, OpenError, RaftMember, StoreError};
 use redb::{ReadableTable, TableDefinition};
 use support::{Cluster, Maps, SHARDS, eventually, shard_of};
 
 const ENTRIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("entries");
 
 async fn open_error(cluster: &Cluster, at: usize) -> OpenError {
-    match RaftNode::open(cluster.configs[at].clone(), Box::new(Maps::new())).await {
+    match RaftMember::open(cluster.configs[at].clone(), Box::new(Maps::new())).await {
         Ok(_) => panic!("the folder must be refused"),
         Err(error) => error,
     }

@@ -186,16 +186,16 @@ impl Attempts {
         let key = Key::of(&assignment.attempt_ref());
         let (handle, stop) = stop_pair();
         let attempt = Attempt { assignment: assignment.clone(), indices: range, stop };
-        let mut execution = executor.execute(attempt);
+        let mut carrying_out = executor.execute(attempt);
         // What ends at once needs neither a task of the runtime nor an entry to be stopped by.
-        if let Some(ending) = execution.as_mut().now_or_never() {
+        if let Some(ending) = carrying_out.as_mut().now_or_never() {
             self.report(key.with(range), ending, is_worth_keeping);
             return;
         }
         self.table.lock().begin(key, range, handle, stops);
         let attempts = self.clone();
         self.runtime.spawn(async move {
-            let ending = execution.await;
+            let ending = carrying_out.await;
             if attempts.table.lock().end(key, range) {
                 attempts.report(key.with(range), ending, is_worth_keeping);
             }

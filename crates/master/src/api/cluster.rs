@@ -45,7 +45,7 @@ impl ClusterService for Cluster {
         &self,
         _request: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::GetClusterStatusResponse>, Status> {
-        let status = self.replica.node.status();
+        let status = self.replica.raft.status();
         let leader_id = status.leader.unwrap_or(0);
         let members = status.members.into_iter().map(|it| v1::Member {
             id: it.member.id,
@@ -87,7 +87,7 @@ impl ClusterService for Cluster {
         let target = match to.as_str() {
             "" => None,
             named => {
-                let members = self.replica.node.status().members;
+                let members = self.replica.raft.status().members;
                 let found = members
                     .iter()
                     .find(|it| it.member.peer.name == named || it.member.id.to_string() == named);
@@ -100,7 +100,7 @@ impl ClusterService for Cluster {
                 Some(found.ok_or_else(missing)?.member.id)
             }
         };
-        let leader = self.replica.node.transfer_leader(target).await.map_err(|error| {
+        let leader = self.replica.raft.transfer_leader(target).await.map_err(|error| {
             faults::fault(Code::FailedPrecondition, "TRANSFER_REFUSED", error.to_string())
         })?;
         Ok(answer(&self.replica, v1::TransferLeaderResponse { leader_id: leader.id }))

@@ -23,18 +23,18 @@ use crate::replica::Replica;
 
 /// Leads whenever this master is the leader, until the process ends.
 pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiver<Event>) {
-    let mut leadership = replica.node.watch_leadership();
+    let mut leadership = replica.raft.watch_leadership();
     loop {
         let term = {
             let Ok(current) = leadership.wait_for(|it| it.is_leader).await else { return };
             current.term
         };
         // Everything that earlier leaders committed must be applied before this one acts on the state.
-        let Ok(index) = replica.node.linearizable().await else {
+        let Ok(index) = replica.raft.linearizable().await else {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             continue;
         };
-        if replica.node.wait_applied(index).await.is_err() {
+        if replica.raft.wait_applied(index).await.is_err() {
             return;
         }
         tracing::info!(term, "this master leads");

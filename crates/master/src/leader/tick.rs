@@ -37,7 +37,7 @@ async fn tick(replica: &Replica) {
 async fn prune(replica: &Replica) {
     loop {
         tokio::time::sleep(PRUNE).await;
-        let surplus = replica.node.history().prune_before(replica.config.history_runs_max);
+        let surplus = replica.raft.history().prune_before(replica.config.history_runs_max);
         match surplus {
             Ok(Some(index)) => {
                 let prune = PruneHistory { ended_before: LogIndex(index) };

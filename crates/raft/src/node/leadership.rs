@@ -8,7 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Instant, ServerState};
 use tokio::sync::watch;
 
-use super::RaftNode;
+use super::RaftMember;
 use super::roster::{Metrics, member, membership_of, metrics, voters};
 use crate::error::{RaftError, StoreError};
 use crate::fatal::Fatal;
@@ -129,7 +129,7 @@ pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>, fatal: F
     }
 }
 
-impl RaftNode {
+impl RaftMember {
     /// The leader, if one is known.
     pub fn leader(&self) -> Option<Member> {
         self.0.leadership.borrow().leader.clone()

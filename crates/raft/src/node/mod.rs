@@ -35,7 +35,7 @@ use data_dir::DataDir;
 /// One master's part in Raft. Cheap to clone; all clones are one. Call [`shutdown`](Self::shutdown) before the last one
 /// is dropped: dropping alone stops the way a crash does.
 #[derive(Clone)]
-pub struct RaftNode(Arc<Inner>);
+pub struct RaftMember(Arc<Inner>);
 
 struct Inner {
     raft: Raft,
@@ -64,7 +64,7 @@ struct Machinery {
     dir: DataDir,
 }
 
-impl RaftNode {
+impl RaftMember {
     /// This master's member id.
     pub fn member_id(&self) -> u64 {
         self.0.identity.member_id

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::data_dir::DataDir;
-use super::{Inner, Machinery, RaftConfig, RaftNode, Roster, leadership, space};
+use super::{Inner, Machinery, RaftConfig, RaftMember, Roster, leadership, space};
 use crate::apply::{ApplyProgress, StateMachine};
 use crate::error::OpenError;
 use crate::fatal::Fatal;
@@ -29,7 +29,7 @@ const BLOCKING_THREADS_MAX: usize = 8;
 /// How often the size of the log since the last snapshot is looked at.
 const SNAPSHOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-impl RaftNode {
+impl RaftMember {
     /// Opens the data folder and joins the peers in the background. Returns once the local state is restored; a leader
     /// may not be known yet, see [`watch_leadership`](Self::watch_leadership).
     ///

@@ -10,7 +10,7 @@ use openraft::errors::{
     RaftError as OpenraftError,
 };
 
-use super::RaftNode;
+use super::RaftMember;
 use crate::error::{ProposeError, RaftError};
 use crate::types::{Command, Member, Reply, TypeConfig};
 
@@ -28,7 +28,7 @@ pub struct Committed {
     pub reply: Reply,
 }
 
-impl RaftNode {
+impl RaftMember {
     /// Replicates one entry and applies it. Only the leader can. Returns when the entry is applied here; it may take
     /// as long as there is no quorum, so callers set their own deadline. Giving up does not take the entry back.
     ///

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_raft::{Applied, HistoryItem, Machine, PeerAddress, RaftConfig, RaftNode, Reply, Shard};
+use muster_raft::{
+    Applied, HistoryItem, Machine, PeerAddress, RaftConfig, RaftMember, Reply, Shard,
+};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -101,7 +103,7 @@ impl Machine for Maps {
 /// Masters on loopback, each with a folder and a fixed port.
 pub struct Cluster {
     pub configs: Vec<RaftConfig>,
-    pub masters: Vec<Option<(RaftNode, Maps)>>,
+    pub masters: Vec<Option<(RaftMember, Maps)>>,
     dirs: Vec<TempDir>,
 }
 
@@ -148,7 +150,7 @@ impl Cluster {
 
     pub async fn start(&mut self, at: usize) {
         let maps = Maps::new();
-        let node = RaftNode::open(self.configs[at].clone(), Box::new(maps.clone())).await;
+        let node = RaftMember::open(self.configs[at].clone(), Box::new(maps.clone())).await;
         self.masters[at] = Some((node.expect("it starts"), maps));
     }
 
@@ -165,7 +167,7 @@ impl Cluster {
         }
     }
 
-    pub fn node(&self, at: usize) -> &RaftNode {
+    pub fn node(&self, at: usize) -> &RaftMember {
         &self.masters[at].as_ref().expect("it runs").0
     }
 
