@@ -95,7 +95,7 @@ impl Process {
     }
 
     /// Waits for its end and returns the exit code; `None` if it does not end in time, or by a signal.
-    pub fn wait(&mut self, patience: Duration) -> Option<i32> {
+    pub async fn wait(&mut self, patience: Duration) -> Option<i32> {
         let until = Instant::now() + patience;
         let child = self.child.as_mut()?;
         while Instant::now() < until {
@@ -103,7 +103,7 @@ impl Process {
                 self.child = None;
                 return status.code();
             }
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         None
     }
@@ -177,12 +177,12 @@ impl Cluster {
             .expect("addresses are well-formed");
         let mut cluster =
             Cluster { masters: Vec::new(), workers: Vec::new(), addresses, client, folder };
-        for at in 0..masters {
+        for (at, peer_port) in peer.iter().enumerate() {
             let name = format!("m{at}");
             let mut args =
                 arguments(&["master", "start", "--name", &name, "--peers", &peers.join(",")]);
             args.extend(arguments(&["--listen", &cluster.addresses[at]]));
-            args.extend(arguments(&["--peer-listen", &format!("127.0.0.1:{}", peer[at])]));
+            args.extend(arguments(&["--peer-listen", &format!("127.0.0.1:{peer_port}")]));
             args.extend(arguments(&["--data-dir", &cluster.path(&name).to_string_lossy()]));
             args.extend(arguments(more));
             cluster.masters.push(Process::start(&name, args, cluster.path(&format!("{name}.log"))));

@@ -28,8 +28,15 @@ fn workflow(folder: &Path) -> String {
             }
             let _ = writeln!(
                 text,
-                "    shell: [bash, -eu]\n    run: |\n      cd {folder}\n      exec 9> {id}.lock\n      flock -n 9 || {{ echo {id} >> conflicts; \
-                 exit 1; }}\n      echo $MUSTER_FENCE >> {id}.fences\n      sleep 0.1\n      echo fence=$MUSTER_FENCE >> $MUSTER_OUTPUT\n    outputs: [fence]",
+                r#"    outputs: [fence]
+    shell: [bash, -eu]
+    run: |
+      cd {folder}
+      exec 9> {id}.lock
+      flock -n 9 || {{ echo {id} >> conflicts; exit 1; }}
+      echo $MUSTER_FENCE >> {id}.fences
+      sleep 0.1
+      echo fence=$MUSTER_FENCE >> $MUSTER_OUTPUT"#,
                 folder = folder.display()
             );
         }

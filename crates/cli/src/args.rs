@@ -17,7 +17,8 @@ RUN/TASK#2.
 Exit codes: 0 ok, 1 error, 2 wrong usage or file, 3 the run failed, 4 it was cancelled or timed out, 5 not found,
 6 cannot be placed, 124 --timeout reached, 130 Ctrl-C.
 
-Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else ~/.config/muster/config.toml (server, namespace).";
+Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else ~/.config/muster/config.toml (server,
+namespace).";
 
 /// Runs workflows on many machines, and goes on when some of them fail.
 #[derive(Debug, Parser)]

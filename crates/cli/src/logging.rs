@@ -37,8 +37,8 @@ fn directives(usual: Usual, verbose: u8) -> String {
         (_, 2) => "debug",
         (_, _) => return "trace,h2=info,hyper=info,tower=info".to_owned(),
     };
-    // What the consensus library calls an error is often a peer that just went away; what concerns the user comes out as
-    // the master's own error.
+    // What the consensus library calls an error is often a peer that just went away; what concerns the user comes out
+    // as the master's own error.
     let raft = if usual == Usual::Warnings && verbose == 0 { "off" } else { "error" };
     // `muster` is how the targets of all our crates begin.
     format!("warn,openraft={raft},muster={ours}")

@@ -288,7 +288,8 @@ fn memory() {
         drop(snapshot);
         let alone = BYTES.load(Ordering::Relaxed) - before;
         println!(
-            "{what:<38} {:>4.0} bytes a task queued; {:>4.0} with all {} ready ones placed, {:>4.0} with a snapshot from before; snapshot {took:?}",
+            "{what:<38} {:>4.0} bytes a task queued; {:>4.0} with all {} ready ones placed, \
+             {:>4.0} with a snapshot from before; snapshot {took:?}",
             per_task(queued),
             per_task(alone),
             attempts.len(),

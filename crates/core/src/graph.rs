@@ -73,8 +73,8 @@ impl Graph {
         }
     }
 
-    /// Everything that keeps `tasks` from being a DAG, with one cycle for each set of tasks that wait for each other. Empty
-    /// if nothing does.
+    /// Everything that keeps `tasks` from being a DAG, with one cycle for each set of tasks that wait for each other.
+    /// Empty if nothing does.
     pub fn problems(tasks: &[TaskSpec]) -> Vec<GraphError> {
         Graph::compile(tasks).1
     }

@@ -1,8 +1,8 @@
 //! Runs the transcripts in `tests/scripts`: commands as people would say them, and what the core answers.
 //!
-//! A file is a list of steps with blank lines between them. A step is input lines, `---`, and the expected output; lines
-//! with `#` are comments. `UPDATE=1 cargo test -p muster-core --test scripts` writes what was found as what is expected;
-//! read the difference before committing it. The language is explained in [`script::line`].
+//! A file is a list of steps with blank lines between them. A step is input lines, `---`, and the expected output;
+//! lines with `#` are comments. `UPDATE=1 cargo test -p muster-core --test scripts` writes what was found as what is
+//! expected; read the difference before committing it. The language is explained in [`script::line`].
 
 mod script;
 

@@ -221,7 +221,8 @@ proptest! {
         let good: Vec<char> = include_str!("spec/good.yaml").chars().collect();
         let start = at.index(good.len());
         let end = (start + length).min(good.len());
-        let text: String = good[..start].iter().copied().chain(put.chars()).chain(good[end..].iter().copied()).collect();
+        let (before, after) = (good[..start].iter(), good[end..].iter());
+        let text: String = before.copied().chain(put.chars()).chain(after.copied()).collect();
         check_parse(&text);
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct Group<'a> {
     pub(crate) done: usize,
     waiting: btree_map::Iter<'a, ReadyKey, u32>,
     class: Option<usize>,
-    /// The workers with room for this request. Made when the best worker of the class turns out to have none; until then
-    /// the group uses the ranking it shares with the other groups of its class.
+    /// The workers with room for this request. Made when the best worker of the class turns out to have none; until
+    /// then the group uses the ranking it shares with the other groups of its class.
     own: Option<Ranking>,
 }
 
@@ -103,8 +103,9 @@ impl<'a> Group<'a> {
 
     /// The best worker for a task with these leanings, which must have been applied; `None` if no worker has room.
     ///
-    /// A score can be out of date once the worker was used for another task. Under `spread` it is then too high, never too
-    /// low; under `binPack` scores do not change in a pass. So the best by score is the best if its score is current.
+    /// A score can be out of date once the worker was used for another task. Under `spread` it is then too high, never
+    /// too low; under `binPack` scores do not change in a pass. So the best by score is the best if its score is
+    /// current.
     pub(crate) fn best(
         &mut self,
         slots: &mut Slots<'_>,

@@ -1,16 +1,17 @@
 //! Decides which worker takes which ready task, and says why a task waits.
 //!
 //! ```text
-//!  State (replicated) ─┐                    ┌─► placements ──► PlaceAttempts ──► log ──► State::apply checks each again
+//!  State (replicated) ─┐                    ┌─► placements ──► PlaceAttempts ──► log ──► State::apply checks each
+//!  again
 //!  LiveView (leader) ──┼──► plan ──► Plan ──┤
 //!  Policy ─────────────┘                    └─► unplaced, with reasons
 //!
 //!  State, LiveView ───────► explain ──► Explanation of one task
 //! ```
 //!
-//! Both are functions of their arguments: no IO, no clock, no chance. Only the leader calls them. A plan is computed from
-//! one state and may be out of date when it is applied, so apply trusts nothing in it; this crate may therefore use
-//! floats and change between versions, since only its result is replicated.
+//! Both are functions of their arguments: no IO, no clock, no chance. Only the leader calls them. A plan is computed
+//! from one state and may be out of date when it is applied, so apply trusts nothing in it; this crate may therefore
+//! use floats and change between versions, since only its result is replicated.
 //!
 //! How a pass goes: ready tasks are grouped by equal request ([`muster_core::state::queue`]), the
 //! groups are merged by priority, age and file order, and each task goes to the best worker with room. Which worker is

@@ -60,10 +60,11 @@ impl Plan {
 /// Computes placements for the ready tasks of `state`.
 ///
 /// `now` is the leader's clock. It does not enter into placement; it is where due triggers will be judged by, once
-/// schedules exist: they come as a further argument, a calendar the caller evaluates cron and time zones with, and their
-/// runs as further commands in the plan.
+/// schedules exist: they come as a further argument, a calendar the caller evaluates cron and time zones with, and
+/// their runs as further commands in the plan.
 ///
-/// Plans made from the same state place the same tasks: apply one before making the next. Equal arguments give equal plans.
+/// Plans made from the same state place the same tasks: apply one before making the next. Equal arguments give equal
+/// plans.
 pub fn plan(state: &State, view: &LiveView, now: Timestamp, policy: &Policy) -> Plan {
     if state.queue().is_empty() {
         return Plan { at: now, placements: Vec::new(), unplaced: Vec::new(), is_cut: false };

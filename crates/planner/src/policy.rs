@@ -16,8 +16,8 @@ pub enum Strategy {
 /// How much each consideration counts. A worker's score is a sum of points; the highest score wins, and between equal
 /// ones the worker with fewer attempts (spread only), then the one that registered first.
 ///
-/// Each weight is what the consideration amounts to at its extreme. Use `0.0..=10_000.0`; a negative weight or one that is
-/// not a number counts as zero.
+/// Each weight is what the consideration amounts to at its extreme. Use `0.0..=10_000.0`; a negative weight or one
+/// that is not a number counts as zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     /// Reserved share of the worker's scarcest resource: `spread` subtracts what it would be with one core more taken,
@@ -65,9 +65,11 @@ pub struct Policy {
     /// A connected worker that is silent for longer than this is used only reluctantly: it may be about to be lost.
     /// More than one heartbeat interval, less than a lease.
     pub silence_max: Millis,
-    /// Most placements in one plan, `1..=`[`ITEMS_PER_COMMAND_MAX`]. Indices that one worker gets of an array task are one.
+    /// Most placements in one plan, `1..=`[`ITEMS_PER_COMMAND_MAX`]. Indices that one worker gets of an array task are
+    /// one.
     pub placements_max: usize,
-    /// Most attempts in one plan, at least 1: every index counts. Bounds the time of a pass and the burst of dispatches.
+    /// Most attempts in one plan, at least 1: every index counts. Bounds the time of a pass and the burst of
+    /// dispatches.
     pub attempts_max: u32,
 }
 

@@ -10,9 +10,9 @@ pub(crate) type Place = u32;
 
 /// A score and whose it is. The greatest is the best.
 ///
-/// A pass spends most of its time comparing these, so all of one is a single number that compares without a branch. From
-/// the highest bit: points (64), attempts (16) and place (32), both negated so that fewer and earlier are greater, and
-/// the generation (16), which never decides, since every place is there once. Zero stands for no room.
+/// A pass spends most of its time comparing these, so all of one is a single number that compares without a branch.
+/// From the highest bit: points (64), attempts (16) and place (32), both negated so that fewer and earlier are
+/// greater, and the generation (16), which never decides, since every place is there once. Zero stands for no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate(u128);
 
@@ -33,7 +33,8 @@ impl Candidate {
         )
     }
 
-    /// The greater of the two, without a branch: who wins cannot be predicted, and a wrong guess costs more than the rest.
+    /// The greater of the two, without a branch: who wins cannot be predicted, and a wrong guess costs more than the
+    /// rest.
     fn or_better(self, rival: Candidate) -> Candidate {
         let rival_wins = u128::from(self < rival).wrapping_neg();
         Candidate(self.0 ^ ((self.0 ^ rival.0) & rival_wins))

@@ -187,8 +187,9 @@ impl<'a> Slot<'a> {
 
     /// The taken share of the scarcest resource, `0.0..=1.0`. Attempts count as a share of [`ATTEMPTS_PER_WORKER_MAX`].
     ///
-    /// With `one_more`, the cpu counts as if one core more were taken, so that an empty small worker is not as good as an
-    /// empty large one. What the task at hand takes does not enter: then workers would rank differently for each request.
+    /// With `one_more`, the cpu counts as if one core more were taken, so that an empty small worker is not as good as
+    /// an empty large one. What the task at hand takes does not enter: then workers would rank differently for each
+    /// request.
     fn fill(&self, one_more: bool) -> f64 {
         let core = if one_more { NOMINAL_CPU_MILLIS } else { 0 };
         let cpu = self.cpu_scale.taken(self.free.cpu_millis.saturating_sub(core));

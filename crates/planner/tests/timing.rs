@@ -1,4 +1,5 @@
-//! Measures passes. Ignored by default: `cargo test --release -p muster-planner --test timing -- --ignored --nocapture`.
+//! Measures passes. Ignored by default: `cargo test --release -p muster-planner --test timing -- --ignored
+//! --nocapture`.
 
 use std::time::{Duration, Instant};
 

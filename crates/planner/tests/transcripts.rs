@@ -1,8 +1,9 @@
 //! Runs the transcripts in `tests/scripts`: what the planner decides, and how it explains itself.
 //!
 //! A transcript is made of blocks with a blank line between them. The lines of a block above `---` are commands (see
-//! `cluster/mod.rs`), those below are what they print. Lines that begin with `#` are for the reader. With `UPDATE=1` in the
-//! environment, what is printed is written into the transcripts instead of compared; read the difference before you keep it.
+//! `cluster/mod.rs`), those below are what they print. Lines that begin with `#` are for the reader. With `UPDATE=1`
+//! in the environment, what is printed is written into the transcripts instead of compared; read the difference before
+//! you keep it.
 
 mod cluster;
 

@@ -29,7 +29,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let (mut accepted, mut grown) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         let manifest = format!(
-            "apiVersion: v1\nkind: Workflow\nname: bench-array\ntasks:\n  shard: {{noop: {{}}, array: 0-{last}, pool: none-{round}}}\n"
+            "apiVersion: v1\nkind: Workflow\nname: bench-array\ntasks:\n  \
+             shard: {{noop: {{}}, array: 0-{last}, pool: none-{round}}}\n"
         );
         let before = resident_bytes();
         let start = Instant::now();

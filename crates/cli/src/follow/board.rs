@@ -83,7 +83,8 @@ impl Counts {
         self.done() + self.running + self.waiting
     }
 
-    /// `✓58 ✗1 ●2 ○59`, with what was skipped or cancelled if there is any, and without what is zero and of no interest.
+    /// `✓58 ✗1 ●2 ○59`, with what was skipped or cancelled if there is any, and without what is zero and of no
+    /// interest.
     pub(crate) fn signs(&self) -> String {
         let always = [("✓", self.succeeded, true), ("✗", self.failed, true)];
         let others = [

@@ -134,7 +134,11 @@ pub(super) struct Documents<'d> {
 impl<'d> Documents<'d> {
     /// Starts at the top of `text`.
     pub(super) fn new(text: &'d str) -> Self {
-        let mut options = granit::options! { flow_nesting_limit: DEPTH_MAX, block_nesting_limit: DEPTH_MAX, disallow_directives: false };
+        let mut options = granit::options! {
+            flow_nesting_limit: DEPTH_MAX,
+            block_nesting_limit: DEPTH_MAX,
+            disallow_directives: false,
+        };
         options.set_emit_comments(false);
         Documents {
             parser: Parser::new_from_str_with_options(text, options),

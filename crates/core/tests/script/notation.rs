@@ -1,7 +1,8 @@
 //! Workflows in one line.
 //!
-//! `etl[timeout=1m]: a, b -> c[retry=2 rule=any_succeeded]; d`: `c` needs `a` and `b`; `d` needs nothing. Tasks stand in
-//! the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no jitter.
+//! `etl[timeout=1m]: a, b -> c[retry=2 rule=any_succeeded]; d`: `c` needs `a` and `b`; `d` needs nothing. Tasks stand
+//! in the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no
+//! jitter.
 
 use muster_core::ids::Name;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};

@@ -103,7 +103,7 @@ pub trait HistoryReader: Send + Sync {
     ) -> Result<Vec<HistoryItem>, StoreError>;
 
     /// How many runs there are.
-    fn len(&self) -> Result<u64, StoreError>;
+    fn count(&self) -> Result<u64, StoreError>;
 
     /// In order of ending, those after `after` that ended at or below `end_index_max`, at most `limit`.
     fn ended_after(

@@ -243,7 +243,7 @@ impl History {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn prune_before(&self, keep: u64) -> Result<Option<u64>, StoreError> {
-        let surplus = self.reader.len()?.saturating_sub(keep);
+        let surplus = self.reader.count()?.saturating_sub(keep);
         if surplus == 0 {
             return Ok(None);
         }

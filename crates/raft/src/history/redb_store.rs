@@ -241,7 +241,7 @@ impl HistoryReader for RedbHistoryReader {
             .collect()
     }
 
-    fn len(&self) -> Result<u64, StoreError> {
+    fn count(&self) -> Result<u64, StoreError> {
         self.table(RUNS)?.len().map_err(|e| self.read_error(e))
     }
 

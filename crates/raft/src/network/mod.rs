@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The lanes are connections of their own, so that neither a snapshot nor a batch of entries delays a heartbeat. Each
-//! call says to which cluster and which member it is addressed, and a receiver that is not meant refuses: an address may
-//! have been taken over by a wiped master, or by one of another cluster. Names are resolved again at each reconnect.
+//! call says to which cluster and which member it is addressed, and a receiver that is not meant refuses: an address
+//! may have been taken over by a wiped master, or by one of another cluster. Names are resolved again at each
+//! reconnect.
 
 mod append;
 mod client;

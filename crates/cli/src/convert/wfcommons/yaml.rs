@@ -66,7 +66,8 @@ fn head(trace: &Trace, order: &Order, name: &str, workdir: &str, time_scale: f64
     let workdir = serde_json::Value::from(workdir);
     let _ = write!(
         text,
-        "apiVersion: v1\nkind: Workflow\nname: {}\ndefaults:\n  resources: {{cpu: 100m}}\n  env: {{WORKDIR: {workdir}}}\ntasks:\n",
+        "apiVersion: v1\nkind: Workflow\nname: {}\ndefaults:\n  resources: {{cpu: 100m}}\n  \
+         env: {{WORKDIR: {workdir}}}\ntasks:\n",
         word(name)
     );
     text
