@@ -154,10 +154,8 @@ impl Embedded {
     pub(crate) async fn shutdown(self) {
         let workers = self.workers.into_iter().map(|worker| worker.shut_down(WORKER_GRACE));
         futures::future::join_all(workers).await;
-        // One after the other, so that each can hand leadership to one that stays.
-        for master in self.masters {
-            master.shutdown().await;
-        }
+        let masters = self.masters.into_iter().map(Master::shutdown_with_all_others);
+        futures::future::join_all(masters).await;
         if let Some(scratch) = self.scratch
             && let Err(error) = scratch.close()
         {

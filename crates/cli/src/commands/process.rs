@@ -77,6 +77,9 @@ pub(crate) struct MasterArgs {
     /// Slower elections, for disks whose fsync takes tens of milliseconds
     #[arg(long)]
     slow_disk: bool,
+    /// Log entries between two snapshots [default: 50000]
+    #[arg(long, value_name = "N")]
+    snapshot_entries: Option<u64>,
     /// How long a worker may keep its attempts without a heartbeat
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = units::span)]
     lease: Duration,
@@ -131,6 +134,7 @@ pub(crate) async fn master(command: MasterCommand) -> Outcome {
         peers: args.peers,
         insecure: args.insecure,
         slow_disk: args.slow_disk,
+        snapshot_entries: args.snapshot_entries,
         lease: args.lease,
         heartbeat: args.heartbeat,
         ..MasterConfig::default()

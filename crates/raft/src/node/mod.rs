@@ -97,6 +97,12 @@ impl RaftMember {
         {
             tracing::info!(%error, "stopping without handing leadership over");
         }
+        self.stop().await;
+    }
+
+    /// Stops and writes everything down without handing leadership over: for the end of a whole cluster, where nobody
+    /// is left to take it.
+    pub async fn stop(&self) {
         // It fails only if Raft has stopped already.
         let _ = self.0.raft.shutdown().await;
         self.halt().await;
