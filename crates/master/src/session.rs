@@ -1,7 +1,8 @@
 //! The leader's end of a worker's session: one bidirectional stream.
 //!
-//! Reports go through the log and are acknowledged only once committed, several at a time on their way. Heartbeats never
-//! enter the log: they renew the lease, if a quorum confirmed this leader a moment ago, and say what the worker holds.
+//! Reports go through the log and are acknowledged only once committed, several at a time on their way. Heartbeats
+//! never enter the log: they renew the lease, if a quorum confirmed this leader a moment ago, and say what the worker
+//! holds.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use futures::Stream;
 use muster_core::command::{
-    Command, Finish, FinishAttempts, Outcome, RegisterWorker, Start, StartAttempts,
+    Command, DrainWorker, Finish, FinishAttempts, Outcome, RegisterWorker, Start, StartAttempts,
 };
 use muster_core::ids::{Text, WorkerId};
 use muster_core::reply::{ItemRefusal, Reply};
+use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Millis;
 use muster_planner::Load;
 use muster_proto::convert;
@@ -179,12 +181,27 @@ impl Session {
         if !self.replica.live.heartbeat(worker, self.serial, load) {
             return false;
         }
-        let ack = wire::HeartbeatAck { seq: heartbeat.seq };
+        let status = self.replica.cell.read(|state| state.worker(worker).map(|it| it.status));
+        let is_draining = heartbeat.is_draining && status == Some(WorkerStatus::Draining);
+        if heartbeat.is_draining && status == Some(WorkerStatus::Active) {
+            self.drain(worker);
+        }
+        let ack = wire::HeartbeatAck { seq: heartbeat.seq, is_draining };
         if self.outbox.try_send(Ok(respond(Reaction::HeartbeatAck(ack)))).is_err() {
             return false;
         }
         leader::reconcile(&self.replica, worker, &heartbeat.held);
         true
+    }
+
+    /// The worker shuts down: the planner must know, or it places there what the worker can only give back.
+    fn drain(&self, worker: WorkerId) {
+        let replica = self.replica.clone();
+        tokio::spawn(async move {
+            let drain = DrainWorker { request: None, worker, is_draining: true };
+            // The next heartbeat asks again.
+            let _uncommitted = replica.proposer.propose(&Command::DrainWorker(drain)).await;
+        });
     }
 
     fn redirect(&self, reason: &str) -> wire::Redirect {

@@ -7,7 +7,8 @@
 //!
 //! A dispatch may arrive twice: leaders resend what they are not sure about, and a new leader derives all placements
 //! again. An index under a fence is started once, however often it is dispatched, and also when its outcome was
-//! acknowledged a moment ago.
+//! acknowledged a moment ago. If it is dispatched even so, the leader may have refused that outcome: it is told that the
+//! attempt is lost, which changes nothing if the outcome was accepted, and otherwise is all that gets the task on.
 //!
 //! What the table cost grows with the ranges it holds. A range goes to an executor as one unit if the executor takes
 //! ranges, and as one unit an index if not.
@@ -134,10 +135,13 @@ impl Attempts {
     /// Starts what is not known yet of `assignment`. The caller has seen to it that the lease is live.
     pub fn dispatch(self: &Arc<Self>, assignment: Assignment) {
         let attempt = assignment.attempt_ref();
-        let (fresh, stops) = {
+        let (fresh, gone, stops) = {
             let mut table = self.table.lock();
-            (table.accept(&attempt), table.stops)
+            let fresh = table.accept(&attempt);
+            let gone = table.absent(&attempt);
+            (fresh, gone, table.stops)
         };
+        self.end_unstarted(&attempt, &gone, &Outcome::Lost);
         if fresh.is_empty() {
             tracing::debug!(?attempt, "dispatched again; ignored");
             return;
@@ -324,6 +328,15 @@ impl Table {
             }
         }
         fresh
+    }
+
+    /// What of `attempt` was accepted once and is not present any more.
+    fn absent(&self, attempt: &AttemptRef) -> RangeSet {
+        let mut absent = RangeSet::of(attempt.range);
+        if let Some(held) = self.held.get(&Key::of(attempt)) {
+            held.present.iter().for_each(|range| absent.remove(range));
+        }
+        absent
     }
 
     /// A unit of a dispatch that began when everything had been stopped `stops` times.

@@ -207,7 +207,10 @@ async fn a_dispatch_that_comes_twice_is_carried_out_once() {
     fences.sort_unstable();
     assert_eq!(fences, [9, 10]);
     connection.quiet_for(Duration::from_millis(300)).await;
+    // A leader that still wants it did not accept the outcome.
     connection.dispatch(wanted);
+    let lost = connection.finish().await;
+    assert_eq!((lost.attempt, lost.outcome()), (Some(held(0, 0, 9)), OutcomeKind::Lost));
     connection.quiet_for(Duration::from_millis(300)).await;
     assert_eq!(pids_in(&file, 2).len(), 2);
 }
@@ -281,10 +284,15 @@ async fn a_worker_that_shuts_down_finishes_reports_and_leaves() {
     let mut master = Master::start().await;
     let worker = start(dir.path(), &master);
     let (mut connection, _) = master.register(LEASE_MS).await;
-    connection.dispatch(assignment(&script("sleep 0.5"), &held(0, 0, 9)));
+    connection.dispatch(assignment(&script("sleep 1.5"), &held(0, 0, 9)));
     connection.quiet_for(Duration::from_millis(80)).await;
     let leaving = tokio::spawn(worker.shut_down(Duration::from_secs(20)));
     tokio::time::sleep(Duration::from_millis(100)).await;
+    connection.dispatch(assignment(&script("true"), &held(0, 0, 10)));
+    connection.quiet_for(Duration::from_millis(200)).await;
+    assert_eq!(connection.held, [held(0, 0, 9)], "neither taken nor given back");
+    connection.is_draining = true;
+    connection.quiet_for(Duration::from_millis(250)).await;
     connection.dispatch(assignment(&script("true"), &held(0, 0, 10)));
     let refused = connection.finish().await;
     assert_eq!((refused.attempt, refused.outcome()), (Some(held(0, 0, 10)), OutcomeKind::Lost));

@@ -105,6 +105,22 @@ async fn a_range_of_noops_ends_as_one() {
 }
 
 #[tokio::test]
+async fn what_is_dispatched_after_its_end_was_acknowledged_is_lost() {
+    let mut bench = bench();
+    bench.attempts.dispatch(assignment(ExecutorSpec::Noop, range(0, 9)));
+    bench.endings.recv().await.unwrap();
+    bench.attempts.dispatch(assignment(ExecutorSpec::Noop, range(0, 9)));
+    assert!(bench.endings.try_recv().is_err(), "the outcome may still be on its way");
+    bench.attempts.acknowledge(&attempt(range(0, 9)));
+    bench.attempts.dispatch(assignment(ExecutorSpec::Noop, range(3, 12)));
+    let lost = bench.endings.recv().await.unwrap();
+    assert_eq!((lost.attempt, lost.ending.outcome), (attempt(range(3, 9)), Outcome::Lost));
+    let fresh = bench.endings.recv().await.unwrap();
+    assert_eq!(fresh.attempt, attempt(range(10, 12)));
+    assert_eq!(held(&bench), [(10, 12)]);
+}
+
+#[tokio::test]
 async fn an_index_is_started_once_however_often_it_is_dispatched() {
     let mut bench = bench();
     bench.attempts.dispatch(patient(range(0, 3)));

@@ -26,6 +26,7 @@ impl Session {
         match response.message {
             Some(Response::HeartbeatAck(ack)) => {
                 stream.answered_at = Instant::now();
+                stream.is_drained = ack.is_draining;
                 self.keeper.confirmed(ack.seq, stream.lease);
             }
             Some(Response::Dispatch(dispatch)) => {
@@ -63,6 +64,16 @@ impl Session {
         dispatch: Dispatch,
         is_draining: bool,
     ) -> Result<(), End> {
+        let taken = self.take(stream, dispatch, is_draining);
+        // This thread may have stood still behind its last look at the lease, and the keeper may have killed everything
+        // meanwhile: what was started since is known to nobody else.
+        if !self.keeper.is_live() {
+            self.attempts.stop_all(Stop::AtOnce);
+        }
+        taken
+    }
+
+    fn take(&self, stream: &mut Stream, dispatch: Dispatch, is_draining: bool) -> Result<(), End> {
         for message in dispatch.assignments {
             if !self.keeper.is_live() {
                 // The heartbeats will not name them, so the leader gives them out again.
@@ -70,9 +81,12 @@ impl Session {
                 return Ok(());
             }
             match stream.definitions.read(message) {
-                Ok(assignment) if is_draining => {
+                Ok(assignment) if is_draining && stream.is_drained => {
                     self.attempts.refuse(&assignment.attempt_ref(), &Outcome::Lost);
                 }
+                // Given back now it would be placed here again at once, and lost again, until it is lost for good. The
+                // heartbeats do not name it, so it comes again.
+                Ok(_) if is_draining => {}
                 Ok(assignment) => self.attempts.dispatch(assignment),
                 Err((_, refused @ (Refused::UnknownDefinition | Refused::Malformed))) => {
                     return Err(End::Broken(refused.to_string()));

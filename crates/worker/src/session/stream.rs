@@ -83,6 +83,10 @@ pub(super) struct Stream {
     heartbeat: Duration,
     pub(super) answered_at: Instant,
     next_report: u64,
+    /// The leader was told that this worker shuts down.
+    has_said_farewell: bool,
+    /// The leader has it on record, and places nothing new here.
+    pub(super) is_drained: bool,
     /// Sent and not acknowledged, by number of the report.
     pub(super) in_flight: BTreeMap<u64, Vec<Recorded>>,
 }
@@ -264,6 +268,8 @@ impl Session {
             heartbeat: Duration::from_millis(registered.heartbeat_ms.max(1).into()),
             answered_at: Instant::now(),
             next_report: 1,
+            has_said_farewell: false,
+            is_drained: false,
             in_flight: BTreeMap::new(),
         })
     }
@@ -327,11 +333,17 @@ impl Session {
                     }
                     self.outbox.extend(ready.drain(..));
                 }
-                _ = heartbeats.tick() => self.heartbeat(stream)?,
+                _ = heartbeats.tick() => {
+                    let is_draining = shutdown.borrow().is_some();
+                    self.heartbeat(stream, is_draining)?;
+                }
                 _ = ticks.tick() => {
                     self.announce(stream)?;
                     if shutdown.borrow().is_some() {
                         self.leave_if_done(stream)?;
+                        if !stream.has_said_farewell {
+                            self.heartbeat(stream, true)?;
+                        }
                     }
                 }
                 _ = stream.lapses.changed() => return Err(End::Lapsed),
@@ -369,7 +381,8 @@ impl Session {
         Ok(())
     }
 
-    fn heartbeat(&mut self, stream: &mut Stream) -> Result<(), End> {
+    fn heartbeat(&mut self, stream: &mut Stream, is_draining: bool) -> Result<(), End> {
+        stream.has_said_farewell |= is_draining;
         let silence_max = (stream.heartbeat * SILENT_HEARTBEATS_MAX).max(stream.lease / 4);
         if stream.answered_at.elapsed() > silence_max {
             return Err(End::Broken("the leader does not answer heartbeats".to_owned()));
@@ -380,6 +393,7 @@ impl Session {
             seq: self.keeper.sent(),
             load: Some(convert::load_message(&load, self.cores)),
             held,
+            is_draining,
         };
         send(&stream.sender, Request::Heartbeat(heartbeat))
     }

@@ -31,6 +31,8 @@ pub struct Connection {
     responses: mpsc::UnboundedSender<Result<SessionResponse, Status>>,
     /// Whether heartbeats are answered.
     pub renews: bool,
+    /// Whether heartbeats of a worker that shuts down are answered as if that were on record.
+    pub is_draining: bool,
     /// The latest heartbeat's held attempts.
     pub held: Vec<HeldAttempt>,
 }
@@ -47,7 +49,13 @@ impl WorkerSessionService for Service {
     ) -> Result<Answer<Self::SessionStream>, Status> {
         let (responses, stream) = mpsc::unbounded_channel();
         let requests = call.into_inner();
-        let _ = self.0.send(Connection { requests, responses, renews: true, held: Vec::new() });
+        let _ = self.0.send(Connection {
+            requests,
+            responses,
+            renews: true,
+            is_draining: false,
+            held: Vec::new(),
+        });
         Ok(Answer::new(UnboundedReceiverStream::new(stream)))
     }
 }
@@ -125,7 +133,10 @@ impl Connection {
         self.held = heartbeat.held;
         if self.renews {
             let ack = SessionResponse {
-                message: Some(Response::HeartbeatAck(HeartbeatAck { seq: heartbeat.seq })),
+                message: Some(Response::HeartbeatAck(HeartbeatAck {
+                    seq: heartbeat.seq,
+                    is_draining: self.is_draining && heartbeat.is_draining,
+                })),
             };
             let _ = self.responses.send(Ok(ack));
         }
