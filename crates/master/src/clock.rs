@@ -53,27 +53,27 @@ fn wall_clock() -> Timestamp {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_leader_behind_the_log_goes_on_from_there() {
+    #[tokio::test]
+    async fn a_leader_behind_the_log_goes_on_from_there() {
         let clock = LogClock::default();
         let far_ahead = Timestamp(wall_clock().0 + 3_600_000);
         clock.begin(far_ahead);
         let first = clock.now();
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         assert!(first >= far_ahead);
         assert!(clock.now() > first, "time goes on");
         clock.begin(Timestamp(0));
         assert!(clock.now() < far_ahead, "the wall clock is followed where it is ahead");
     }
 
-    #[test]
-    fn a_jump_ahead_and_back_does_not_stop_the_clock() {
+    #[tokio::test]
+    async fn a_jump_ahead_and_back_does_not_stop_the_clock() {
         let clock = LogClock::default();
         let wall = Timestamp(1_000_000);
         assert_eq!(clock.at(wall), wall);
         let ahead = Timestamp(wall.0 + 3_600_000);
         assert_eq!(clock.at(ahead), ahead);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         let back = clock.at(Timestamp(wall.0 + 1));
         assert!(back > ahead && back < Timestamp(ahead.0 + 60_000), "it goes on from where it was");
     }

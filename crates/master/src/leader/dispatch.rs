@@ -126,7 +126,7 @@ impl Parcel {
 
     fn take(&mut self) -> Option<Message> {
         let Parcel { assignments, .. } = std::mem::take(self);
-        (!assignments.is_empty()).then(|| Message::Dispatch(wire::Dispatch { assignments }))
+        (!assignments.is_empty()).then_some(Message::Dispatch(wire::Dispatch { assignments }))
     }
 }
 
