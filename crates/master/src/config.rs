@@ -24,12 +24,15 @@ pub struct MasterConfig {
     pub peer_listen: SocketAddr,
     /// host:port under which peers reach this master; the listen address if absent.
     pub peer_advertise: Option<String>,
-    /// The peers' protocol of all masters, this one included: `host:port`, or `name=host:port`. Empty: a cluster of one.
+    /// The peers' protocol of all masters, this one included: `host:port`, or `name=host:port`. Empty: a cluster of
+    /// one.
     pub peers: Vec<String>,
     /// Allows addresses other than loopback although nothing is encrypted or authenticated.
     pub insecure: bool,
     /// Slower elections, for disks whose fsync takes tens of milliseconds.
     pub slow_disk: bool,
+    /// A snapshot is taken every so many log entries; the default is Raft's own.
+    pub snapshot_entries: Option<u64>,
     /// A worker's right to keep its attempts, from its last acknowledged heartbeat.
     pub lease: Duration,
     /// How often workers send heartbeats.
@@ -53,6 +56,7 @@ impl Default for MasterConfig {
             peers: Vec::new(),
             insecure: false,
             slow_disk: false,
+            snapshot_entries: None,
             lease: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             history_runs_max: 100_000,

@@ -4,8 +4,8 @@
 //! and a thousand callers share one fsync, without any timer.
 //!
 //! Nobody waits for ever: while no majority answers, what is on its way is given up after [`COMMIT_WAIT_MAX`], and what
-//! comes after it is refused by the log at once. To give up is not to take back: the caller is told that the command may
-//! still be carried out, and a request id makes it safe to try again.
+//! comes after it is refused by the log at once. To give up is not to take back: the caller is told that the command
+//! may still be carried out, and a request id makes it safe to try again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,8 @@ const IN_FLIGHT_MAX: usize = 8;
 
 /// Bytes of commands that may wait; beyond it callers are told to try again.
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// An entry that takes longer to be committed is given up. Above what a slow disk takes, below what callers have patience for.
+/// An entry that takes longer to be committed is given up. Above what a slow disk takes, below what callers have
+/// patience for.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A committed command: where, and what the state answered.

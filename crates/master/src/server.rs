@@ -115,8 +115,18 @@ impl Master {
     }
 
     /// Hands leadership over, ends calls and sessions, and closes the data folder.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.replica.raft.shutdown().await;
+        self.close().await;
+    }
+
+    /// As [`Master::shutdown`], without looking for a successor: for the end of a whole cluster.
+    pub async fn shutdown_with_all_others(self) {
+        self.replica.raft.stop().await;
+        self.close().await;
+    }
+
+    async fn close(mut self) {
         self.leading.abort();
         self.replica.live.end();
         if let Some(stop) = self.stop.take() {
@@ -143,6 +153,10 @@ fn raft_config(config: &MasterConfig) -> RaftConfig {
     let mut raft = RaftConfig::new(config.data_dir.clone(), &name, config.peer_listen, peers);
     raft.peer_address = address;
     raft.api_address = config.api_address();
+    if let Some(entries) = config.snapshot_entries {
+        raft.snapshots.every_entries = entries.max(1);
+        raft.snapshots.keep_entries = raft.snapshots.keep_entries.min(entries);
+    }
     if config.slow_disk {
         raft.timing = Timing::slow_disk();
     }

@@ -123,10 +123,9 @@ fn show_array(task: &Task, view: &mut v1::Task) {
         _ => None,
     });
     if let Some((range, reason)) = failed {
-        let detail = std::mem::take(&mut view.message);
-        let separator = if detail.is_empty() { "" } else { ": " };
-        view.message =
-            format!("index {}: {}{separator}{detail}", range.first, failure_words(reason));
+        let said = std::mem::take(&mut view.message);
+        let words = if said.is_empty() { failure_words(reason) } else { said };
+        view.message = format!("index {}: {words}", range.first);
     }
 }
 

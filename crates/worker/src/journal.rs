@@ -4,8 +4,8 @@
 //! restrictions that come from measuring it: values stay at or below 4 KiB (larger ones made a database that could not
 //! be opened again), so a larger record is kept in pieces; and nothing relies on a flush. A power cut may lose what was
 //! put in the last half second, and a database that cannot be opened is set aside and replaced by an empty one. Either
-//! costs a re-run, which "at least once" allows: the leader finds that the worker no longer holds the attempt, and gives
-//! it out again.
+//! costs a re-run, which "at least once" allows: the leader finds that the worker no longer holds the attempt, and
+//! gives it out again.
 //!
 //! Keys are `number of the record (8 bytes) | piece (2 bytes)`, big-endian, so that all pieces of a record lie together
 //! and records come back in the order they were put. The first piece begins with length (4 bytes) and CRC-32 (4 bytes)
@@ -54,8 +54,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`. If it cannot be opened, the folder is renamed and an empty journal made; but if it is
-    /// open elsewhere, that is an error.
+    /// Opens the journal in `dir`. If it cannot be opened, the folder is renamed and an empty journal made; but if it
+    /// is open elsewhere, that is an error.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let store = match open_store(dir) {
             Ok(store) => store,

@@ -7,9 +7,9 @@
 //!                                                   └──── margin ──────┘  attempts are killed in here
 //! ```
 //!
-//! A lease counts from when the heartbeat was *sent*: the leader cannot have counted it from earlier, so the worker's end
-//! never lies behind the leader's. Attempts must be dead by the end, so killing them starts a margin before it, without a
-//! grace period.
+//! A lease counts from when the heartbeat was *sent*: the leader cannot have counted it from earlier, so the worker's
+//! end never lies behind the leader's. Attempts must be dead by the end, so killing them starts a margin before it,
+//! without a grace period.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -7,8 +7,8 @@
 //!
 //! `<task>` is the task's position in its workflow. A process gets the file itself as standard output and error, opened
 //! for appending, so a task that prints a gigabyte costs the worker nothing. The price is that the size cap is enforced
-//! after the fact: a keeper thread looks every half second and cuts what is longer, so a file exceeds the cap by at most
-//! what is printed in between. Run folders are removed, oldest first, past an age or a total size.
+//! after the fact: a keeper thread looks every half second and cuts what is longer, so a file exceeds the cap by at
+//! most what is printed in between. Run folders are removed, oldest first, past an age or a total size.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};

@@ -163,7 +163,8 @@ async fn the_environment_is_clean_and_says_who_the_attempt_is() {
 #[tokio::test]
 async fn each_attempt_has_an_empty_folder_of_its_own() {
     let bench = Bench::new();
-    let text = "test -z \"$(ls -A)\"; test \"$PWD\" = \"$TMPDIR\"; test -z \"${MUSTER_ARRAY_INDEX-}\"; echo x > left; pwd";
+    let text = "test -z \"$(ls -A)\"; test \"$PWD\" = \"$TMPDIR\"; test -z \"${MUSTER_ARRAY_INDEX-}\"; \
+                echo x > left; pwd";
     for _ in 0..3 {
         assert_eq!(bench.outcome(script(text)).await, succeeded(&[]));
     }

@@ -1,5 +1,5 @@
-//! Letting time pass: when nothing else enters the log, a tick does at the state's next deadline. And as time passes, the
-//! history is pruned.
+//! Letting time pass: when nothing else enters the log, a tick does at the state's next deadline. And as time passes,
+//! the history is pruned.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //! attempt. The rest (fences, journal, reports, leases) is the worker's. Three rules:
 //!
 //! - The future ends when nothing of the attempt runs any more, and not before: its resources are given away then.
-//! - When [`StopSignal::requested`] yields [`Stop::Gently`] the attempt has its grace period, with [`Stop::AtOnce`] none:
-//!   the lease is about to end and somebody else may start the same task.
+//! - When [`StopSignal::requested`] yields [`Stop::Gently`] the attempt has its grace period, with [`Stop::AtOnce`]
+//!   none: the lease is about to end and somebody else may start the same task.
 //! - Dropping the future ends the attempt at once.
 
 pub mod noop;

@@ -128,7 +128,8 @@ pub struct WorkerHandle {
 }
 
 impl Worker {
-    /// Starts a worker on the current runtime. It registers as soon as it finds a leader, and again whenever it lost it.
+    /// Starts a worker on the current runtime. It registers as soon as it finds a leader, and again whenever it lost
+    /// it.
     pub fn start(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
         if config.masters.is_empty() {
             return Err(StartError::NoMasters);

@@ -198,8 +198,8 @@ fn argv(command: &ProcessCommand, folder: &Folder) -> Result<(Vec<String>, bool)
     }
 }
 
-/// The absolute path of `program`. Looking it up here keeps `std::process` on `posix_spawn`: with an own `PATH` it would
-/// fork to let the child look. It also makes for a better message.
+/// The absolute path of `program`. Looking it up here keeps `std::process` on `posix_spawn`: with an own `PATH` it
+/// would fork to let the child look. It also makes for a better message.
 fn resolve(program: &str, path: &OsString, working_dir: &Path) -> Result<PathBuf, String> {
     if program.is_empty() {
         return Err("the command is empty".to_owned());

@@ -2,8 +2,8 @@
 //!
 //! Process groups are enough while the worker lives and nobody leaves them. The mark is for the rest: a process that
 //! called `setsid`, one started in the instant the worker died, and those of a worker that was killed together with its
-//! guardian. Reading `/proc/*/environ` costs some 10 µs a process, so it happens when a lease lapses, when a worker dies
-//! and when one starts, never per attempt.
+//! guardian. Reading `/proc/*/environ` costs some 10 µs a process, so it happens when a lease lapses, when a worker
+//! dies and when one starts, never per attempt.
 
 use std::fs;
 use std::io;
@@ -17,8 +17,8 @@ pub(super) const TAG_KEY: &str = "MUSTER_WORKER_TAG";
 /// Rounds of looking and killing, since a process may fork between the two.
 const ROUNDS_MAX: usize = 20;
 
-/// The mark of the worker over `data_dir`: drawn once, kept in a file, so that the next worker over the same folder knows
-/// it.
+/// The mark of the worker over `data_dir`: drawn once, kept in a file, so that the next worker over the same folder
+/// knows it.
 pub(super) fn tag_of(data_dir: &Path) -> io::Result<std::sync::Arc<str>> {
     let path = data_dir.join("worker-tag");
     let is_tag = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -14,14 +14,15 @@
 //! Starting is the hot path, and `std::process` has two: `posix_spawn` (a `vfork`, whose cost does not grow with the
 //! worker) and, as soon as a `pre_exec` closure, a relative program with its own `PATH` or the like is in play, a real
 //! `fork`. Measured on two cores: a bare loop over `true` 2,400/s; with a clean environment, an own process group,
-//! working folder and log file through `posix_spawn` 2,400/s; the same by `fork` with `setsid` and a parent-death signal
-//! 1,500/s, and 370/s from a process that holds 100 MB. So no attempt is started through `pre_exec`, and what a
+//! working folder and log file through `posix_spawn` 2,400/s; the same by `fork` with `setsid` and a parent-death
+//! signal 1,500/s, and 370/s from a process that holds 100 MB. So no attempt is started through `pre_exec`, and what a
 //! parent-death signal would do (for the direct child only) is done by a guardian process, which costs nothing per
-//! attempt beyond two 4-byte writes to a shared table, and covers grandchildren and a stopped worker too ([`guardian`]).
+//! attempt beyond two 4-byte writes to a shared table, and covers grandchildren and a stopped worker too
+//! ([`guardian`]).
 //!
 //! Exits are noticed through a pidfd per process in one epoll set shared by the engine threads. Compared with a
-//! `SIGCHLD` handler it neither scans all children on each exit nor takes the exit status of anybody else's child; compared with a
-//! blocked thread per process it stays flat with thousands of sleeping attempts.
+//! `SIGCHLD` handler it neither scans all children on each exit nor takes the exit status of anybody else's child;
+//! compared with a blocked thread per process it stays flat with thousands of sleeping attempts.
 //!
 //! Making a folder and removing it costs a tenth of a start on ext4, so working folders are used again while attempts
 //! leave them empty ([`folder`]); a log file is made for each attempt (2 %) and removed again if nothing was printed.
@@ -29,8 +30,8 @@
 //! # What ends with an attempt
 //!
 //! When the first process of an attempt has ended, the rest of its process group is killed: an ended attempt gives its
-//! resources back, so nothing of it may run on. A process that left the group on purpose (`setsid`) is only ended when the
-//! worker's lease lapses or the worker dies; see [`leftovers`].
+//! resources back, so nothing of it may run on. A process that left the group on purpose (`setsid`) is only ended when
+//! the worker's lease lapses or the worker dies; see [`leftovers`].
 
 mod command;
 mod engine;
@@ -173,11 +174,12 @@ async fn supervise(
     attempt: Attempt,
 ) -> Ending {
     let Attempt { assignment, mut stop, .. } = attempt;
+    let timeout = assignment.task.timeout.map(|timeout| Duration::from_millis(timeout.0));
     let cause = tokio::select! {
         biased;
         exited = &mut exited => return natural_ending(exited),
         asked = stop.requested(Stop::Gently) => Cause::Stop(asked),
-        () = sleep_or_forever(assignment.task.timeout.map(|timeout| Duration::from_millis(timeout.0))) => Cause::Timeout,
+        () = sleep_or_forever(timeout) => Cause::Timeout,
     };
     let grace = match cause {
         Cause::Stop(Stop::AtOnce) => Duration::ZERO,
