@@ -7,8 +7,8 @@
 //!
 //! A dispatch may arrive twice: leaders resend what they are not sure about, and a new leader derives all placements
 //! again. An index under a fence is started once, however often it is dispatched, and also when its outcome was
-//! acknowledged a moment ago. If it is dispatched even so, the leader may have refused that outcome: it is told that the
-//! attempt is lost, which changes nothing if the outcome was accepted, and otherwise is all that gets the task on.
+//! acknowledged a moment ago. If it is dispatched even so, the leader may have refused that outcome: it is told that
+//! the attempt is lost, which changes nothing if the outcome was accepted, and otherwise is all that gets the task on.
 //!
 //! What the table cost grows with the ranges it holds. A range goes to an executor as one unit if the executor takes
 //! ranges, and as one unit an index if not.
