@@ -48,7 +48,7 @@ pub(crate) struct ClusterOptions {
     #[arg(long, default_value_t = 2)]
     workers: usize,
     /// Attempts that run at once on each worker.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 64)]
     slots: u64,
     /// Where the masters' data lives; a temporary folder if absent.
     #[arg(long)]

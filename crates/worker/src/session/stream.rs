@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Heartbeats without an answer after which a stream is taken for dead.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
 /// Reports under way at once. While they are, outcomes gather and the next report is larger.
-const REPORTS_MAX: usize = 16;
+const REPORTS_MAX: usize = 2;
 /// Most outcomes in one report.
 const FINISHES_MAX: usize = 4096;
 /// A report is not filled beyond this.
