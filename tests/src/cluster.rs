@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use muster_client::{Client, v1};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How long a cluster may take to form, or to find another leader, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,6 +130,14 @@ impl Drop for Process {
     }
 }
 
+/// One cluster at a time in this process: on a small machine several at once would time out for want of processor.
+///
+/// Hold what it returns for as long as the cluster lives.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
+
 /// Ports that were free a moment ago.
 ///
 /// # Panics
@@ -150,6 +159,7 @@ pub struct Cluster {
     /// Talks to all masters.
     pub client: Client,
     folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -167,6 +177,7 @@ impl Cluster {
     /// # Panics
     /// If the cluster does not form.
     pub async fn start_with(masters: usize, workers: usize, more: &[&str]) -> Cluster {
+        let turn = turn().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(masters * 2);
         let (api, peer) = ports.split_at(masters);
@@ -175,8 +186,14 @@ impl Cluster {
         let addresses: Vec<String> = api.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let client = Client::connect(addresses.iter().map(|it| format!("http://{it}")))
             .expect("addresses are well-formed");
-        let mut cluster =
-            Cluster { masters: Vec::new(), workers: Vec::new(), addresses, client, folder };
+        let mut cluster = Cluster {
+            masters: Vec::new(),
+            workers: Vec::new(),
+            addresses,
+            client,
+            folder,
+            _turn: turn,
+        };
         for (at, peer_port) in peer.iter().enumerate() {
             let name = format!("m{at}");
             let mut args =
