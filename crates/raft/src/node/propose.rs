@@ -75,15 +75,14 @@ impl RaftMember {
     }
 
     /// A read barrier: everything acknowledged before the call is visible once the returned log index is applied here
-    /// (see [`wait_applied`](Self::wait_applied)). Costs microseconds while the leader's lease holds, one round trip to
-    /// a majority otherwise. Only the leader can.
+    /// (see [`wait_applied`](Self::wait_applied)). Costs one round trip to a majority. Only the leader can.
+    ///
+    /// Reading under the leader's lease would cost microseconds, but a follower that restarts forgets that it granted
+    /// one and may vote for somebody else before it is over.
     ///
     /// # Errors
     /// This master does not lead, or no quorum answers within two seconds.
     pub async fn linearizable(&self) -> Result<u64, RaftError> {
-        if let Ok((read, _)) = self.0.raft.get_read_log_id(ReadPolicy::LeaseRead).await {
-            return Ok(read.index());
-        }
         let barrier = self.0.raft.get_read_log_id(ReadPolicy::ReadIndex);
         let Ok(result) = tokio::time::timeout(READ_TIMEOUT, barrier).await else {
             return Err(RaftError::Unavailable("no majority of the masters answers".into()));
