@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// How long masters may take to choose a leader, and workers to register.
 const READY_MAX: Duration = Duration::from_secs(20);
+/// Times a cluster is started with other ports when one was taken meanwhile.
+const PORT_TRIES: u32 = 3;
 const READY_LOOK: Duration = Duration::from_millis(20);
 /// How long a stopping worker waits for what is running.
 const WORKER_GRACE: Duration = Duration::ZERO;
@@ -85,14 +87,23 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Starts everything, and returns once there is a leader and all workers are registered.
     pub(crate) async fn start(options: &EmbeddedOptions) -> Result<Embedded, EmbeddedError> {
-        let (dir, scratch) = folder(options.data_dir.as_deref())?;
-        let mut cluster = Embedded { masters: Vec::new(), workers: Vec::new(), scratch };
-        match cluster.start_all(options, &dir).await {
-            Ok(()) => Ok(cluster),
-            Err(error) => {
-                cluster.shutdown().await;
-                Err(error)
+        // Between the look for a free port and its use somebody else may take it; another cluster that starts in the
+        // same moment looks for the same usual port.
+        let mut tries_left = if options.port.is_none() { PORT_TRIES } else { 1 };
+        let mut is_usual_port_wanted = true;
+        loop {
+            tries_left -= 1;
+            let (dir, scratch) = folder(options.data_dir.as_deref())?;
+            let mut cluster = Embedded { masters: Vec::new(), workers: Vec::new(), scratch };
+            let started = cluster.start_all(options, &dir, is_usual_port_wanted).await;
+            let Err(error) = started else { return Ok(cluster) };
+            cluster.shutdown().await;
+            let is_taken =
+                matches!(&error, EmbeddedError::Master { error: MasterError::Listen { .. }, .. });
+            if !is_taken || tries_left == 0 {
+                return Err(error);
             }
+            is_usual_port_wanted = false;
         }
     }
 
@@ -100,8 +111,9 @@ impl Embedded {
         &mut self,
         options: &EmbeddedOptions,
         dir: &Path,
+        is_usual_port_wanted: bool,
     ) -> Result<(), EmbeddedError> {
-        let configs = master_configs(options, dir)?;
+        let configs = master_configs(options, dir, is_usual_port_wanted)?;
         // All at once: each needs a majority of the others.
         let starts = configs.into_iter().map(|config| async {
             let name = config.name.clone();
@@ -223,9 +235,10 @@ fn folder(wanted: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), EmbeddedE
 fn master_configs(
     options: &EmbeddedOptions,
     dir: &Path,
+    is_usual_port_wanted: bool,
 ) -> Result<Vec<MasterConfig>, EmbeddedError> {
     let count = options.masters;
-    let api_ports = api_ports(count, options.port)?;
+    let api_ports = api_ports(count, options.port, is_usual_port_wanted)?;
     let peer_ports = peer_ports(count, dir)?;
     let name = |number: usize| format!("muster-{number}");
     let peers: Vec<String> = peer_ports
@@ -252,13 +265,17 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn api_ports(count: usize, wanted: Option<u16>) -> Result<Vec<u16>, EmbeddedError> {
+fn api_ports(
+    count: usize,
+    wanted: Option<u16>,
+    is_usual_port_wanted: bool,
+) -> Result<Vec<u16>, EmbeddedError> {
     let first = match wanted {
         Some(port) => match TcpListener::bind(loopback(port)) {
             Ok(_free) => port,
             Err(error) => return Err(EmbeddedError::Port { port, error }),
         },
-        None if TcpListener::bind(loopback(API_PORT)).is_ok() => API_PORT,
+        None if is_usual_port_wanted && TcpListener::bind(loopback(API_PORT)).is_ok() => API_PORT,
         None => free_ports(1)?[0],
     };
     let others = free_ports(count)?.into_iter().filter(|port| *port != first);
