@@ -343,7 +343,7 @@ mod tests {
     fn every_master_has_ports_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let options = EmbeddedOptions { masters: 5, ..EmbeddedOptions::default() };
-        let configs = master_configs(&options, dir.path()).unwrap();
+        let configs = master_configs(&options, dir.path(), true).unwrap();
         let mut ports: Vec<u16> =
             configs.iter().flat_map(|it| [it.api_listen.port(), it.peer_listen.port()]).collect();
         ports.sort_unstable();
@@ -356,7 +356,7 @@ mod tests {
     fn a_port_that_was_asked_for_must_be_free() {
         let taken = TcpListener::bind(loopback(0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = api_ports(1, Some(port)).unwrap_err().to_string();
+        let error = api_ports(1, Some(port), true).unwrap_err().to_string();
         assert!(error.contains(&format!("port {port} is taken")), "{error}");
     }
 
