@@ -14,6 +14,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// No rate is told before this much was seen.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 const BAR_WIDTH: u64 = 20;
+/// A run of at most so many tasks is told from its beginning, also of what was over when the watch began.
+const FIRST_NEWS_MAX: usize = 20;
 
 /// How many indices are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +125,7 @@ impl Board {
     /// Takes an update in, and gives back what is new in it.
     pub(crate) fn absorb(&mut self, update: &RunUpdate, now: Instant) -> Vec<News> {
         let is_first = self.tasks.is_empty();
+        let is_small = update.tasks.len() <= FIRST_NEWS_MAX;
         let mut news = Vec::new();
         for task in &update.tasks {
             let counts = Counts::of(task);
@@ -131,8 +134,8 @@ impl Board {
                 self.counts.remove(Counts::of(before));
             }
             self.counts.add(counts);
-            // Of what happened before the watch began only the failures are news.
-            if !is_first || counts.failed > 0 {
+            // Of what happened in a large run before the watch began only the failures are news.
+            if !is_first || is_small || counts.failed > 0 {
                 news.extend(what_is_new(before.as_ref(), task));
             }
         }
@@ -358,10 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_begins_late_tells_failures_only() {
+    fn a_watch_of_a_large_run_that_begins_late_tells_failures_only() {
         let now = Instant::now();
-        let mut board = Board::new(now);
-        let tasks = vec![task(0, v1::TaskStatus::Succeeded), task(1, v1::TaskStatus::Failed)];
-        assert_eq!(texts(board.absorb(&update(tasks), now)), ["✗ t1: failed"]);
+        let many = FIRST_NEWS_MAX as u32;
+        let mut tasks: Vec<_> =
+            (0..many).map(|index| task(index, v1::TaskStatus::Succeeded)).collect();
+        let small = texts(Board::new(now).absorb(&update(tasks.clone()), now));
+        assert_eq!(small.len(), FIRST_NEWS_MAX, "a small one is told from its beginning");
+        tasks.push(task(many, v1::TaskStatus::Failed));
+        let large = texts(Board::new(now).absorb(&update(tasks), now));
+        assert_eq!(large, [format!("✗ t{many}: failed")]);
     }
 }
