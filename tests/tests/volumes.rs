@@ -6,7 +6,13 @@ use std::time::{Duration, Instant};
 use muster_client::{Client, Code, RunKey, Submission, v1};
 use muster_tests::cluster::Cluster;
 
-const QUICK: &str = "apiVersion: v1\nkind: Workflow\nname: quick\ntasks:\n  a: {noop: {}}\n  b: {noop: {}, needs: [a]}\n";
+const QUICK: &str = "apiVersion: v1
+kind: Workflow
+name: quick
+tasks:
+  a: {noop: {}}
+  b: {noop: {}, needs: [a]}
+";
 
 async fn run_some(cluster: &Cluster, count: usize) {
     for _ in 0..count {
