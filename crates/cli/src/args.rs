@@ -9,16 +9,17 @@ use crate::commands::{
 use crate::logging::Usual;
 use crate::settings::Global;
 
+/// Paragraphs are one line each: they are wrapped to the width of the terminal.
 const AFTER_HELP: &str = "\
-A RUN is WORKFLOW/NUMBER (etl/42), WORKFLOW or WORKFLOW/@latest (its latest run), or @latest; the workflow may be
-shortened as long as no other begins like that. A task of it is RUN/TASK, with an index RUN/TASK[7], with an attempt
-RUN/TASK#2.
+A RUN is WORKFLOW/NUMBER (etl/42), WORKFLOW or WORKFLOW/@latest (its latest run), or @latest; the \
+workflow may be shortened as long as no other begins like that. A task of it is RUN/TASK, with an \
+index RUN/TASK[7], with an attempt RUN/TASK#2.
 
-Exit codes: 0 ok, 1 error, 2 wrong usage or file, 3 the run failed, 4 it was cancelled or timed out, 5 not found,
-6 cannot be placed, 124 --timeout reached, 130 Ctrl-C.
+Exit codes: 0 ok, 1 error, 2 wrong usage or file, 3 the run failed, 4 it was cancelled or timed \
+out, 5 not found, 6 cannot be placed, 124 --timeout reached, 130 Ctrl-C.
 
-Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else ~/.config/muster/config.toml (server,
-namespace).";
+Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else \
+~/.config/muster/config.toml (server, namespace).";
 
 /// Runs workflows on many machines, and goes on when some of them fail.
 #[derive(Debug, Parser)]
@@ -136,6 +137,7 @@ mod tests {
             "muster get tasks etl/42 -o wide",
             "muster describe task etl/42/extract",
             "muster explain etl/42/extract",
+            "muster explain",
             "muster logs etl/42/shard[3]#2 -f --tail 10",
             "muster wait etl/1 etl/2 --timeout 1m",
             "muster release etl/42/load --fail",
@@ -164,7 +166,6 @@ mod tests {
             "muster submit --array 9-3 -- ls",
             "muster get runs --frobnicate",
             "muster logs etl/x",
-            "muster explain",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -23,7 +23,14 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> 
     let mut files = Vec::new();
     let mut is_bad = false;
     for path in expand(paths)? {
-        let text = read_text(&path)?;
+        let text = match read_text(&path) {
+            Ok(text) => text,
+            Err(failure) => {
+                note(format!("error: {}", failure.message.unwrap_or_default()));
+                is_bad = true;
+                continue;
+            }
+        };
         let name = path.display().to_string();
         match spec::parse(&text) {
             Ok(workflows) => files.push(WorkflowFile { name, workflows }),
@@ -64,6 +71,13 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     if let Err(error) = read {
         return Err(Failure::usage(format!("cannot read {name}: {}", words(&error))));
     }
+    if bytes.len() > limits::SPEC_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{name} has more than {} MiB, the most that a workflow file may have; split it, or keep long scripts in \
+             files of their own",
+            limits::SPEC_BYTES_MAX >> 20
+        )));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::usage(format!("{name} is not text: byte {at} is not UTF-8"))
@@ -98,7 +112,7 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// The system's error without its number.
-fn words(error: &std::io::Error) -> String {
+pub(crate) fn words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -140,6 +140,19 @@ fn part(text: &str) -> Result<Part, NameError> {
     Ok(Part { task: task.to_owned(), index, attempt })
 }
 
+impl Part {
+    /// The task, where one attempt or index of it cannot be meant.
+    pub(crate) fn whole(&self) -> Result<String, Failure> {
+        if self.index.is_none() && self.attempt.is_none() {
+            return Ok(self.task.clone());
+        }
+        Err(Failure::usage(format!(
+            "this is about the task `{0}` as a whole: leave the index and the attempt out; `muster logs` takes them",
+            self.task
+        )))
+    }
+}
+
 impl fmt::Display for RunName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.workflow, self.number) {
@@ -233,6 +246,15 @@ mod tests {
             Part { task: "shard".into(), index: Some(7), attempt: Some(3) }
         );
         assert_eq!("etl/42".parse::<TaskName>().unwrap().task, None);
+    }
+
+    #[test]
+    fn a_task_as_a_whole_has_no_index() {
+        let whole = |text: &str| text.parse::<OneTask>().unwrap().part.whole();
+        assert_eq!(whole("etl/1/shard").unwrap(), "shard");
+        for text in ["etl/1/shard[3]", "etl/1/shard#2"] {
+            assert_eq!(whole(text).unwrap_err().exit, Exit::Usage, "{text}");
+        }
     }
 
     #[test]

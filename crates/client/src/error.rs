@@ -173,12 +173,12 @@ impl Inner {
         }
         match self.code {
             Code::Unavailable => {
-                Some("the cluster needs a majority of its masters; try again once they are up")
+                Some("try again once that is mended; a majority of the masters is enough")
             }
             Code::ResourceExhausted => Some("the cluster is busy; try again later"),
-            Code::Unimplemented => {
-                Some("the master does not know this call; it may be older than this client")
-            }
+            Code::Unimplemented => Some(
+                "the master is older than this client, or the address is that of the masters' own protocol",
+            ),
             Code::Unauthenticated => Some("give a valid token"),
             _ => None,
         }

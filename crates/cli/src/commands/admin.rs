@@ -1,6 +1,7 @@
 //! `muster cluster` and `muster completion`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Subcommand};
 use clap_complete::Shell;
@@ -10,6 +11,9 @@ use crate::args::Cli;
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Format, Table, note};
 use crate::settings::Global;
+
+/// A master that says nothing for so long is shown as one that does not answer.
+const MEMBER_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
@@ -34,13 +38,22 @@ pub(crate) async fn cluster(command: ClusterCommand, global: &Global) -> Outcome
     let client = global.client()?;
     match command {
         ClusterCommand::Status => {
-            let status = best_view(&client).await?;
+            let mut status = best_view(&client).await?;
+            status.members.sort_by(|a, b| a.name.cmp(&b.name));
             match global.format() {
-                Format::Table | Format::Wide | Format::Name => {
+                Format::Table | Format::Wide => {
                     for line in status_lines(&status) {
                         output::line(line)?;
                     }
-                    write!(output::stdout(), "\n{}", members(&status))?;
+                    let views = views(&client, &status).await;
+                    if !status.members.is_empty() {
+                        write!(output::stdout(), "\n{}", members(&status, &views))?;
+                    }
+                }
+                Format::Name => {
+                    for member in &status.members {
+                        output::line(&member.name)?;
+                    }
                 }
                 format => {
                     let value = output::json::value("muster.v1.GetClusterStatusResponse", &status);
@@ -50,15 +63,45 @@ pub(crate) async fn cluster(command: ClusterCommand, global: &Global) -> Outcome
             // Without a leader nothing can be changed: scripts want to know.
             Ok(if status.leader_id == 0 { Exit::Error } else { Exit::Ok })
         }
-        ClusterCommand::TransferLeader { to } => {
-            let id = client.transfer_leader(to.unwrap_or_default()).await?;
-            let status = client.cluster_status().await?;
-            let name = status.members.iter().find(|member| member.id == id);
-            let name = name.map_or_else(|| id.to_string(), |member| member.name.clone());
-            note(format!("{name} leads"));
-            Ok(Exit::Ok)
-        }
+        ClusterCommand::TransferLeader { to } => transfer(&client, to.unwrap_or_default()).await,
     }
+}
+
+async fn transfer(client: &Client, to: String) -> Outcome {
+    let transferred = client.transfer_leader(&to).await;
+    let status = client.cluster_status().await?;
+    let is_done = |member: &&v1::Member| {
+        member.is_leader && (member.name == to || member.id.to_string() == to)
+    };
+    let name = match transferred {
+        Ok(id) => name_of(&status, id),
+        // It leads already; or it does since the first try, whose answer was lost with the old leader.
+        Err(error) => match status.members.iter().find(is_done) {
+            Some(leader) => leader.name.clone(),
+            None => return Err(error.into()),
+        },
+    };
+    note(format!("{name} leads"));
+    Ok(Exit::Ok)
+}
+
+fn name_of(status: &v1::GetClusterStatusResponse, id: u64) -> String {
+    let member = status.members.iter().find(|member| member.id == id);
+    member.map_or_else(|| id.to_string(), |member| member.name.clone())
+}
+
+/// What each member itself says, in the order of the members; `None` of one that does not answer.
+async fn views(
+    client: &Client,
+    status: &v1::GetClusterStatusResponse,
+) -> Vec<Option<v1::GetClusterStatusResponse>> {
+    let asked = status.members.iter().map(async |member| {
+        let asked = client.cluster_status_of(&member.api_address);
+        let view = tokio::time::timeout(MEMBER_PATIENCE, asked).await.ok()?.ok()?;
+        // Another master may have been given its address.
+        Some(view).filter(|view| view.answering_member_id == member.id)
+    });
+    futures::future::join_all(asked).await
 }
 
 /// The leader's view if it can be had, since only the leader knows how far the others have come.
@@ -75,18 +118,28 @@ async fn best_view(client: &Client) -> Result<v1::GetClusterStatusResponse, must
 }
 
 fn status_lines(status: &v1::GetClusterStatusResponse) -> Vec<String> {
-    let name = |id: u64| {
-        let member = status.members.iter().find(|member| member.id == id);
-        member.map_or_else(|| id.to_string(), |member| member.name.clone())
-    };
+    if status.members.is_empty() {
+        return vec![
+            "The masters have not formed a cluster yet; they do once they reach each other."
+                .to_owned(),
+        ];
+    }
     let leader = match status.leader_id {
         0 => "none: an election is going on, or a majority of the masters is gone".to_owned(),
-        id => name(id),
+        id => name_of(status, id),
+    };
+    let counted = |count: u64, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
     };
     vec![
         format!("Cluster:  {}", status.cluster_id),
         format!("Leader:   {leader} (term {})", status.term),
-        format!("Asked:    {} (muster {})", name(status.answering_member_id), status.version),
+        format!(
+            "Seen by:  {} (muster {})",
+            name_of(status, status.answering_member_id),
+            status.version
+        ),
         format!(
             "Log:      applied {}, committed {}, last {}, snapshot {}",
             status.applied_index,
@@ -95,26 +148,35 @@ fn status_lines(status: &v1::GetClusterStatusResponse) -> Vec<String> {
             status.snapshot_index
         ),
         format!(
-            "Work:     {} live runs, {} ready tasks, {} workers",
-            status.live_runs, status.ready_tasks, status.workers
+            "Work:     {}, {}, {} (lost ones included)",
+            counted(status.live_runs, "live run"),
+            counted(status.ready_tasks, "ready task"),
+            counted(status.workers, "worker")
         ),
     ]
 }
 
-fn members(status: &v1::GetClusterStatusResponse) -> Table {
-    let mut table = Table::new(&["MASTER", "ROLE", "API", "PEER", "MATCHED", "ID"]);
-    for member in &status.members {
+fn members(
+    status: &v1::GetClusterStatusResponse,
+    views: &[Option<v1::GetClusterStatusResponse>],
+) -> Table {
+    let mut table =
+        Table::new(&["MASTER", "ROLE", "ANSWERS", "APPLIED", "MATCHED", "API", "PEER", "ID"]);
+    for (member, view) in status.members.iter().zip(views) {
         let role = match (member.is_leader, member.is_voter) {
             (true, _) => "leader",
             (false, true) => "voter",
             (false, false) => "learner",
         };
+        let applied = view.as_ref().map(|view| view.applied_index.to_string());
         table.row(vec![
             member.name.clone(),
             role.to_owned(),
+            if view.is_some() { "yes" } else { "no" }.to_owned(),
+            applied.unwrap_or_default(),
+            member.matched_index.map(|index| index.to_string()).unwrap_or_default(),
             member.api_address.clone(),
             member.peer_address.clone(),
-            member.matched_index.map(|index| index.to_string()).unwrap_or_default(),
             member.id.to_string(),
         ]);
     }

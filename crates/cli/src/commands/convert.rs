@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::convert::wfcommons;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
 use crate::output;
 
 #[derive(Debug, Subcommand)]
@@ -34,7 +35,7 @@ pub(crate) fn run(command: &ConvertCommand) -> Outcome {
     let ConvertCommand::Wfcommons(args) = command;
     let name = args.file.display();
     let json = std::fs::read_to_string(&args.file)
-        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+        .map_err(|error| Failure::usage(format!("cannot read {name}: {}", files::words(&error))))?;
     let options = wfcommons::Options {
         time_scale: args.time_scale,
         workdir: args.workdir.clone(),

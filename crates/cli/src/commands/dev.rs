@@ -7,6 +7,7 @@ use muster_client::{Client, RunKey, Submission, v1};
 use muster_core::spec::{Resources, WorkflowSpec};
 
 use super::process::{asked_to_stop, stop};
+use super::run::with_hint;
 use crate::embedded::{Embedded, EmbeddedOptions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
@@ -132,9 +133,14 @@ fn greet(cluster: &Embedded, args: &DevArgs) -> Result<(), Failure> {
     output::line(format!("Data      {keeps}"))?;
     let server =
         if first.ends_with(":7070") { String::new() } else { format!(" --server {first}") };
-    output::line(format!("Try       muster{server} submit --logs -- echo hello"))?;
+    output::line(format!("Try       {}{server} submit --logs -- echo hello", own_name()))?;
     note("Ctrl-C stops it");
     Ok(())
+}
+
+/// The program as it was called, so that what is shown can be typed as it stands.
+fn own_name() -> String {
+    std::env::args().next().filter(|name| !name.is_empty()).unwrap_or_else(|| "muster".to_owned())
 }
 
 async fn run_file(
@@ -145,7 +151,8 @@ async fn run_file(
 ) -> Outcome {
     let client = Client::connect(cluster.endpoints())?;
     let params = args.param.iter().cloned().collect();
-    let submitted = client.submit(Submission::source(spec).params(params)).await?;
+    let submitted = client.submit(Submission::source(spec).params(params)).await;
+    let submitted = submitted.map_err(with_hint)?;
     let run = client.get_run(RunKey::from(&submitted)).await?;
     let show = if args.logs { Show::Both } else { Show::Progress };
     let followed = tokio::select! {

@@ -64,7 +64,7 @@ pub(crate) struct RunsArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct TasksArgs {
-    /// The run [default: @latest]
+    /// The run
     #[arg(default_value = "@latest")]
     run: RunName,
     /// Only with one of these statuses
@@ -148,6 +148,10 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
                 now_ms().saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             });
             let selector = args.selector;
+            if let Some(workflow) = &args.workflow {
+                // A name that is mistyped is told from a workflow without runs.
+                client.get_workflow(workflow).await?;
+            }
             let wanted = client
                 .list_runs(filter)
                 // Newest first: the first that is too old ends the list.
@@ -163,10 +167,22 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
         }
         GetCommand::Workers(args) => {
             let prefix = args.prefix.unwrap_or_default();
-            let wanted = client
+            let all: Vec<v1::Worker> = client
                 .list_workers()
-                .try_filter(|worker| std::future::ready(worker.name.starts_with(&prefix)));
-            print(global, wanted, 0, "no workers").await
+                .try_filter(|worker| std::future::ready(worker.name.starts_with(&prefix)))
+                .try_collect()
+                .await?;
+            let before = all.len();
+            let shown = if global.format() == output::Format::Table { present(all) } else { all };
+            let hidden = before - shown.len();
+            let shown = futures::stream::iter(shown.into_iter().map(Ok));
+            let exit = print(global, shown, 0, "no workers").await?;
+            if hidden > 0 {
+                note(format!(
+                    "{hidden} earlier lives of these workers are left out; -o wide has them"
+                ));
+            }
+            Ok(exit)
         }
     }
 }
@@ -174,6 +190,19 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
 /// Lists workers; also `muster worker list`.
 pub(crate) async fn workers(global: &Global) -> Outcome {
     run(GetCommand::Workers(WorkersArgs::default()), global).await
+}
+
+/// Without the lost workers in whose place another one of the same name stands.
+fn present(workers: Vec<v1::Worker>) -> Vec<v1::Worker> {
+    let mut latest = BTreeMap::new();
+    for worker in &workers {
+        let id = latest.entry(worker.name.clone()).or_insert(worker.id);
+        *id = worker.id.max(*id);
+    }
+    let is_present = |worker: &v1::Worker| {
+        worker.status() != v1::WorkerStatus::Lost || latest.get(&worker.name) == Some(&worker.id)
+    };
+    workers.into_iter().filter(is_present).collect()
 }
 
 fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {
@@ -208,4 +237,29 @@ async fn print<T: Shown>(
         note(format!("there are more than {limit}; --limit 0 lists all"));
     }
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_lives_of_a_worker_are_left_out() {
+        let worker = |id, name: &str, status: v1::WorkerStatus| v1::Worker {
+            id,
+            name: name.to_owned(),
+            status: status.into(),
+            ..Default::default()
+        };
+        let shown = present(vec![
+            worker(1, "a", v1::WorkerStatus::Lost),
+            worker(2, "b", v1::WorkerStatus::Lost),
+            worker(3, "a", v1::WorkerStatus::Lost),
+            worker(4, "b", v1::WorkerStatus::Active),
+            worker(5, "c", v1::WorkerStatus::Draining),
+            worker(6, "c", v1::WorkerStatus::Active),
+        ]);
+        let ids: Vec<u64> = shown.iter().map(|worker| worker.id).collect();
+        assert_eq!(ids, [3, 4, 5, 6]);
+    }
 }

@@ -23,12 +23,12 @@ const INDICES_MAX: u32 = 100;
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
     /// A run, or a task of it: RUN/TASK, RUN/TASK[INDEX], RUN/TASK#ATTEMPT
-    #[arg(value_name = "RUN[/TASK]")]
+    #[arg(value_name = "RUN[/TASK]", default_value = "@latest")]
     what: TaskName,
     /// Go on until it ends
     #[arg(short, long)]
     follow: bool,
-    /// Only the last lines
+    /// Only the last lines, of each task and index
     #[arg(long, value_name = "LINES")]
     tail: Option<u64>,
 }
@@ -42,6 +42,9 @@ struct Log {
 }
 
 pub(crate) async fn run(args: LogsArgs, global: &Global) -> Outcome {
+    if global.output.is_some() {
+        return Err(Failure::usage("logs are printed as the tasks wrote them; leave -o out"));
+    }
     let client = global.client()?;
     let run = args.what.run.find(&client).await?;
     let printing = async {
@@ -72,13 +75,16 @@ async fn one_task(client: &Client, run: &v1::Run, part: &Part, args: &LogsArgs) 
             return Err(Failure::usage(format!("{name} is no array task; leave the index out")));
         }
         (None, true) if task.array_first < task.array_last => {
-            let message =
-                format!("{name} is an array task; name an index: {name}[{}]", task.array_first);
-            return Err(Failure::usage(message));
+            return whole_array(client, run, &task, part, args).await;
         }
         (None, true) => task.array_first,
         (None, false) => 0,
     };
+    if let Some(attempt) = part.attempt.filter(|attempt| !task.is_array && *attempt > task.attempts)
+    {
+        let message = format!("{name} has no attempt {attempt}, only {} so far", task.attempts);
+        return Err(Failure::new(Exit::NotFound, message));
+    }
     let tail = LogTail {
         task: task.id,
         index,
@@ -87,6 +93,26 @@ async fn one_task(client: &Client, run: &v1::Run, part: &Part, args: &LogsArgs) 
         ..LogTail::default()
     };
     print_log(client, Log { run: run.clone(), tail, prefix: String::new() }, args.tail).await?;
+    Ok(Exit::Ok)
+}
+
+/// The logs of all indices of a task, one after the other.
+async fn whole_array(
+    client: &Client,
+    run: &v1::Run,
+    task: &v1::Task,
+    part: &Part,
+    args: &LogsArgs,
+) -> Outcome {
+    if args.follow || part.attempt.is_some() {
+        let name = format!("{}/{}", label(run), task.id);
+        let message =
+            format!("{name} is an array task; name an index: {name}[{}]", task.array_first);
+        return Err(Failure::usage(message));
+    }
+    if !print_task(client, run, task, false, args.tail).await? {
+        note(format!("{}/{} has no logs", label(run), task.id));
+    }
     Ok(Exit::Ok)
 }
 
@@ -100,35 +126,48 @@ async fn whole_run(client: &Client, run: v1::Run, args: &LogsArgs) -> Outcome {
     }
     let tasks: Vec<v1::Task> = client.list_tasks(&run, &[]).try_collect().await?;
     let is_alone = tasks.len() == 1 && tasks[0].array_first == tasks[0].array_last;
-    let mut is_empty = true;
+    let mut has_any = false;
     for task in &tasks {
-        let last = task.array_last.min(task.array_first.saturating_add(INDICES_MAX - 1));
-        for index in task.array_first..=last {
-            let prefix = match (is_alone, task.is_array) {
-                (true, _) => String::new(),
-                (false, true) => format!("{}[{index}] | ", task.id),
-                (false, false) => format!("{} | ", task.id),
-            };
-            let tail = LogTail { task: task.id.clone(), index, ..LogTail::default() };
-            match print_log(client, Log { run: run.clone(), tail, prefix }, args.tail).await {
-                Ok(()) => is_empty = false,
-                // Tasks that never ran have no log.
-                Err(failure) if failure.exit == Exit::NotFound => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        if last < task.array_last {
-            note(format!(
-                "only the first {INDICES_MAX} indices of `{0}` are shown; `muster logs {1}/{0}[INDEX]` shows one",
-                task.id,
-                label(&run)
-            ));
-        }
+        has_any |= print_task(client, &run, task, is_alone, args.tail).await?;
     }
-    if is_empty {
+    if !has_any {
         note(format!("{} has no logs", label(&run)));
     }
     Ok(Exit::Ok)
+}
+
+/// The logs of a task, of an array those of its first indices; whether there are any.
+async fn print_task(
+    client: &Client,
+    run: &v1::Run,
+    task: &v1::Task,
+    is_alone: bool,
+    lines: Option<u64>,
+) -> Result<bool, Failure> {
+    let mut has_any = false;
+    let last = task.array_last.min(task.array_first.saturating_add(INDICES_MAX - 1));
+    for index in task.array_first..=last {
+        let prefix = match (is_alone, task.is_array) {
+            (true, _) => String::new(),
+            (false, true) => format!("{}[{index}] | ", task.id),
+            (false, false) => format!("{} | ", task.id),
+        };
+        let tail = LogTail { task: task.id.clone(), index, ..LogTail::default() };
+        match print_log(client, Log { run: run.clone(), tail, prefix }, lines).await {
+            Ok(()) => has_any = true,
+            // Tasks that never ran have no log.
+            Err(failure) if failure.exit == Exit::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    if last < task.array_last {
+        note(format!(
+            "only the first {INDICES_MAX} indices of `{0}` are shown; `muster logs {1}/{0}[INDEX]` shows one",
+            task.id,
+            label(run)
+        ));
+    }
+    Ok(has_any)
 }
 
 /// Prints one log, or its last `lines` and what follows.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::portrait;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::follow::summarize;
 use crate::names::{OneTask, RunName, TaskName, label};
 use crate::output::{self, Format, task_word};
 use crate::settings::Global;
@@ -15,7 +16,7 @@ use crate::settings::Global;
 pub(crate) enum DescribeCommand {
     /// A run with its tasks
     Run {
-        /// The run [default: @latest]
+        /// The run
         #[arg(default_value = "@latest")]
         run: RunName,
     },
@@ -40,7 +41,7 @@ pub(crate) enum DescribeCommand {
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// The run or task
-    #[arg(value_name = "RUN[/TASK]")]
+    #[arg(value_name = "RUN[/TASK]", default_value = "@latest")]
     what: TaskName,
 }
 
@@ -50,17 +51,9 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
     match command {
         DescribeCommand::Run { run } => describe_run(&client, &run, format).await?,
         DescribeCommand::Task { task } => {
+            let id = task.part.whole()?;
             let run = task.run.find(&client).await?;
-            let part = task.part;
-            let found = find_task(&client, &run, &part.task).await?;
-            // Why it waits is worth a line; that it cannot be found out is not worth a failure.
-            let explanation = match format {
-                Format::Table | Format::Wide => client.explain(&run, Some(&part.task)).await.ok(),
-                Format::Json | Format::Jsonl | Format::Yaml | Format::Name => None,
-            };
-            let summary = explanation.and_then(|it| it.tasks.into_iter().next());
-            let summary = summary.map(|task| task.summary).unwrap_or_default();
-            output::one(format, &found, |task| portrait::task(&run, task, &summary))?;
+            describe_task(&client, &run, &id, format).await?;
         }
         DescribeCommand::Workflow { name } => {
             let workflow = client.get_workflow(name).await?;
@@ -72,6 +65,39 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
         }
     }
     Ok(Exit::Ok)
+}
+
+async fn describe_task(
+    client: &Client,
+    run: &v1::Run,
+    id: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let found = find_task(client, run, id).await?;
+    let mut why = String::new();
+    let mut needs = Vec::new();
+    if matches!(format, Format::Table | Format::Wide) {
+        if !is_final(found.status()) {
+            // Why it waits is worth a line; that it cannot be found out is not worth a failure.
+            let explanation = client.explain(run, Some(id)).await.ok();
+            let first = explanation.and_then(|it| it.tasks.into_iter().next());
+            why = first.map(|task| task.summary).unwrap_or_default();
+        }
+        let mut upstream = client.list_tasks(run, &[]);
+        while let Some(task) = upstream.try_next().await? {
+            if found.needs.contains(&task.id) {
+                needs.push(format!("{} ({})", task.id, task_word(task.status())));
+            }
+        }
+    }
+    output::one(format, &found, |task| portrait::task(run, task, &why, &needs))?;
+    Ok(())
+}
+
+/// Whether a task with this status has ended.
+fn is_final(status: v1::TaskStatus) -> bool {
+    use v1::TaskStatus::{Cancelled, Failed, Skipped, Succeeded};
+    matches!(status, Succeeded | Failed | Skipped | Cancelled)
 }
 
 async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<(), Failure> {
@@ -117,13 +143,24 @@ pub(crate) async fn find_task(
 
 pub(crate) async fn explain(args: ExplainArgs, global: &Global) -> Outcome {
     let client = global.client()?;
+    let task = args.what.task.map(|part| part.whole()).transpose()?;
     let run = args.what.run.find(&client).await?;
-    let task = args.what.task.map(|part| part.task);
     let explanation = client.explain(&run, task.as_deref()).await?;
     match global.format() {
-        Format::Table | Format::Wide | Format::Name => {
+        // Of a run that has ended nothing waits; what failed is what is asked for then.
+        Format::Table | Format::Wide if explanation.tasks.is_empty() => {
+            let failed = [v1::TaskStatus::Failed];
+            let failed: Vec<v1::Task> = client.list_tasks(&run, &failed).try_collect().await?;
+            output::line(ended_or_not(&run, &failed))?;
+        }
+        Format::Table | Format::Wide => {
             for line in explained(&run, &explanation, global.format() == Format::Wide) {
                 output::line(line)?;
+            }
+        }
+        Format::Name => {
+            for task in &explanation.tasks {
+                output::line(format!("{}/{}", label(&run), task.task))?;
             }
         }
         format => {
@@ -135,11 +172,16 @@ pub(crate) async fn explain(args: ExplainArgs, global: &Global) -> Outcome {
     Ok(if is_stuck { Exit::CannotBePlaced } else { Exit::Ok })
 }
 
+/// A run of which no task waits.
+fn ended_or_not(run: &v1::Run, failed: &[v1::Task]) -> String {
+    if muster_client::is_ended(run) {
+        return summarize(run, failed);
+    }
+    format!("{}: {}", label(run), output::run_word(run.status()))
+}
+
 fn explained(run: &v1::Run, explanation: &v1::ExplainRunResponse, is_wide: bool) -> Vec<String> {
     const WORKERS_MAX: usize = 5;
-    if explanation.tasks.is_empty() {
-        return vec![format!("{}: {}", label(run), output::run_word(run.status()))];
-    }
     let mut lines = Vec::new();
     for task in &explanation.tasks {
         lines.extend(summary_lines(run, task));

@@ -16,7 +16,7 @@ pub(crate) mod validate;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 
 /// Carries out what the command line says.
 pub(crate) async fn run(cli: Cli) -> Outcome {
@@ -44,10 +44,18 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
             Ok(Exit::Ok)
         }
         Command::Completion(args) => admin::completion(&args),
-        Command::Version => {
-            output::line(format!("muster {}", env!("CARGO_PKG_VERSION")))?;
-            Ok(Exit::Ok)
-        }
+        Command::Version => version(global.format()),
         Command::Guardian => unreachable!("it is started before anything else"),
     }
+}
+
+fn version(format: Format) -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    match format {
+        Format::Table | Format::Wide | Format::Name => output::line(format!("muster {version}"))?,
+        Format::Json | Format::Jsonl | Format::Yaml => {
+            output::data(format, &serde_json::json!({ "version": version }))?;
+        }
+    }
+    Ok(Exit::Ok)
 }

@@ -6,7 +6,7 @@ use muster_client::v1;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, run_word, task_word};
+use crate::output::{Shown, Table, rounded, run_word, task_word};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -45,6 +45,11 @@ fn pairs<V: ToString>(map: &std::collections::BTreeMap<String, V>) -> String {
     map.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A point in time; empty for none.
+fn moment(ms: u64) -> String {
+    if ms == 0 { String::new() } else { format!("{} UTC", clock(ms)) }
+}
+
 fn took(from_ms: u64, to_ms: u64) -> String {
     match (from_ms, to_ms) {
         (0, _) => String::new(),
@@ -67,8 +72,8 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Version", version)
         .add("Id", run.id)
         .add("Priority", run.priority)
-        .add("Submitted", clock(run.submitted_at_ms))
-        .add("Ended", clock(run.ended_at_ms))
+        .add("Submitted", moment(run.submitted_at_ms))
+        .add("Ended", moment(run.ended_at_ms))
         .add("Took", took(run.submitted_at_ms, run.ended_at_ms))
         .add("Params", pairs(&run.params))
         .add("Labels", pairs(&run.labels));
@@ -79,29 +84,36 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
     format!("{}\n{table}", facts.text())
 }
 
-pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str) -> String {
+/// `why` says what the task waits for; `needs` are the upstream tasks with their status.
+pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) -> String {
     let mut facts = Facts::new();
     facts
         .add("Task", format!("{}/{}", label(run), task.id))
         .add("Status", task_word(task.status()))
         .add("Why", why)
-        .add("Needs", task.needs.join(", "));
+        .add("Needs", needs.join(", "));
     if task.is_array {
         facts.add("Indices", format!("{}-{}", task.array_first, task.array_last));
         facts.add("Counts", counts(&task.tally.unwrap_or_default()));
     }
+    // Where the indices of an array differ, the task has no numbers of its own.
+    if !task.is_array || task.attempts > 0 {
+        facts.add("Attempts", task.attempts).add("Failures", task.failures);
+        facts.add("Losses", task.losses);
+    }
+    let message = match task.status() {
+        v1::TaskStatus::Succeeded => "Failed before",
+        _ => "Message",
+    };
     facts
-        .add("Attempts", task.attempts)
-        .add("Failures", task.failures)
-        .add("Losses", task.losses)
         .add("Worker", &task.worker)
         .add("Fence", if task.fence > 0 { task.fence.to_string() } else { String::new() })
-        .add("Started", clock(task.started_at_ms))
-        .add("Ended", clock(task.ended_at_ms))
+        .add("Started", moment(task.started_at_ms))
+        .add("Ended", moment(task.ended_at_ms))
         .add("Took", took(task.started_at_ms, task.ended_at_ms))
-        .add("Tried again", clock(task.ready_at_ms))
+        .add("Tried again", moment(task.ready_at_ms))
         .add("Exit code", task.exit_code.map(|code| code.to_string()).unwrap_or_default())
-        .add("Message", &task.message)
+        .add(message, &task.message)
         .add("Outputs", pairs(&task.outputs));
     facts.text()
 }
@@ -139,7 +151,7 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
         .add("Workflow", &workflow.name)
         .add("Namespace", &workflow.namespace)
         .add("Version", version)
-        .add("Applied", clock(workflow.applied_at_ms))
+        .add("Applied", moment(workflow.applied_at_ms))
         .add("Runs", format!("{} ({} live)", workflow.runs, workflow.live_runs))
         .add("Labels", pairs(&spec.labels))
         .add("Params", params);
@@ -175,8 +187,11 @@ fn task_row(task: &v1::TaskSpec) -> Vec<String> {
 pub(crate) fn worker(worker: &v1::Worker) -> String {
     let amounts = |resources: &Option<v1::Resources>| {
         let resources = resources.clone().unwrap_or_default();
-        let mut text =
-            format!("cpu={}\nmemory={}", Cpu(resources.cpu_millis), Memory(resources.memory_bytes));
+        let mut text = format!(
+            "cpu={}\nmemory={}",
+            Cpu(resources.cpu_millis),
+            rounded(resources.memory_bytes)
+        );
         for (name, count) in &resources.custom {
             let _ = write!(text, "\n{name}={count}");
         }
@@ -200,7 +215,7 @@ pub(crate) fn worker(worker: &v1::Worker) -> String {
         .add("Capacity", amounts(&worker.capacity))
         .add("Used", amounts(&worker.used))
         .add("Load", busy)
-        .add("Registered", clock(worker.registered_at_ms));
+        .add("Registered", moment(worker.registered_at_ms));
     facts.text()
 }
 

@@ -46,33 +46,52 @@ pub(crate) enum WorkerCommand {
 #[derive(Args, Debug)]
 pub(crate) struct MasterArgs {
     /// Stable name, unique among the masters
-    #[arg(long, value_name = "NAME", default_value = "muster-0", env = "MUSTER_NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "muster-0",
+        env = "MUSTER_NAME",
+        hide_env_values = true
+    )]
     name: String,
     /// Folder for log, snapshots and history
-    #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR", hide_env_values = true)]
     data_dir: PathBuf,
     /// Peer addresses of all masters, this one included: host:port or name=host:port [default: a cluster of one]
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',', env = "MUSTER_PEERS")]
+    #[arg(
+        long,
+        value_name = "ADDR,…",
+        value_delimiter = ',',
+        env = "MUSTER_PEERS",
+        hide_env_values = true
+    )]
     peers: Vec<String>,
     /// Where the API listens
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7070", env = "MUSTER_LISTEN")]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:7070",
+        env = "MUSTER_LISTEN",
+        hide_env_values = true
+    )]
     listen: SocketAddr,
     /// Where the peers' protocol listens
     #[arg(
         long,
         value_name = "IP:PORT",
         default_value = "127.0.0.1:7071",
-        env = "MUSTER_PEER_LISTEN"
+        env = "MUSTER_PEER_LISTEN",
+        hide_env_values = true
     )]
     peer_listen: SocketAddr,
     /// host:port under which others reach the API [default: the listen address]
-    #[arg(long, value_name = "HOST:PORT", env = "MUSTER_ADVERTISE")]
+    #[arg(long, value_name = "HOST:PORT", env = "MUSTER_ADVERTISE", hide_env_values = true)]
     advertise: Option<String>,
     /// host:port under which the other masters reach this one [default: the listen address]
-    #[arg(long, value_name = "HOST:PORT", env = "MUSTER_PEER_ADVERTISE")]
+    #[arg(long, value_name = "HOST:PORT", env = "MUSTER_PEER_ADVERTISE", hide_env_values = true)]
     peer_advertise: Option<String>,
     /// Listen beyond loopback although nothing is encrypted or authenticated: whoever reaches it can run commands
-    #[arg(long, env = "MUSTER_INSECURE")]
+    #[arg(long, env = "MUSTER_INSECURE", hide_env_values = true)]
     insecure: bool,
     /// Slower elections, for disks whose fsync takes tens of milliseconds
     #[arg(long)]
@@ -94,10 +113,10 @@ pub(crate) struct MasterArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WorkerArgs {
     /// Name, unique among the workers [default: the machine's]
-    #[arg(long, value_name = "NAME", env = "MUSTER_NAME")]
+    #[arg(long, value_name = "NAME", env = "MUSTER_NAME", hide_env_values = true)]
     name: Option<String>,
     /// Folder for logs and outcomes, of this worker alone
-    #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "MUSTER_DATA_DIR", hide_env_values = true)]
     data_dir: PathBuf,
     /// Addresses of the masters, some or all [default: those of --server]
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]

@@ -76,7 +76,15 @@ pub(crate) async fn submit_and_follow(
     format: Format,
 ) -> Outcome {
     let show = if limit.is_some() { follow.show().or(Some(Show::Nothing)) } else { follow.show() };
-    let submitted = client.submit(submission).await?;
+    let is_for_people = matches!(format, Format::Table | Format::Wide | Format::Name);
+    // What the tasks print is the data then, and the name is for people.
+    let prints_logs = matches!(show, Some(Show::Logs | Show::Both));
+    if prints_logs && !is_for_people {
+        return Err(Failure::usage(
+            "--logs prints what the tasks print to stdout: leave -o out, or use --wait and `muster logs` afterwards",
+        ));
+    }
+    let submitted = client.submit(submission).await.map_err(with_hint)?;
     let name = format!("{}/{}", submitted.workflow, submitted.number);
     let Some(show) = show else {
         print_submitted(format, &submitted, &name)?;
@@ -85,9 +93,6 @@ pub(crate) async fn submit_and_follow(
         }
         return Ok(Exit::Ok);
     };
-    // What the tasks print is the data then, and the name is for people.
-    let prints_logs = matches!(show, Show::Logs | Show::Both);
-    let is_for_people = matches!(format, Format::Table | Format::Wide | Format::Name);
     match (prints_logs, is_for_people) {
         (true, _) => note(&name),
         (false, true) => output::line(&name)?,
@@ -97,10 +102,20 @@ pub(crate) async fn submit_and_follow(
     let run = client.get_run(RunKey::from(&submitted)).await?;
     let (exit, ended) =
         follow_and_tell(client, &run, show, limit, follow.propagate_exit_code).await?;
-    if !is_for_people && !prints_logs {
+    if !is_for_people {
         output::one(format, &ended.unwrap_or(run), |_| String::new())?;
     }
     Ok(exit)
+}
+
+/// Says how a parameter is given, if one was refused.
+pub(super) fn with_hint(error: muster_client::Error) -> Failure {
+    let is_about_param = error.reason() == Some("INVALID_PARAM");
+    let mut failure = Failure::from(error);
+    if let (true, Some(message)) = (is_about_param, &mut failure.message) {
+        message.push_str("\n-p NAME=VALUE sets a parameter");
+    }
+    failure
 }
 
 fn print_submitted(

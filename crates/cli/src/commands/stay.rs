@@ -6,7 +6,7 @@ use clap::Args;
 use futures::TryStreamExt;
 use muster_client::{Client, v1};
 
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{Show, detached, follow_and_tell, interrupted, timed_out, wait_all};
 use crate::names::{OneTask, RunName, label};
 use crate::output::{self, Format, note};
@@ -15,7 +15,7 @@ use crate::units;
 
 #[derive(Args, Debug)]
 pub(crate) struct WatchArgs {
-    /// The run [default: @latest]
+    /// The run
     #[arg(default_value = "@latest")]
     run: RunName,
     /// Print what the tasks print, too
@@ -114,7 +114,20 @@ pub(crate) async fn wait(args: WaitArgs, global: &Global) -> Outcome {
     for name in &args.runs {
         runs.push(name.find(&client).await?);
     }
-    wait_all(&client, &runs, args.timeout).await
+    let mut ended = Vec::new();
+    let outcome = wait_all(&client, &runs, args.timeout, &mut ended).await;
+    print_data(global.format(), &ended)?;
+    outcome
+}
+
+/// Prints runs for programs; people were told on stderr.
+fn print_data(format: Format, runs: &[v1::Run]) -> Result<(), Failure> {
+    match format {
+        Format::Table | Format::Wide => Ok(()),
+        Format::Json | Format::Jsonl | Format::Yaml | Format::Name => {
+            Ok(output::list(format, runs)?)
+        }
+    }
 }
 
 pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
@@ -129,22 +142,35 @@ pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
             note(format!("{} had ended before", label(&run)));
         }
     }
-    if args.wait {
-        return match wait_all(&client, &cancelled, None).await? {
-            // That the runs end as cancelled is what was asked for.
-            Exit::RunStopped => Ok(Exit::Ok),
-            other => Ok(other),
-        };
+    if !args.wait {
+        print_data(global.format(), &cancelled)?;
+        return Ok(Exit::Ok);
     }
-    Ok(Exit::Ok)
+    let mut ended = Vec::new();
+    let outcome = wait_all(&client, &cancelled, None, &mut ended).await;
+    print_data(global.format(), &ended)?;
+    match outcome? {
+        // That the runs end as cancelled is what was asked for.
+        Exit::RunStopped => Ok(Exit::Ok),
+        other => Ok(other),
+    }
 }
 
 pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
     let client = global.client()?;
     let OneTask { run, part } = args.task;
+    let task = part.whole()?;
     let run = run.find(&client).await?;
-    client.release(&run, &part.task, !args.fail).await?;
+    client.release(&run, &task, !args.fail).await.map_err(|error| not_live(&run, error))?;
     let what = if args.fail { "fails" } else { "runs again" };
-    note(format!("{}/{} {what}", label(&run), part.task));
+    note(format!("{}/{task} {what}", label(&run)));
     Ok(Exit::Ok)
+}
+
+/// The cluster knows an ended run by its id only; its user knows it by its name.
+fn not_live(run: &v1::Run, error: muster_client::Error) -> Failure {
+    if error.reason() == Some("RUN_NOT_LIVE") {
+        return Failure::new(Exit::NotFound, format!("{} has ended", label(run)));
+    }
+    error.into()
 }

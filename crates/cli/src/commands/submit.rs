@@ -67,7 +67,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "DURATION", value_parser = units::span)]
     wait_timeout: Option<Duration>,
     /// The command and its arguments, not interpreted by any shell
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
 

@@ -233,11 +233,10 @@ impl Session {
     }
 
     async fn tick(&mut self) {
-        if !self.shows_progress {
-            return;
-        }
         let now = Instant::now();
-        self.painter.paint(&[], &self.board, now);
+        if self.shows_progress {
+            self.painter.paint(&[], &self.board, now);
+        }
         let counts = self.board.counts();
         let is_still = counts.running == 0
             && counts.waiting > 0
@@ -253,7 +252,10 @@ impl Session {
     async fn tell_stall(&mut self) {
         let Ok(explanation) = self.client.explain(&self.run, None).await else { return };
         self.painter.clear();
-        let waits = |task: &&v1::TaskExplanation| task.status() != v1::TaskStatus::Blocked;
+        // Who asked for no progress is told only what will never be.
+        let waits = |task: &&v1::TaskExplanation| {
+            task.status() != v1::TaskStatus::Blocked && (self.shows_progress || task.is_infeasible)
+        };
         for task in explanation.tasks.iter().filter(waits).take(3) {
             note(format!("○ {}", brief(&self.run, task)));
         }
@@ -294,11 +296,12 @@ fn count(tally: &v1::Tally) -> u64 {
         + tally.cancelled
 }
 
-/// Waits for several runs together, without progress. The worst end counts.
+/// Waits for several runs together, without progress, and adds each to `ended`. The worst end counts.
 pub(crate) async fn wait_all(
     client: &Client,
     runs: &[v1::Run],
     limit: Option<Duration>,
+    ended: &mut Vec<v1::Run>,
 ) -> Outcome {
     let mut worst = Exit::Ok;
     let deadline = limit.map(|limit| Instant::now() + limit);
@@ -312,11 +315,13 @@ pub(crate) async fn wait_all(
             }
         };
         let exit = match waited {
-            Ok(ended) => {
+            Ok(run) => {
                 let tasks: Vec<v1::Task> =
-                    client.list_tasks(run, &[v1::TaskStatus::Failed]).try_collect().await?;
-                note(summarize(&ended, &tasks));
-                Exit::of_run(&ended)
+                    client.list_tasks(&run, &[v1::TaskStatus::Failed]).try_collect().await?;
+                note(summarize(&run, &tasks));
+                let exit = Exit::of_run(&run);
+                ended.push(run);
+                exit
             }
             Err(error) if error.is_deadline() => return timed_out(client, run).await,
             Err(error) => return Err(error.into()),

@@ -15,12 +15,13 @@ const FAILED_MAX: usize = 10;
 pub(crate) fn summarize(run: &v1::Run, tasks: &[v1::Task]) -> String {
     let tally = run.tally.unwrap_or_default();
     let mut text = format!(
-        "{} {} in {}: {} {}, ✓{} ✗{}",
+        "{} {} in {}: {} {}{}, ✓{} ✗{}",
         label(run),
         run_word(run.status()),
         short(between(run.submitted_at_ms, run.ended_at_ms)),
         run.tasks,
         if run.tasks == 1 { "task" } else { "tasks" },
+        indices(run, &tally),
         tally.succeeded,
         tally.failed,
     );
@@ -42,6 +43,15 @@ pub(crate) fn summarize(run: &v1::Run, tasks: &[v1::Task]) -> String {
         text.push_str(&format!("\n  and {more} more: muster get tasks {}", label(run)));
     }
     text
+}
+
+/// What is counted, if that is more than the tasks: an array task counts once for each index.
+fn indices(run: &v1::Run, tally: &v1::Tally) -> String {
+    let counted = super::count(tally);
+    if counted == u64::from(run.tasks) {
+        return String::new();
+    }
+    format!(" ({counted} counting indices)")
 }
 
 /// The task as `muster logs` takes it: of an array the index that the message names.
@@ -85,6 +95,15 @@ mod tests {
             tally: Some(v1::Tally { succeeded: 2, failed: 1, skipped: 1, ..Default::default() }),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn indices_are_told_from_tasks() {
+        let mut run = run(v1::RunStatus::Succeeded);
+        run.tasks = 2;
+        run.tally = Some(v1::Tally { succeeded: 101, ..Default::default() });
+        let text = summarize(&run, &[]);
+        assert_eq!(text, "etl/42 succeeded in 3.1s: 2 tasks (101 counting indices), ✓101 ✗0");
     }
 
     fn failed(id: &str, exit_code: Option<i32>) -> v1::Task {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-pub(crate) use self::shown::{Shown, run_word, task_word};
+pub(crate) use self::shown::{Shown, rounded, run_word, task_word};
 pub(crate) use self::table::Table;
 
 /// How data is printed.

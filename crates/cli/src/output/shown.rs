@@ -191,13 +191,18 @@ impl Shown for v1::Task {
             }
             _ => task_word(self.status()).to_owned(),
         };
+        // What an earlier attempt ended with is no news about a task that succeeded.
+        let message = match self.status() {
+            v1::TaskStatus::Succeeded => "",
+            _ => self.message.lines().next().unwrap_or_default(),
+        };
         let mut row = vec![
             self.id.clone(),
             status,
             number(self.attempts.into()),
             self.worker.clone(),
             span(self.started_at_ms, self.ended_at_ms),
-            self.message.lines().next().unwrap_or_default().to_owned(),
+            message.to_owned(),
         ];
         if is_wide {
             row.extend([
@@ -263,7 +268,7 @@ impl Shown for v1::Worker {
 }
 
 /// Bytes to three digits or so: what a machine has is seldom a round number.
-fn rounded(bytes: u64) -> String {
+pub(crate) fn rounded(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
     for (unit, size) in UNITS {
