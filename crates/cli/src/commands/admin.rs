@@ -120,7 +120,7 @@ async fn best_view(client: &Client) -> Result<v1::GetClusterStatusResponse, must
 fn status_lines(status: &v1::GetClusterStatusResponse) -> Vec<String> {
     if status.members.is_empty() {
         return vec![
-            "The masters have not formed a cluster yet; they do once they reach each other."
+            "The masters have not formed a cluster yet: for that all of --peers must be up together."
                 .to_owned(),
         ];
     }
