@@ -141,6 +141,10 @@ impl Live {
             let is_over =
                 worker.seen_at.is_none_or(|seen| now.duration_since(seen) > lease + MARGIN);
             if is_over {
+                // Once: it stays on the list until its loss is committed, which may take many looks.
+                if !worker.is_losing {
+                    tracing::warn!(worker = %id, "no heartbeat for a full lease and its margin");
+                }
                 worker.is_losing = true;
                 lapsed.push(*id);
             }

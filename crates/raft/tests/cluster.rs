@@ -264,3 +264,24 @@ async fn an_entry_that_cannot_be_applied_stops_the_master() {
     let fault = fault.expect("reported at once").to_string();
     assert!(fault.contains(&index.to_string()) && fault.contains("gibberish"), "{fault}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_that_its_caller_gives_up_does_not_stop_writes() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    for round in 0..6u64 {
+        let leader = cluster.leader().await;
+        let patience = Duration::from_micros(200 * (round + 1));
+        let _given_up =
+            tokio::time::timeout(patience, cluster.node(leader).transfer_leader(None)).await;
+    }
+    // Whoever leads by now must accept, each master in its turn.
+    for round in 0..6 {
+        cluster.write(&format!("set b {round}")).await;
+        let leader = cluster.leader().await;
+        if let Err(error) = cluster.node(leader).transfer_leader(None).await {
+            println!("round {round}: {error}");
+        }
+    }
+}

@@ -38,7 +38,6 @@ async fn lose(replica: &Replica, worker: WorkerId) {
         replica.live.forget(worker, "the worker is not registered");
         return;
     }
-    tracing::warn!(%worker, "no heartbeat for a full lease and its margin: the worker is lost");
     // If this does not commit, the worker stays on the list and it is proposed again.
     let _uncommitted = replica.proposer.propose(&Command::LoseWorker(LoseWorker { worker })).await;
 }

@@ -1,7 +1,7 @@
 //! Who leads, how the members do, and handing leadership over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -129,6 +129,15 @@ pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>, fatal: F
     }
 }
 
+/// While it lives, leadership is being handed over.
+struct Transferring<'a>(&'a AtomicBool);
+
+impl Drop for Transferring<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl RaftMember {
     /// The leader, if one is known.
     pub fn leader(&self) -> Option<Member> {
@@ -205,9 +214,9 @@ impl RaftMember {
         if self.0.is_transferring.swap(true, Ordering::AcqRel) {
             return Err(RaftError::Refused("a transfer is under way".into()));
         }
-        let result = self.transfer(to).await;
-        self.0.is_transferring.store(false, Ordering::Release);
-        result
+        // Also when the caller gives up: a flag that stayed would refuse every proposal from then on.
+        let _until_dropped = Transferring(&self.0.is_transferring);
+        self.transfer(to).await
     }
 
     async fn transfer(&self, to: Option<u64>) -> Result<Member, RaftError> {
