@@ -1,8 +1,10 @@
-//! What a process asks of the machine it runs on: connections, clocks, and threads for work that blocks.
+//! What a process asks of the machine it runs on: connections, clocks, files, and threads for work that blocks.
 //!
 //! ```text
 //!   raft, master, worker, client ──► Platform ──► System: TCP, the kernel's clocks, threads
 //!                                        └──────► a simulation: its own network, its own time, one thread
+//!   raft ──────────────────────────► Disk ──────► Files: the operating system's
+//!                                        └──────► a simulation: forgets, tears, stalls and fails
 //! ```
 //!
 //! Whatever goes through here can be taken over by a simulation, so that whole clusters run in one thread, with faults
@@ -11,6 +13,7 @@
 //! and `tokio::time::Instant` are tokio's own, which a simulation controls already.
 
 mod connection;
+mod disk;
 mod system;
 mod tasks;
 
@@ -24,6 +27,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 pub use connection::{Connection, Connector, Incoming, Listener, Remote, Transport};
+pub use disk::{BlockFile, Disk, Files, Lock};
 pub use tasks::{Dedicated, Executor};
 
 /// What stands behind a [`Platform`]. Implemented by the operating system here, and by simulations.
