@@ -20,7 +20,7 @@ pub trait Disk: Send + Sync + 'static {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
     /// The length of a file in bytes.
-    fn len(&self, path: &Path) -> io::Result<u64>;
+    fn size(&self, path: &Path) -> io::Result<u64>;
 
     /// Creates or replaces a file. Not durable before [`sync`](Self::sync).
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
@@ -56,7 +56,7 @@ pub trait Disk: Send + Sync + 'static {
 /// A file that is read and written anywhere in it. Shared between threads.
 pub trait BlockFile: fmt::Debug + Send + Sync + 'static {
     /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Fills `buffer` from `offset` on.
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
@@ -104,7 +104,7 @@ impl Disk for Files {
         fs::read(path)
     }
 
-    fn len(&self, path: &Path) -> io::Result<u64> {
+    fn size(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
     }
 
@@ -157,7 +157,7 @@ impl Disk for Files {
 struct OpenFile(File);
 
 impl BlockFile for OpenFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 
