@@ -1,0 +1,3 @@
+//! Whole clusters in one thread: see `README` of the crate's documentation below.
+
+pub mod machine;

@@ -1,0 +1,316 @@
+//! What one seed means: how large the cluster is, how fast its links and disks are, what its clients ask for, and what
+//! goes wrong when. Drawn before anything runs, so that a plan can be read and printed.
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::machine::disk::Manners;
+use crate::workflow::{self, Workflow};
+
+/// Clocks of workers are promised to be within 1 % of true rate, which is so many parts per million.
+const DRIFT_PPM_MAX: i64 = 10_000;
+/// A cluster is left alone for so long at the beginning, to form.
+const QUIET: Duration = Duration::from_secs(2);
+/// Names of workflows that are applied and then run by name.
+const APPLIED: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// Everything about one run of the simulation.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it comes from.
+    pub seed: u64,
+    /// 3 or 5.
+    pub masters: usize,
+    /// 2 to 4.
+    pub workers: Vec<WorkerPlan>,
+    /// What each client does, one after the other.
+    pub clients: Vec<Vec<Step>>,
+    /// How long a worker may be silent.
+    pub lease: Duration,
+    /// How often it is not.
+    pub heartbeat: Duration,
+    /// Entries between snapshots; the log is purged up to them.
+    pub snapshot_entries: u64,
+    /// Bounds on the time a message takes.
+    pub latency: (Duration, Duration),
+    /// How disks behave when nothing is wrong with them.
+    pub disk: Manners,
+    /// What goes wrong, in order of time.
+    pub faults: Vec<Scheduled>,
+    /// When everything is mended; only then liveness is asked for.
+    pub mended_at: Duration,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct WorkerPlan {
+    /// What it offers, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// How much its clock is too fast.
+    pub drift_ppm: i64,
+}
+
+/// What a client does next, and how long it waits before.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The wait.
+    pub pause: Duration,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Makes a version of a workflow.
+    Apply(Workflow),
+    /// Submits a workflow that only this run uses.
+    Submit(Workflow),
+    /// Submits one that was applied, by its name.
+    SubmitApplied(&'static str),
+    /// Repeats its last submission with the same request id: the answer must be the same run.
+    Repeat,
+    /// Uses the last request id for another workflow: it must be refused.
+    Abuse(Workflow),
+    /// Cancels one of its runs, the latest or an earlier one.
+    Cancel(usize),
+    /// Reads one of its runs.
+    Read(usize),
+    /// Reads one of its runs from whatever master, however old.
+    ReadStale(usize),
+    /// Lists the newest runs of all.
+    List,
+    /// Waits for the end of one of its runs, for at most this long.
+    Wait(usize, Duration),
+    /// Takes a worker out, or back in.
+    Drain(usize, bool),
+}
+
+/// A fault and when it strikes.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// Since the beginning.
+    pub at: Duration,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// Which master; decided when the fault strikes.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// The one that leads, or the first if nobody does.
+    Leader,
+    /// The so-manieth.
+    Number(usize),
+    /// So many, from this one on.
+    Several(usize, usize),
+}
+
+/// Which way messages are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Both.
+    Both,
+    /// What it sends.
+    Out,
+    /// What is sent to it.
+    In,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Masters stop without a word, and start again. With `power`, their machines do: what was not synced may be gone.
+    Crash { which: Which, power: bool, down: Duration },
+    /// The next sync of a disk fails; its master must stop at once. It is started again.
+    SyncFails { which: Which, down: Duration },
+    /// Syncs take this long for a while.
+    DiskStalls { which: Which, sync: Duration, lasts: Duration },
+    /// Nothing more fits on a disk for a while.
+    DiskFull { which: Which, lasts: Duration },
+    /// A master stops and comes back with an empty disk.
+    Wipe { which: Which, down: Duration },
+    /// A master is cut off from the other masters.
+    Isolate { which: Which, direction: Direction, lasts: Duration },
+    /// A worker is cut off from all masters, or from one.
+    CutWorker { worker: usize, master: Option<usize>, direction: Direction, lasts: Duration },
+    /// All messages of a host take longer.
+    Slow { which: Which, latency: Duration, lasts: Duration },
+    /// A master neither sends nor hears anything; what was sent meanwhile arrives afterwards.
+    Freeze { which: Which, lasts: Duration },
+    /// The same for a worker.
+    FreezeWorker { worker: usize, lasts: Duration },
+    /// The wall clock of a master jumps to so many milliseconds ahead of true time.
+    ClockJump { which: Which, ahead_ms: i64 },
+    /// The clock of a worker changes its speed.
+    Drift { worker: usize, ppm: i64 },
+    /// A worker dies with all its attempts, and starts again; with `journal_lost`, without what it had not reported.
+    CrashWorker { worker: usize, down: Duration, journal_lost: bool },
+    /// Somebody asks for another leader.
+    Transfer { to: usize },
+}
+
+struct Dice(SmallRng);
+
+impl Dice {
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.0.random_range(from..=to))
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.0.random_ratio(percent, 100)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.0.random_range(0..end)
+    }
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut dice = Dice(SmallRng::seed_from_u64(seed));
+        let masters = if dice.chance(70) { 3 } else { 5 };
+        let workers: Vec<_> = (0..2 + dice.below(3)).map(|_| worker(&mut dice)).collect();
+        let heartbeat = dice.millis(100, 400);
+        let lease = heartbeat * 3 + dice.millis(100, 1_500);
+        let lasts = dice.millis(6_000, 14_000);
+        let faults = faults(&mut dice, masters, workers.len(), lasts);
+        let clients = (0..2 + dice.below(2)).map(|_| steps(&mut dice, workers.len(), lasts));
+        let clients = clients.collect();
+        let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
+        Self {
+            seed,
+            masters,
+            workers,
+            clients,
+            lease,
+            heartbeat,
+            snapshot_entries: dice.0.random_range(20..=300),
+            latency: (Duration::from_millis(1), Duration::from_millis(latency_max)),
+            disk: Manners {
+                sync_min: Duration::from_micros(100),
+                sync_max: dice.millis(1, 8),
+                ..Manners::default()
+            },
+            faults,
+            mended_at: QUIET + lasts,
+        }
+    }
+}
+
+fn worker(dice: &mut Dice) -> WorkerPlan {
+    WorkerPlan {
+        cpu_millis: dice.0.random_range(1..=4) * 1_000,
+        drift_ppm: dice.0.random_range(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX),
+    }
+}
+
+fn steps(dice: &mut Dice, workers: usize, lasts: Duration) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut passed = QUIET / 2;
+    while passed < QUIET + lasts {
+        let pause = if dice.chance(30) { Duration::ZERO } else { dice.millis(10, 900) };
+        passed += pause.max(Duration::from_millis(100));
+        steps.push(Step { pause, action: action(dice, workers) });
+    }
+    steps
+}
+
+fn action(dice: &mut Dice, workers: usize) -> Action {
+    match dice.below(100) {
+        0..36 => Action::Submit(workflow::draw(&mut dice.0, "once")),
+        36..42 => {
+            let name = APPLIED[dice.below(APPLIED.len())];
+            Action::Apply(workflow::draw(&mut dice.0, name))
+        }
+        42..52 => Action::SubmitApplied(APPLIED[dice.below(APPLIED.len())]),
+        52..60 => Action::Repeat,
+        60..62 => Action::Abuse(workflow::draw(&mut dice.0, "once")),
+        62..70 => Action::Cancel(dice.below(4)),
+        70..84 => Action::Read(dice.below(6)),
+        84..88 => Action::ReadStale(dice.below(6)),
+        88..92 => Action::List,
+        92..96 => Action::Wait(dice.below(3), dice.millis(100, 3_000)),
+        _ => Action::Drain(dice.below(workers), dice.chance(50)),
+    }
+}
+
+fn faults(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Vec<Scheduled> {
+    let mut faults = Vec::new();
+    let mut wipes_left = masters.div_ceil(2) - 1;
+    let mut at = QUIET;
+    let calm = dice.millis(150, 1_200);
+    loop {
+        at += dice.millis(20, 2 * calm.as_millis() as u64);
+        if at >= QUIET + lasts {
+            return faults;
+        }
+        let fault = fault(dice, masters, workers);
+        if matches!(fault, Fault::Wipe { .. }) {
+            if wipes_left == 0 {
+                continue;
+            }
+            wipes_left -= 1;
+        }
+        faults.push(Scheduled { at, fault });
+    }
+}
+
+fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
+    let which = which(dice, masters);
+    let one = one(dice, masters);
+    let worker = dice.below(workers);
+    let direction =
+        *[Direction::Both, Direction::Both, Direction::Out, Direction::In]
+            .choose(&mut dice.0)
+            .expect("it is not empty");
+    match dice.below(100) {
+        0..20 => Fault::Crash { which, power: dice.chance(60), down: dice.millis(50, 1_800) },
+        20..36 => Fault::Isolate { which: one, direction, lasts: dice.millis(200, 3_000) },
+        36..46 => Fault::CrashWorker {
+            worker,
+            down: dice.millis(50, 3_000),
+            journal_lost: dice.chance(20),
+        },
+        46..60 => Fault::CutWorker {
+            worker,
+            master: dice.chance(20).then(|| dice.below(masters)),
+            direction,
+            lasts: dice.millis(300, 5_000),
+        },
+        60..66 => Fault::Freeze { which: one, lasts: dice.millis(300, 3_000) },
+        66..70 => Fault::FreezeWorker { worker, lasts: dice.millis(500, 5_000) },
+        70..74 => {
+            Fault::Slow { which: one, latency: dice.millis(20, 200), lasts: dice.millis(500, 4_000) }
+        }
+        74..79 => Fault::DiskStalls {
+            which: one,
+            sync: dice.millis(20, 1_500),
+            lasts: dice.millis(300, 2_000),
+        },
+        79..83 => Fault::SyncFails { which: one, down: dice.millis(50, 1_000) },
+        83..85 => Fault::DiskFull { which: one, lasts: dice.millis(500, 3_000) },
+        85..89 => Fault::Wipe { which: one, down: dice.millis(50, 1_000) },
+        89..93 => Fault::ClockJump {
+            which: one,
+            ahead_ms: dice.0.random_range(-3_600_000..=3_600_000),
+        },
+        93..95 => Fault::Drift { worker, ppm: dice.0.random_range(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX) },
+        _ => Fault::Transfer { to: dice.below(masters) },
+    }
+}
+
+fn which(dice: &mut Dice, masters: usize) -> Which {
+    match dice.below(100) {
+        0..15 => Which::Several(dice.below(masters), 2 + dice.below(masters - 1)),
+        _ => one(dice, masters),
+    }
+}
+
+fn one(dice: &mut Dice, masters: usize) -> Which {
+    if dice.chance(60) { Which::Leader } else { Which::Number(dice.below(masters)) }
+}

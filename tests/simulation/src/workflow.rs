@@ -1,0 +1,104 @@
+//! Random workflows, and how their tasks behave.
+//!
+//! A task's behaviour is written into its command, where the simulated executor reads it: `[sim, "400", "1"]` takes
+//! 400 ms and fails at its first attempt.
+
+use std::fmt::Write as _;
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+/// The program that simulated tasks name.
+pub const PROGRAM: &str = "sim";
+
+/// A workflow file with what else a client must know of it.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub text: String,
+}
+
+/// Draws a workflow of one to six tasks.
+pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
+    let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\n");
+    if chance.random_ratio(1, 12) {
+        let _ = writeln!(text, "timeout: {}ms", chance.random_range(500..4_000));
+    }
+    text.push_str("tasks:\n");
+    for task in 0..chance.random_range(1..=6_u32) {
+        draw_task(chance, &mut text, task);
+    }
+    Workflow { name: name.into(), text }
+}
+
+fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
+    let mut line = |words: String| {
+        text.push_str(&words);
+        text.push('\n');
+    };
+    line(format!("  t{task}:"));
+    // Most are short; some outlive every lease.
+    let millis = match chance.random_range(0..10) {
+        0 => 0,
+        1..7 => chance.random_range(1..200),
+        7..9 => chance.random_range(200..1_500),
+        _ => chance.random_range(1_500..6_000),
+    };
+    let failures = if chance.random_ratio(1, 5) { chance.random_range(1..4) } else { 0 };
+    if chance.random_ratio(1, 12) {
+        line("    noop: {}".into());
+    } else {
+        line(format!("    command: [{PROGRAM}, \"{millis}\", \"{failures}\"]"));
+    }
+    if chance.random_ratio(1, 6) {
+        line(format!("    array: {}", chance.random_range(2..12)));
+    }
+    let needs: Vec<String> =
+        (0..task).filter(|_| chance.random_ratio(2, 5)).map(|t| format!("t{t}")).collect();
+    if !needs.is_empty() {
+        line(format!("    needs: [{}]", needs.join(", ")));
+        match chance.random_range(0..10) {
+            0 => line("    rule: all_done".into()),
+            1 => line("    rule: any_succeeded".into()),
+            2 => line("    if: failure()".into()),
+            3 => line("    if: always()".into()),
+            _ => {}
+        }
+    }
+    if chance.random_ratio(2, 5) {
+        let limit = chance.random_range(1..4);
+        let backoff = chance.random_range(10..400);
+        line(format!("    retry: {{limit: {limit}, backoff: {{duration: {backoff}ms}}}}"));
+    }
+    match chance.random_range(0..12) {
+        0 => line("    onLost: fail".into()),
+        1 => line("    onLost: hold".into()),
+        2 => line(format!("    maxLost: {}", chance.random_range(1..3))),
+        _ => {}
+    }
+    if chance.random_ratio(1, 8) {
+        line(format!("    timeout: {}ms", chance.random_range(50..2_000)));
+    }
+    if chance.random_ratio(1, 10) {
+        line(format!("    queueTimeout: {}ms", chance.random_range(200..5_000)));
+    }
+    line(format!("    resources: {{cpu: {}m}}", [0, 250, 500, 1_000][chance.random_range(0..4)]));
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_workflow_that_is_drawn_is_a_good_one() {
+        for seed in 0..500 {
+            let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
+            let parsed = muster_core::spec::parse(&drawn.text);
+            parsed.unwrap_or_else(|errors| panic!("{errors}\n{}", drawn.text));
+        }
+    }
+}
