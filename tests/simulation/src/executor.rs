@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use muster_checker::history::Ending as Ended;
 use muster_core::command::Outcome;
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 use muster_platform::Platform;
 use muster_worker::executor::{Attempt, Ending, Executor, Outputs, Stop, failed, succeeded};
 
-use crate::witness::{AttemptSeen, Witness};
+use crate::witness::{AttemptKey, Witness, ending_of};
 
 /// How long an attempt takes to end when it is asked to, and when it is killed.
 const GENTLE: Duration = Duration::from_millis(120);
@@ -50,13 +51,14 @@ impl Behaviour {
 
 /// Tells of the end of an attempt, however it ends: the crash of a worker drops it.
 struct Live {
-    seen: AttemptSeen,
+    key: AttemptKey,
+    how: Ended,
     witness: Witness,
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.witness.attempt_ended(&self.seen);
+        self.witness.attempt_ended(&self.key, self.how);
     }
 }
 
@@ -72,19 +74,20 @@ impl Executor for SimulatedExecutor {
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Ending> {
         let assignment = Arc::clone(&attempt.assignment);
         let behaviour = Behaviour::of(&assignment.task.executor);
-        let seen = AttemptSeen {
+        let key = AttemptKey {
             worker: self.worker.clone(),
             run: assignment.run,
             task: assignment.task_index,
             index: attempt.indices.first,
             fence: assignment.fence,
         };
-        self.witness.attempt_began(&seen);
-        let live = Live { seen, witness: self.witness.clone() };
+        self.witness.attempt_began(&key);
+        let mut live = Live { key, how: Ended::Lost, witness: self.witness.clone() };
         let platform = self.platform.clone();
         async move {
             let started_at = platform.since_boot();
             let outcome = carry_out(attempt, behaviour).await;
+            live.how = ending_of(&outcome);
             drop(live);
             Ending { outcome, started_at, ended_at: platform.since_boot() }
         }

@@ -1,0 +1,305 @@
+//! A client that carries out its steps one after the other and tells what it was told.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use futures::StreamExt;
+use muster_checker::history::{Answer, Call};
+use muster_checker::{Observed, spec_digest};
+use muster_client::{Client, Error, RunFilter, RunKey, Submission};
+use muster_core::ids::{LogIndex, RunId, Text};
+use muster_core::state::run::RunStatus;
+use muster_platform::Platform;
+use muster_proto::v1;
+
+use crate::plan::{Action, Step};
+use crate::witness::Witness;
+use crate::workflow::Workflow;
+
+/// How long a call may take, retries included.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Runs on a page: small, so that there are several pages.
+const PAGE: u32 = 20;
+/// Codes by which the cluster says a definite no.
+const DEFINITE: [&str; 5] =
+    ["INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "OUT_OF_RANGE"];
+
+/// One client host.
+pub struct Workload {
+    number: u64,
+    client: Client,
+    witness: Witness,
+    /// What was submitted last, for repeating it.
+    last: Option<(String, What)>,
+    runs: Vec<u64>,
+    requests: u64,
+}
+
+#[derive(Clone)]
+enum What {
+    OneOff(Workflow),
+    Applied(String),
+}
+
+impl Workload {
+    /// A client of the masters at `addresses`.
+    ///
+    /// # Errors
+    /// An address is none.
+    pub fn new(
+        number: u64,
+        addresses: &[String],
+        platform: Platform,
+        witness: Witness,
+    ) -> Result<Self, Error> {
+        let builder = addresses.iter().fold(Client::builder(), |b, address| b.endpoint(address));
+        let client = builder.deadline(DEADLINE).platform(platform).build()?;
+        Ok(Self { number, client, witness, last: None, runs: Vec::new(), requests: 0 })
+    }
+
+    /// Carries out the steps.
+    pub async fn run(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            tokio::time::sleep(step.pause).await;
+            self.act(step.action).await;
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Apply(workflow) => self.apply(&workflow).await,
+            Action::Submit(workflow) => self.submit_new(What::OneOff(workflow)).await,
+            Action::SubmitApplied(name) => self.submit_new(What::Applied(name.into())).await,
+            Action::Repeat => {
+                if let Some((id, what)) = self.last.clone() {
+                    self.submit(id, what).await;
+                }
+            }
+            Action::Abuse(workflow) => {
+                if let Some((id, _)) = self.last.clone() {
+                    self.submit(id, What::OneOff(workflow)).await;
+                }
+            }
+            Action::Cancel(back) => {
+                if let Some(run) = self.own_run(back) {
+                    self.cancel(run).await;
+                }
+            }
+            Action::Read(back) => {
+                if let Some(run) = self.own_run(back) {
+                    self.read(run, false).await;
+                }
+            }
+            Action::ReadStale(back) => {
+                if let Some(run) = self.own_run(back) {
+                    self.read(run, true).await;
+                }
+            }
+            Action::List => self.list().await,
+            Action::Wait(back, limit) => {
+                if let Some(run) = self.own_run(back) {
+                    self.wait(run, limit).await;
+                }
+            }
+            Action::Drain(worker, is_draining) => self.drain(worker, is_draining).await,
+        }
+    }
+
+    fn own_run(&self, back: usize) -> Option<u64> {
+        self.runs.len().checked_sub(1 + back).map(|at| self.runs[at])
+    }
+
+    fn invoke(&self, what: Call) -> u64 {
+        let call = self.witness.next_call();
+        self.witness.observed(Observed::Invoked { call, client: self.number, what });
+        call
+    }
+
+    fn returned(&self, call: u64, answer: Answer, seen_before: u64) {
+        let seen = self.client.applied_index();
+        // The highest index of all answers: this answer's own only if it is news.
+        let index = (seen > seen_before).then_some(LogIndex(seen));
+        self.witness.observed(Observed::Returned { call, answer, index });
+    }
+
+    async fn submit_new(&mut self, what: What) {
+        self.requests += 1;
+        let id = format!("c{}-{}", self.number, self.requests);
+        self.submit(id, what).await;
+    }
+
+    /// Submits, and remembers the run.
+    pub async fn submit_one(&mut self, workflow: Workflow) -> Option<u64> {
+        self.submit_new(What::OneOff(workflow)).await;
+        self.runs.last().copied()
+    }
+
+    async fn submit(&mut self, id: String, what: What) {
+        let (submission, spec, workflow) = match &what {
+            What::OneOff(workflow) => (
+                Submission::one_off(workflow.text.as_str()),
+                Some(spec_digest(&workflow.parse())),
+                workflow.name.as_str(),
+            ),
+            What::Applied(name) => (Submission::workflow(name.as_str()), None, name.as_str()),
+        };
+        let body = match &what {
+            What::OneOff(workflow) => digest(&workflow.text),
+            What::Applied(name) => digest(name),
+        };
+        let request: Option<Text> = Some(id.as_str().into());
+        let seen = self.client.applied_index();
+        let call = self.invoke(Call::Submit { request, body, spec, workflow: workflow.into() });
+        let result = self.client.submit(submission.request_id(id.as_str())).await;
+        let answer = match &result {
+            Ok(accepted) => {
+                if !self.runs.contains(&accepted.run_id) {
+                    self.runs.push(accepted.run_id);
+                }
+                Answer::Submitted { run: RunId(accepted.run_id), number: accepted.number }
+            }
+            Err(error) => refusal(error),
+        };
+        self.returned(call, answer, seen);
+        self.last = Some((id, what));
+    }
+
+    async fn apply(&mut self, workflow: &Workflow) {
+        let body = digest(&workflow.text);
+        let seen = self.client.applied_index();
+        let call = self.invoke(Call::Apply {
+            request: None,
+            body,
+            workflow: workflow.name.as_str().into(),
+        });
+        let answer = match self.client.apply(workflow.text.as_str()).await {
+            Ok(response) => Answer::Applied { version: version_of(&response) },
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
+    }
+
+    async fn cancel(&mut self, run: u64) {
+        let seen = self.client.applied_index();
+        let call = self.invoke(Call::Cancel { request: None, body: run, run: RunId(run) });
+        let answer = match self.client.cancel(RunKey::id(run)).await {
+            Ok(is_cancelling) => Answer::Cancelling { is_cancelling },
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
+    }
+
+    /// Reads a run.
+    pub async fn read(&mut self, run: u64, is_stale: bool) -> Option<RunStatus> {
+        let seen = self.client.applied_index();
+        let min_index = is_stale.then_some(LogIndex(seen));
+        let call = self.invoke(Call::Get { run: RunId(run), is_stale, min_index });
+        let client = if is_stale { self.client.with_stale_reads() } else { self.client.clone() };
+        let result = client.get_run(RunKey::id(run)).await;
+        let status = result.as_ref().ok().map(|run| status_of(run.status()));
+        let answer = match result {
+            Ok(run) => Answer::Run { status: status_of(run.status()) },
+            Err(error) if error.is_not_found() => Answer::NoRun {},
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
+        status
+    }
+
+    async fn list(&mut self) {
+        let seen = self.client.applied_index();
+        let call = self.invoke(Call::List { workflow: None, is_stale: false, min_index: None });
+        let filter = RunFilter { page_size: PAGE, ..RunFilter::default() };
+        // One page, which is one call: the next pages are of later moments.
+        let items = self.client.list_runs(filter).take(PAGE as usize).collect::<Vec<_>>().await;
+        let answer = match items.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(runs) => {
+                let is_whole = runs.len() < PAGE as usize;
+                let runs = runs.iter().map(|run| (RunId(run.id), status_of(run.status()))).collect();
+                Answer::Runs { runs, is_whole }
+            }
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
+    }
+
+    async fn wait(&mut self, run: u64, limit: Duration) {
+        let seen = self.client.applied_index();
+        let call = self.invoke(Call::Get { run: RunId(run), is_stale: false, min_index: None });
+        let answer = match self.client.wait_run(RunKey::id(run), Some(limit)).await {
+            Ok(run) => Answer::Run { status: status_of(run.status()) },
+            Err(error) if error.is_not_found() => Answer::NoRun {},
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
+    }
+
+    async fn drain(&mut self, worker: usize, is_draining: bool) {
+        let answer = self.client.drain(format!("w{worker}"), !is_draining).await;
+        let result = answer.map_err(|error| error.code());
+        self.witness.note(format_args!("drain w{worker} {is_draining}: {result:?}"));
+    }
+
+    /// Takes every worker back in and lets every held task fail, so that all runs can end.
+    pub async fn tidy_up(&mut self, workers: usize, held: BTreeMap<u64, Vec<String>>) {
+        for worker in 0..workers {
+            self.drain(worker, false).await;
+        }
+        for (run, tasks) in held {
+            for task in tasks {
+                let result = self.client.release(RunKey::id(run), task.as_str(), false).await;
+                let result = result.map_err(|error| error.code());
+                self.witness.note(format_args!("release {run} {task}: {result:?}"));
+            }
+        }
+    }
+
+    /// Asks a master to hand over to another.
+    pub async fn transfer(&mut self, to: &str) {
+        let result = self.client.with_deadline(Duration::from_secs(2)).transfer_leader(to).await;
+        let result = result.map_err(|error| error.code());
+        self.witness.note(format_args!("transfer to {to}: {result:?}"));
+    }
+}
+
+fn version_of(response: &v1::ApplyWorkflowResponse) -> u32 {
+    response.versions.first().map_or(0, |version| version.version)
+}
+
+fn refusal(error: &Error) -> Answer {
+    let code = code_name(error);
+    let is_definite = DEFINITE.contains(&code) && error.failures().is_empty();
+    let code: Text = code.into();
+    if is_definite { Answer::Refused { code } } else { Answer::Unknown { code } }
+}
+
+fn code_name(error: &Error) -> &'static str {
+    use tonic::Code;
+    match error.code() {
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        _ => "OTHER",
+    }
+}
+
+fn status_of(status: v1::RunStatus) -> RunStatus {
+    match status {
+        v1::RunStatus::Succeeded => RunStatus::Succeeded,
+        v1::RunStatus::Failed => RunStatus::Failed,
+        v1::RunStatus::Cancelled => RunStatus::Cancelled,
+        v1::RunStatus::Running | v1::RunStatus::Unspecified => RunStatus::Running,
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

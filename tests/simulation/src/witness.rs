@@ -1,0 +1,206 @@
+//! Sees everything: fills the checker's history and audit, knows who leads, and keeps the trace.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use muster_checker::history::Ending;
+use muster_checker::{Applying, Auditor, History, Nanos, Observed};
+use muster_core::apply::Applied;
+use muster_core::command::{Entry, Outcome};
+use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
+use muster_core::state::State;
+use parking_lot::Mutex;
+
+use crate::machine::entropy::elapsed;
+use crate::trace::Trace;
+
+/// Shared by all hosts. Cheap to clone.
+#[derive(Clone)]
+pub struct Witness(Arc<Mutex<Seen>>);
+
+struct Seen {
+    trace: Trace,
+    history: History,
+    auditor: Auditor,
+    /// Who leads in which term, as they see it themselves.
+    leaders: BTreeMap<u64, u64>,
+    /// The incarnation of each worker's present process.
+    incarnations: BTreeMap<String, u64>,
+    next_call: u64,
+}
+
+/// Everything that was seen.
+pub struct Account {
+    /// Hash of the trace.
+    pub hash: u64,
+    /// Its lines.
+    pub lines: u64,
+    /// For the judge.
+    pub history: History,
+    /// For the judge, too.
+    pub auditor: Auditor,
+}
+
+/// An attempt, as whoever carries it out knows it.
+#[derive(Clone, Debug)]
+pub struct AttemptKey {
+    /// Name of its worker.
+    pub worker: String,
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// Which index.
+    pub index: u32,
+    /// Its fence.
+    pub fence: Fence,
+}
+
+/// Time since the simulation began, for the checker.
+pub fn now() -> Nanos {
+    Nanos(u64::try_from(elapsed().as_nanos()).expect("a simulation lasts less than 584 years"))
+}
+
+/// The checker's word for an outcome.
+pub fn ending_of(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Succeeded { .. } => Ending::Succeeded,
+        Outcome::Failed { .. } => Ending::Failed,
+        Outcome::TimedOut => Ending::TimedOut,
+        Outcome::Cancelled => Ending::Cancelled,
+        Outcome::Lost => Ending::Lost,
+    }
+}
+
+impl Witness {
+    /// Has seen nothing yet.
+    pub fn new(trace: Trace) -> Self {
+        Self(Arc::new(Mutex::new(Seen {
+            trace,
+            history: History::default(),
+            auditor: Auditor::default(),
+            leaders: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            next_call: 0,
+        })))
+    }
+
+    /// Something that the checker need not know.
+    pub fn note(&self, what: fmt::Arguments<'_>) {
+        self.0.lock().trace.line(what);
+    }
+
+    /// Something for the checker.
+    pub fn observed(&self, what: Observed) {
+        let mut seen = self.0.lock();
+        match &what {
+            Observed::Leads { master, term } => {
+                seen.leaders.insert(*master, *term);
+            }
+            Observed::StepsDown { master, .. } | Observed::MasterStopped { master } => {
+                seen.leaders.remove(master);
+            }
+            Observed::WorkerRegistered { worker, incarnation, .. } => {
+                seen.incarnations.insert(worker.as_ref().to_owned(), *incarnation);
+            }
+            _ => {}
+        }
+        seen.trace.line(format_args!("{what:?}"));
+        seen.history.push(now(), what);
+    }
+
+    /// A master applied an entry.
+    pub fn applied(
+        &self,
+        replica: u64,
+        incarnation: u64,
+        index: LogIndex,
+        entry: &Entry,
+        after: &State,
+        applied: &Applied,
+    ) {
+        let mut seen = self.0.lock();
+        let commands = entry.commands.len();
+        seen.trace.line(format_args!(
+            "m{replica} applied {index} {:x} commands={commands}",
+            after.digest()
+        ));
+        let at = Some(now());
+        let term = None;
+        let applying = Applying { replica, incarnation, index, term, at, entry, after, applied };
+        seen.auditor.observe(&applying);
+    }
+
+    /// A master's state comes from a snapshot.
+    pub fn restored(&self, replica: u64, incarnation: u64, index: LogIndex, state: &State) {
+        let mut seen = self.0.lock();
+        seen.trace.line(format_args!("m{replica} restored {index} {:x}", state.digest()));
+        seen.auditor.restored(replica, incarnation, index, state);
+    }
+
+    /// An attempt began.
+    pub fn attempt_began(&self, key: &AttemptKey) {
+        let incarnation = self.0.lock().incarnations.get(&key.worker).copied().unwrap_or_default();
+        self.observed(Observed::AttemptBegan {
+            worker: key.worker.as_str().into(),
+            incarnation,
+            run: key.run,
+            task: key.task,
+            index: key.index,
+            fence: key.fence,
+        });
+    }
+
+    /// An attempt is dead.
+    pub fn attempt_ended(&self, key: &AttemptKey, how: Ending) {
+        self.observed(Observed::AttemptEnded {
+            run: key.run,
+            task: key.task,
+            index: key.index,
+            fence: key.fence,
+            how,
+        });
+    }
+
+    /// A number for a call.
+    pub fn next_call(&self) -> u64 {
+        let mut seen = self.0.lock();
+        seen.next_call += 1;
+        seen.next_call
+    }
+
+    /// The master that leads, in the newest term if several believe so.
+    pub fn leader(&self) -> Option<u64> {
+        let seen = self.0.lock();
+        seen.leaders.iter().max_by_key(|(_, term)| **term).map(|(master, _)| *master)
+    }
+
+    /// Incarnation of a worker's present process, once it is registered.
+    pub fn incarnation(&self, worker: &str) -> u64 {
+        self.0.lock().incarnations.get(worker).copied().unwrap_or_default()
+    }
+
+    /// Whether anything was found already.
+    pub fn is_clean(&self) -> bool {
+        self.0.lock().auditor.verdict().is_clean()
+    }
+
+    /// Runs that the log has accepted and not ended.
+    pub fn open_runs(&self) -> Vec<RunId> {
+        let seen = self.0.lock();
+        let runs = seen.auditor.ledger().runs.values();
+        runs.filter(|run| run.ended.is_none()).map(|run| run.run).collect()
+    }
+
+    /// Everything, leaving nothing.
+    pub fn account(&self) -> Account {
+        let seen = &mut *self.0.lock();
+        Account {
+            hash: seen.trace.hash(),
+            lines: seen.trace.lines(),
+            history: std::mem::take(&mut seen.history),
+            auditor: std::mem::take(&mut seen.auditor),
+        }
+    }
+}
