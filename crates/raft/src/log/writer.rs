@@ -1,16 +1,18 @@
 //! The log thread: drains the queue, commits the group with one fsync, then answers in order.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use muster_platform::{Dedicated, Disk};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{mpsc, oneshot};
 
 use super::tail::Tail;
 use super::{LogOperation, LogStore};
 use crate::error::StoreError;
 use crate::fatal::Fatal;
+use crate::site::Site;
 use crate::types::IoFlushed;
 
 /// A group holds at most this many requests.
@@ -32,38 +34,49 @@ pub(crate) enum Request {
 }
 
 /// The sending half; the thread ends when all of them are gone.
-pub(crate) type Queue = Sender<Request>;
+pub(crate) type Queue = UnboundedSender<Request>;
+
+/// Resolves when the thread has closed the file.
+pub(crate) type Ended = oneshot::Receiver<()>;
 
 /// Starts the thread.
 pub(crate) fn start(
     store: Box<dyn LogStore>,
     tail: Arc<Mutex<Tail>>,
     fatal: Fatal,
-) -> std::io::Result<(Queue, std::thread::JoinHandle<()>)> {
-    let (queue, requests) = std::sync::mpsc::channel();
+    site: &Site,
+) -> std::io::Result<(Queue, Dedicated, Ended)> {
+    let (queue, requests) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    let disk = Arc::clone(&site.disk);
     let writer =
-        Writer { store, tail, fatal, requests, operations: Vec::new(), waiters: Vec::new() };
-    let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run())?;
-    Ok((queue, thread))
+        Writer { store, disk, tail, fatal, requests, operations: Vec::new(), waiters: Vec::new() };
+    let thread = site.platform.dedicate("raft-log", async move {
+        writer.run().await;
+        // Nobody may be waiting.
+        let _ = end.send(());
+    })?;
+    Ok((queue, thread, ended))
 }
 
 struct Writer {
     store: Box<dyn LogStore>,
+    disk: Arc<dyn Disk>,
     tail: Arc<Mutex<Tail>>,
     fatal: Fatal,
-    requests: Receiver<Request>,
+    requests: UnboundedReceiver<Request>,
     operations: Vec<LogOperation>,
     waiters: Vec<Waiter>,
 }
 
 impl Writer {
-    fn run(mut self) {
+    async fn run(mut self) {
         let (mut saved, mut written_end) = {
             let tail = self.tail.lock();
             (tail.committed, tail.last.map_or(0, |id| id.index + 1))
         };
         loop {
-            let go_on = self.gather();
+            let go_on = self.gather().await;
             written_end = self.operations.iter().fold(written_end, end_after);
             // The committed position rides along with whatever is written anyway. It may lag behind, but must not name
             // an entry that is still in the queue.
@@ -75,9 +88,11 @@ impl Writer {
             if !self.operations.is_empty() || self.store.has_garbage() {
                 let result = self.store.commit(&self.operations);
                 let failed = result.is_err();
+                // Meanwhile the next group gathers in the queue.
+                self.disk.settled().await;
                 self.answer(result);
                 if failed {
-                    return self.refuse_all();
+                    return self.refuse_all().await;
                 }
             }
             if !go_on {
@@ -87,20 +102,18 @@ impl Writer {
     }
 
     /// Waits for requests and takes as many as a group may hold. False when the thread shall end.
-    fn gather(&mut self) -> bool {
-        let first = if self.store.has_garbage() {
-            match self.requests.recv_timeout(GARBAGE_PAUSE) {
+    async fn gather(&mut self) -> bool {
+        let mut next = if self.store.has_garbage() {
+            match tokio::time::timeout(GARBAGE_PAUSE, self.requests.recv()).await {
                 Ok(request) => request,
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(_) => return true,
             }
         } else {
-            match self.requests.recv() {
-                Ok(request) => request,
-                Err(_) => return false,
-            }
+            self.requests.recv().await
         };
-        let mut next = Some(first);
+        if next.is_none() {
+            return false;
+        }
         while let Some(request) = next {
             match request {
                 Request::Stop => return false,
@@ -139,9 +152,9 @@ impl Writer {
     }
 
     /// After a failed commit nothing is written any more; whoever asks is told so.
-    fn refuse_all(&mut self) {
+    async fn refuse_all(&mut self) {
         let Some(error) = self.fatal.get() else { return };
-        while let Ok(Request::Operate(_, waiter)) = self.requests.recv() {
+        while let Some(Request::Operate(_, waiter)) = self.requests.recv().await {
             respond(waiter, &Err(error.clone()));
         }
     }
@@ -241,7 +254,8 @@ mod tests {
     async fn a_failed_commit_is_told_to_all_and_never_tried_again() {
         let fatal = Fatal::new();
         let store = Box::new(FailingStore { commits: 0 });
-        let (mut log, _thread, _) = RaftLog::open(store, 1 << 20, fatal.clone()).expect("it loads");
+        let (mut log, _thread, _) =
+            RaftLog::open(store, 1 << 20, fatal.clone(), &Site::default()).expect("it loads");
         append(&mut log, 0).await.expect("the first commit succeeds");
         let error = append(&mut log, 1).await.expect_err("the second fails");
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
