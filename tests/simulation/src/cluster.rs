@@ -1,0 +1,283 @@
+//! The hosts of a plan: real masters, real workers and real clients on simulated machines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use muster_checker::Observed;
+use muster_core::apply::Applied;
+use muster_core::command::Entry;
+use muster_core::ids::LogIndex;
+use muster_core::spec::Resources;
+use muster_core::state::State;
+use muster_master::{Master, MasterConfig};
+use muster_platform::{Disk, Platform};
+use muster_worker::load::LoadMeter;
+use muster_worker::observer::Event;
+use muster_worker::{Worker, WorkerConfig};
+use turmoil::Sim;
+
+use crate::executor::SimulatedExecutor;
+use crate::machine::disk::MemoryDisk;
+use crate::machine::journal::MemoryJournal;
+use crate::machine::platform::{Clocks, Simulated};
+use crate::plan::Plan;
+use crate::witness::{Witness, ending_of};
+
+const API_PORT: u16 = 7070;
+const PEER_PORT: u16 = 7071;
+
+/// One master's machine: what outlives its process.
+pub struct MasterMachine {
+    /// Its disk.
+    pub disk: MemoryDisk,
+    /// Its clocks.
+    pub clocks: Arc<Clocks>,
+    /// How often its process was started.
+    pub starts: Rc<Cell<u64>>,
+    /// Whether its process ended by itself, and why.
+    pub failure: Rc<RefCell<Option<String>>>,
+}
+
+/// One worker's machine.
+pub struct WorkerMachine {
+    /// Its disk, for the folder's lock and marker.
+    pub disk: MemoryDisk,
+    /// Its clocks.
+    pub clocks: Arc<Clocks>,
+    /// What it had not reported.
+    pub journal: MemoryJournal,
+}
+
+/// All machines, by number.
+pub struct Machines {
+    /// `m0`, `m1`, …
+    pub masters: Vec<MasterMachine>,
+    /// `w0`, `w1`, …
+    pub workers: Vec<WorkerMachine>,
+}
+
+/// Name of a master's host.
+pub fn master_host(number: usize) -> String {
+    format!("m{number}")
+}
+
+/// Name of a worker's host.
+pub fn worker_host(number: usize) -> String {
+    format!("w{number}")
+}
+
+/// Where clients find the masters.
+pub fn api_addresses(plan: &Plan) -> Vec<String> {
+    (0..plan.masters).map(|number| format!("{}:{API_PORT}", master_host(number))).collect()
+}
+
+/// A stream of chance of its own for every machine.
+fn seed_of(plan: &Plan, kind: u64, number: usize) -> u64 {
+    plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (kind << 32) ^ number as u64
+}
+
+/// Adds masters and workers to a simulation.
+pub fn add_machines(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness) -> Machines {
+    let masters = (0..plan.masters).map(|number| {
+        let machine = MasterMachine {
+            disk: MemoryDisk::new(seed_of(plan, 1, number), plan.disk),
+            clocks: Arc::default(),
+            starts: Rc::default(),
+            failure: Rc::default(),
+        };
+        add_master(sim, plan, number, &machine, witness);
+        machine
+    });
+    let masters = masters.collect();
+    let workers = (0..plan.workers.len()).map(|number| {
+        let machine = WorkerMachine {
+            disk: MemoryDisk::new(seed_of(plan, 2, number), plan.disk),
+            clocks: Arc::default(),
+            journal: MemoryJournal::new(seed_of(plan, 3, number)),
+        };
+        machine.clocks.set_drift(plan.workers[number].drift_ppm);
+        add_worker(sim, plan, number, &machine, witness);
+        machine
+    });
+    let workers = workers.collect();
+    Machines { masters, workers }
+}
+
+fn add_master(
+    sim: &mut Sim<'_>,
+    plan: &Rc<Plan>,
+    number: usize,
+    machine: &MasterMachine,
+    witness: &Witness,
+) {
+    let (plan, witness) = (Rc::clone(plan), witness.clone());
+    let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
+    let (starts, failure) = (Rc::clone(&machine.starts), Rc::clone(&machine.failure));
+    sim.host(master_host(number), move || {
+        let incarnation = starts.get();
+        starts.set(incarnation + 1);
+        let observer =
+            MasterObserver { master: number as u64, incarnation, witness: witness.clone() };
+        let mut config = master_config(&plan, number, &disk, &clocks);
+        config.observer = Some(Arc::new(observer));
+        let (witness, failure) = (witness.clone(), Rc::clone(&failure));
+        let master = number as u64;
+        async move {
+            witness.observed(Observed::MasterStarted { master, restarts: incarnation });
+            let error = match Master::start(config).await {
+                Ok(running) => running.failed().await,
+                Err(error) => error,
+            };
+            witness.observed(Observed::MasterStopped { master });
+            witness.note(format_args!("m{master} stopped by itself: {error}"));
+            *failure.borrow_mut() = Some(error.to_string());
+            Ok(())
+        }
+    });
+}
+
+fn master_config(
+    plan: &Plan,
+    number: usize,
+    disk: &MemoryDisk,
+    clocks: &Arc<Clocks>,
+) -> MasterConfig {
+    let host = master_host(number);
+    let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let peer = |number| format!("{0}={0}:{PEER_PORT}", master_host(number));
+    MasterConfig {
+        name: host.clone(),
+        data_dir: PathBuf::from("/data"),
+        api_listen: everywhere(API_PORT),
+        api_advertise: Some(format!("{host}:{API_PORT}")),
+        peer_listen: everywhere(PEER_PORT),
+        peer_advertise: Some(format!("{host}:{PEER_PORT}")),
+        peers: (0..plan.masters).map(peer).collect(),
+        insecure: true,
+        snapshot_entries: Some(plan.snapshot_entries),
+        lease: plan.lease,
+        heartbeat: plan.heartbeat,
+        platform: Platform::new(Simulated { clocks: Arc::clone(clocks) }),
+        disk: Arc::new(disk.clone()) as Arc<dyn Disk>,
+        ..MasterConfig::default()
+    }
+}
+
+struct MasterObserver {
+    master: u64,
+    incarnation: u64,
+    witness: Witness,
+}
+
+impl muster_master::Observer for MasterObserver {
+    fn applied(&self, index: LogIndex, entry: &Entry, state: &State, applied: &Applied) {
+        self.witness.applied(self.master, self.incarnation, index, entry, state, applied);
+    }
+
+    fn restored(&self, index: LogIndex, state: &State) {
+        self.witness.restored(self.master, self.incarnation, index, state);
+    }
+
+    fn leads(&self, term: u64) {
+        self.witness.observed(Observed::Leads { master: self.master, term });
+    }
+
+    fn leads_no_more(&self, term: u64) {
+        self.witness.observed(Observed::StepsDown { master: self.master, term });
+    }
+}
+
+fn add_worker(
+    sim: &mut Sim<'_>,
+    plan: &Rc<Plan>,
+    number: usize,
+    machine: &WorkerMachine,
+    witness: &Witness,
+) {
+    let name = worker_host(number);
+    let (plan, witness) = (Rc::clone(plan), witness.clone());
+    let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
+    let journal = machine.journal.clone();
+    sim.host(name.clone(), move || {
+        let platform = Platform::new(Simulated { clocks: Arc::clone(&clocks) });
+        let mut config =
+            WorkerConfig::new(name.clone(), Path::new("/data").into(), api_addresses(&plan));
+        config.capacity = capacity(plan.workers[number].cpu_millis);
+        config.runs_processes = false;
+        config.load = LoadMeter::none();
+        config.disk = Arc::new(disk.clone());
+        config.journal = Arc::new(journal.clone());
+        config.observer = Some(Arc::new(WorkerObserver {
+            name: name.clone(),
+            clocks: Arc::clone(&clocks),
+            witness: witness.clone(),
+        }));
+        config.executors = vec![Arc::new(SimulatedExecutor {
+            worker: name.clone(),
+            platform: platform.clone(),
+            witness: witness.clone(),
+        })];
+        config.platform = platform;
+        let (witness, name) = (witness.clone(), name.clone());
+        async move {
+            let running = Worker::start(config).await;
+            let running = running.inspect_err(|error| {
+                witness.note(format_args!("{name} cannot start: {error}"));
+            })?;
+            // Lives until the host is crashed.
+            std::future::pending::<()>().await;
+            drop(running);
+            Ok(())
+        }
+    });
+}
+
+fn capacity(cpu_millis: u64) -> Resources {
+    Resources { cpu_millis, memory_bytes: 8 << 30, other: BTreeMap::new() }
+}
+
+struct WorkerObserver {
+    name: String,
+    clocks: Arc<Clocks>,
+    witness: Witness,
+}
+
+impl muster_worker::observer::Observer for WorkerObserver {
+    fn observe(&self, event: Event) {
+        let worker = self.name.as_str().into();
+        let now_incarnation = self.witness.incarnation(&self.name);
+        let seen = match event {
+            Event::Registered { worker: id, incarnation } => {
+                Observed::WorkerRegistered { worker, incarnation, id }
+            }
+            Event::LeaseConfirmed { stop_at, .. } => Observed::LeaseConfirmed {
+                worker,
+                incarnation: now_incarnation,
+                until: self.clocks.true_time_of(stop_at),
+            },
+            Event::LeaseLapsed => {
+                Observed::LeaseLapsed { worker, incarnation: now_incarnation }
+            }
+            Event::Reported { attempt, incarnation, outcome } => Observed::Reported {
+                worker,
+                incarnation,
+                run: attempt.run,
+                task: attempt.task,
+                first: attempt.range.first,
+                last: attempt.range.last,
+                fence: attempt.fence,
+                how: ending_of(&outcome),
+            },
+            // What the executor tells is closer to the truth.
+            Event::Accepted { .. } | Event::Started { .. } | Event::Ended { .. } => return,
+            Event::Acknowledged { attempt, .. } => {
+                return self.witness.note(format_args!("{} acknowledged {attempt:?}", self.name));
+            }
+        };
+        self.witness.observed(seen);
+    }
+}
