@@ -183,11 +183,16 @@ fn respond(waiter: Waiter, result: &Result<(), StoreError>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::ops::Range;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::future::BoxFuture;
+    use muster_platform::{BlockFile, Lock, Platform};
     use openraft::storage::RaftLogStorage;
     use openraft::type_config::TypeConfigExt;
+    use tokio::sync::watch;
 
     use super::super::{LogContent, LogReader, RaftLog};
     use super::*;
@@ -263,5 +268,115 @@ mod tests {
         assert!(reported.contains("/data/log.redb") && reported.contains("no space"), "{reported}");
         let vote = Vote { leader_id: LeaderId { term: 2, node_id: 1 }, committed: false };
         log.save_vote(&vote).await.expect_err("nothing is written any more");
+    }
+
+    /// Counts commits.
+    #[derive(Clone, Default)]
+    struct CountingStore(Arc<AtomicUsize>);
+
+    impl LogStore for CountingStore {
+        fn commit(&mut self, _: &[LogOperation]) -> Result<(), StoreError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn has_garbage(&self) -> bool {
+            false
+        }
+
+        fn load(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
+            FailingStore { commits: 0 }.load(tail_bytes_max)
+        }
+
+        fn reader(&self) -> Arc<dyn LogReader> {
+            Arc::new(NoEntries)
+        }
+    }
+
+    /// Holds no files. Settles when it is told to.
+    struct SlowDisk(watch::Receiver<bool>);
+
+    impl Disk for SlowDisk {
+        fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn size(&self, _: &Path) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn write(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_dir(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn open_blocks(&self, _: &Path) -> io::Result<Box<dyn BlockFile>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn lock(&self, _: &Path) -> io::Result<Option<Lock>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn settled(&self) -> BoxFuture<'static, ()> {
+            let mut settled = self.0.clone();
+            Box::pin(async move {
+                settled.wait_for(|settled| *settled).await.expect("the test holds the sender");
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_answered_before_the_disk_has_settled_and_the_next_group_gathers() {
+        let (settle, settled) = watch::channel(false);
+        let site = Site { platform: Platform::system(), disk: Arc::new(SlowDisk(settled)) };
+        let store = CountingStore::default();
+        let (mut log, thread, _) =
+            RaftLog::open(Box::new(store.clone()), 1 << 20, Fatal::new(), &site).expect("it loads");
+        let mut flushed = Vec::new();
+        for index in 0..10 {
+            let (sender, receiver) = TypeConfig::oneshot();
+            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
+            flushed.push(receiver);
+            while store.0.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut second = flushed.remove(1);
+        assert!(second.try_recv().is_err(), "it is queued behind the first");
+        let mut first = flushed.remove(0);
+        assert!(first.try_recv().is_err(), "it is written and may still be lost");
+        settle.send_replace(true);
+        first.await.expect("an answer").expect("it is on disk");
+        second.await.expect("an answer").expect("it is on disk");
+        thread.stop().await;
+        assert_eq!(store.0.load(Ordering::Relaxed), 2, "nine appends made one group");
     }
 }
