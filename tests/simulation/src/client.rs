@@ -174,7 +174,7 @@ impl Workload {
             workflow: workflow.name.as_str().into(),
         });
         let answer = match self.client.apply(workflow.text.as_str()).await {
-            Ok(response) => Answer::Applied { version: version_of(&response) },
+            Ok(applied) => Answer::Applied { version: applied.version },
             Err(error) => refusal(&error),
         };
         self.returned(call, answer, seen);
@@ -216,7 +216,8 @@ impl Workload {
         let answer = match items.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(runs) => {
                 let is_whole = runs.len() < PAGE as usize;
-                let runs = runs.iter().map(|run| (RunId(run.id), status_of(run.status()))).collect();
+                let runs =
+                    runs.iter().map(|run| (RunId(run.id), status_of(run.status()))).collect();
                 Answer::Runs { runs, is_whole }
             }
             Err(error) => refusal(&error),
@@ -261,10 +262,6 @@ impl Workload {
         let result = result.map_err(|error| error.code());
         self.witness.note(format_args!("transfer to {to}: {result:?}"));
     }
-}
-
-fn version_of(response: &v1::ApplyWorkflowResponse) -> u32 {
-    response.versions.first().map_or(0, |version| version.version)
 }
 
 fn refusal(error: &Error) -> Answer {

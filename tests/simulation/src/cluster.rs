@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use muster_checker::Observed;
+use muster_checker::history::Ending;
 use muster_core::apply::Applied;
 use muster_core::command::Entry;
 use muster_core::ids::LogIndex;
@@ -15,9 +16,10 @@ use muster_core::spec::Resources;
 use muster_core::state::State;
 use muster_master::{Master, MasterConfig};
 use muster_platform::{Disk, Platform};
+use muster_proto::internal::v1::OutcomeKind;
 use muster_worker::load::LoadMeter;
 use muster_worker::observer::Event;
-use muster_worker::{Worker, WorkerConfig};
+use muster_worker::session::{Worker, WorkerConfig};
 use turmoil::Sim;
 
 use crate::executor::SimulatedExecutor;
@@ -25,7 +27,7 @@ use crate::machine::disk::MemoryDisk;
 use crate::machine::journal::MemoryJournal;
 use crate::machine::platform::{Clocks, Simulated};
 use crate::plan::Plan;
-use crate::witness::{Witness, ending_of};
+use crate::witness::{Witness, nanos};
 
 const API_PORT: u16 = 7070;
 const PEER_PORT: u16 = 7071;
@@ -208,7 +210,7 @@ fn add_worker(
             WorkerConfig::new(name.clone(), Path::new("/data").into(), api_addresses(&plan));
         config.capacity = capacity(plan.workers[number].cpu_millis);
         config.runs_processes = false;
-        config.load = LoadMeter::none();
+        config.load = LoadMeter::over(Path::new("/nowhere"), 4);
         config.disk = Arc::new(disk.clone());
         config.journal = Arc::new(journal.clone());
         config.observer = Some(Arc::new(WorkerObserver {
@@ -237,7 +239,7 @@ fn add_worker(
 }
 
 fn capacity(cpu_millis: u64) -> Resources {
-    Resources { cpu_millis, memory_bytes: 8 << 30, other: BTreeMap::new() }
+    Resources { cpu_millis, memory_bytes: 8 << 30, custom: BTreeMap::new() }
 }
 
 struct WorkerObserver {
@@ -257,11 +259,9 @@ impl muster_worker::observer::Observer for WorkerObserver {
             Event::LeaseConfirmed { stop_at, .. } => Observed::LeaseConfirmed {
                 worker,
                 incarnation: now_incarnation,
-                until: self.clocks.true_time_of(stop_at),
+                until: nanos(self.clocks.true_time_of(stop_at)),
             },
-            Event::LeaseLapsed => {
-                Observed::LeaseLapsed { worker, incarnation: now_incarnation }
-            }
+            Event::LeaseLapsed => Observed::LeaseLapsed { worker, incarnation: now_incarnation },
             Event::Reported { attempt, incarnation, outcome } => Observed::Reported {
                 worker,
                 incarnation,
@@ -270,7 +270,7 @@ impl muster_worker::observer::Observer for WorkerObserver {
                 first: attempt.range.first,
                 last: attempt.range.last,
                 fence: attempt.fence,
-                how: ending_of(&outcome),
+                how: ending_of_report(outcome),
             },
             // What the executor tells is closer to the truth.
             Event::Accepted { .. } | Event::Started { .. } | Event::Ended { .. } => return,
@@ -279,5 +279,15 @@ impl muster_worker::observer::Observer for WorkerObserver {
             }
         };
         self.witness.observed(seen);
+    }
+}
+
+fn ending_of_report(outcome: OutcomeKind) -> Ending {
+    match outcome {
+        OutcomeKind::Succeeded => Ending::Succeeded,
+        OutcomeKind::Failed => Ending::Failed,
+        OutcomeKind::TimedOut => Ending::TimedOut,
+        OutcomeKind::Cancelled => Ending::Cancelled,
+        OutcomeKind::Lost | OutcomeKind::Unspecified => Ending::Lost,
     }
 }

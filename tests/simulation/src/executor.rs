@@ -44,7 +44,8 @@ impl Behaviour {
         let ProcessCommand::Argv(words) = &process.command else {
             panic!("simulated workflows have no scripts");
         };
-        let number = |at: usize| words[at].as_str().parse().expect("workflows are drawn with numbers");
+        let number =
+            |at: usize| words[at].parse().expect("workflows are drawn with numbers");
         Self { lasts: Duration::from_millis(number(1)), failures: number(2) as u32 }
     }
 }
@@ -106,7 +107,9 @@ async fn carry_out(mut attempt: Attempt, behaviour: Behaviour) -> Outcome {
     };
     match asked {
         None if is_late => Outcome::TimedOut,
-        None if attempt.assignment.attempt <= behaviour.failures => failed(Some(FAILURE), "told to"),
+        None if attempt.assignment.attempt <= behaviour.failures => {
+            failed(Some(FAILURE), "told to")
+        }
         None => succeeded(Outputs::new()),
         Some(Stop::AtOnce) => killed().await,
         Some(Stop::Gently) => tokio::select! {

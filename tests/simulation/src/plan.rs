@@ -264,10 +264,9 @@ fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
     let which = which(dice, masters);
     let one = one(dice, masters);
     let worker = dice.below(workers);
-    let direction =
-        *[Direction::Both, Direction::Both, Direction::Out, Direction::In]
-            .choose(&mut dice.0)
-            .expect("it is not empty");
+    let direction = *[Direction::Both, Direction::Both, Direction::Out, Direction::In]
+        .choose(&mut dice.0)
+        .expect("it is not empty");
     match dice.below(100) {
         0..20 => Fault::Crash { which, power: dice.chance(60), down: dice.millis(50, 1_800) },
         20..36 => Fault::Isolate { which: one, direction, lasts: dice.millis(200, 3_000) },
@@ -284,9 +283,11 @@ fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
         },
         60..66 => Fault::Freeze { which: one, lasts: dice.millis(300, 3_000) },
         66..70 => Fault::FreezeWorker { worker, lasts: dice.millis(500, 5_000) },
-        70..74 => {
-            Fault::Slow { which: one, latency: dice.millis(20, 200), lasts: dice.millis(500, 4_000) }
-        }
+        70..74 => Fault::Slow {
+            which: one,
+            latency: dice.millis(20, 200),
+            lasts: dice.millis(500, 4_000),
+        },
         74..79 => Fault::DiskStalls {
             which: one,
             sync: dice.millis(20, 1_500),
@@ -295,10 +296,9 @@ fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
         79..83 => Fault::SyncFails { which: one, down: dice.millis(50, 1_000) },
         83..85 => Fault::DiskFull { which: one, lasts: dice.millis(500, 3_000) },
         85..89 => Fault::Wipe { which: one, down: dice.millis(50, 1_000) },
-        89..93 => Fault::ClockJump {
-            which: one,
-            ahead_ms: dice.0.random_range(-3_600_000..=3_600_000),
-        },
+        89..93 => {
+            Fault::ClockJump { which: one, ahead_ms: dice.0.random_range(-3_600_000..=3_600_000) }
+        }
         93..95 => Fault::Drift { worker, ppm: dice.0.random_range(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX) },
         _ => Fault::Transfer { to: dice.below(masters) },
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_checker::history::Ending;
 use muster_checker::{Applying, Auditor, History, Nanos, Observed};
@@ -10,6 +11,8 @@ use muster_core::apply::Applied;
 use muster_core::command::{Entry, Outcome};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
 use muster_core::state::State;
+use muster_core::state::run::Run;
+use muster_core::state::task::TaskStatus;
 use parking_lot::Mutex;
 
 use crate::machine::entropy::elapsed;
@@ -28,6 +31,11 @@ struct Seen {
     /// The incarnation of each worker's present process.
     incarnations: BTreeMap<String, u64>,
     next_call: u64,
+    /// Live runs with their tasks that wait for a person, as the newest state shows them.
+    open: BTreeMap<u64, Vec<String>>,
+    newest: LogIndex,
+    /// What each master has applied last, and its digest there.
+    stands: BTreeMap<u64, (LogIndex, u64)>,
 }
 
 /// Everything that was seen.
@@ -59,7 +67,12 @@ pub struct AttemptKey {
 
 /// Time since the simulation began, for the checker.
 pub fn now() -> Nanos {
-    Nanos(u64::try_from(elapsed().as_nanos()).expect("a simulation lasts less than 584 years"))
+    nanos(elapsed())
+}
+
+/// Time since the simulation began, in the checker's unit.
+pub fn nanos(elapsed: Duration) -> Nanos {
+    Nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The checker's word for an outcome.
@@ -83,6 +96,9 @@ impl Witness {
             leaders: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             next_call: 0,
+            open: BTreeMap::new(),
+            newest: LogIndex(0),
+            stands: BTreeMap::new(),
         })))
     }
 
@@ -121,11 +137,13 @@ impl Witness {
         applied: &Applied,
     ) {
         let mut seen = self.0.lock();
-        let commands = entry.commands.len();
-        seen.trace.line(format_args!(
-            "m{replica} applied {index} {:x} commands={commands}",
-            after.digest()
-        ));
+        let (digest, commands) = (after.digest(), entry.commands.len());
+        seen.trace.line(format_args!("m{replica} applied {index} {digest:x} commands={commands}"));
+        seen.stands.insert(replica, (index, digest));
+        if index > seen.newest {
+            seen.newest = index;
+            seen.open = open_in(after);
+        }
         let at = Some(now());
         let term = None;
         let applying = Applying { replica, incarnation, index, term, at, entry, after, applied };
@@ -135,7 +153,9 @@ impl Witness {
     /// A master's state comes from a snapshot.
     pub fn restored(&self, replica: u64, incarnation: u64, index: LogIndex, state: &State) {
         let mut seen = self.0.lock();
-        seen.trace.line(format_args!("m{replica} restored {index} {:x}", state.digest()));
+        let digest = state.digest();
+        seen.trace.line(format_args!("m{replica} restored {index} {digest:x}"));
+        seen.stands.insert(replica, (index, digest));
         seen.auditor.restored(replica, incarnation, index, state);
     }
 
@@ -186,11 +206,17 @@ impl Witness {
         self.0.lock().auditor.verdict().is_clean()
     }
 
-    /// Runs that the log has accepted and not ended.
-    pub fn open_runs(&self) -> Vec<RunId> {
-        let seen = self.0.lock();
-        let runs = seen.auditor.ledger().runs.values();
-        runs.filter(|run| run.ended.is_none()).map(|run| run.run).collect()
+    /// Live runs with those of their tasks that wait for a person.
+    pub fn open_runs(&self) -> BTreeMap<u64, Vec<String>> {
+        self.0.lock().open.clone()
+    }
+
+    /// Everything is over: tells the checker where each master stands.
+    pub fn final_states(&self) {
+        let stands = self.0.lock().stands.clone();
+        for (master, (index, digest)) in stands {
+            self.observed(Observed::MasterFinal { master, index, digest });
+        }
     }
 
     /// Everything, leaving nothing.
@@ -203,4 +229,13 @@ impl Witness {
             auditor: std::mem::take(&mut seen.auditor),
         }
     }
+}
+
+fn open_in(state: &State) -> BTreeMap<u64, Vec<String>> {
+    let held = |run: &Run| {
+        let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
+        let held = tasks.filter(|(task, _)| task.cells.tally().of(TaskStatus::Held) > 0);
+        held.map(|(_, spec)| spec.id.to_string()).collect()
+    };
+    state.runs().iter().map(|run| (run.id.0, held(run))).collect()
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use muster_core::spec::WorkflowSpec;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -18,6 +19,15 @@ pub struct Workflow {
     pub name: String,
     /// The file.
     pub text: String,
+}
+
+impl Workflow {
+    /// What the file says.
+    pub fn parse(&self) -> WorkflowSpec {
+        let parsed = muster_core::spec::parse(&self.text);
+        let specs = parsed.unwrap_or_else(|errors| panic!("{errors}\n{}", self.text));
+        specs.into_iter().next().expect("a file holds at least one workflow")
+    }
 }
 
 /// Draws a workflow of one to six tasks.
@@ -97,8 +107,7 @@ mod tests {
     fn every_workflow_that_is_drawn_is_a_good_one() {
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
-            let parsed = muster_core::spec::parse(&drawn.text);
-            parsed.unwrap_or_else(|errors| panic!("{errors}\n{}", drawn.text));
+            assert_eq!(drawn.parse().name.as_str(), "w");
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod disk;
 pub mod entropy;
+pub mod journal;
 pub mod platform;

@@ -21,6 +21,9 @@ const BLOCKING: Duration = Duration::from_micros(50);
 /// How long a connection may take to come about, whatever the caller says: turmoil's never fails by itself.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
+/// Parts of a whole.
+const PPM: i128 = 1_000_000;
+
 /// The clocks of one host, which faults may move.
 #[derive(Debug, Default)]
 pub struct Clocks {
@@ -51,11 +54,21 @@ impl Clocks {
         let passed = elapsed().as_nanos() as u64 - self.since.load(Ordering::Relaxed);
         let drift = i128::from(passed) * i128::from(self.drift_ppm.load(Ordering::Relaxed));
         let shown = i128::from(self.shown.load(Ordering::Relaxed)) + i128::from(passed);
-        u64::try_from(shown + drift / 1_000_000).expect("a drift is far below one second a second")
+        u64::try_from(shown + drift / PPM).expect("a drift is far below one second a second")
     }
 
     fn since_boot(&self) -> Duration {
         UPTIME + Duration::from_nanos(self.monotonic_nanos())
+    }
+
+    /// When, in true time since the simulation began, the monotonic clock will show `reading` if it keeps its speed.
+    pub fn true_time_of(&self, reading: Duration) -> Duration {
+        let left = i128::try_from(reading.as_nanos()).expect("a reading is far below 2^127 ns")
+            - i128::try_from(self.since_boot().as_nanos()).expect("so is this one");
+        let drift_ppm = i128::from(self.drift_ppm.load(Ordering::Relaxed));
+        let true_left = left * PPM / (PPM + drift_ppm);
+        let now = i128::try_from(elapsed().as_nanos()).expect("so is this one");
+        Duration::from_nanos(u64::try_from((now + true_left).max(0)).unwrap_or(u64::MAX))
     }
 
     fn wall_clock(&self) -> Duration {

@@ -1,0 +1,248 @@
+//! One run of one seed, from the first step to the verdict.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use muster_checker::judge::Bounds;
+use muster_checker::{Coverage, Expectations, Observed, Verdict, judge};
+use muster_platform::Platform;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use turmoil::Sim;
+
+use crate::client::Workload;
+use crate::cluster::{Machines, add_machines, api_addresses, master_host};
+use crate::machine::entropy::{self, EPOCH};
+use crate::machine::platform::Simulated;
+use crate::plan::Plan;
+use crate::strike::Havoc;
+use crate::trace::Trace;
+use crate::witness::{Witness, nanos};
+use crate::workflow;
+
+/// Time goes on in steps of this length.
+const TICK: Duration = Duration::from_millis(1);
+/// How long a cluster may take to recover when everything is mended, before the run is given up.
+const RECOVERY_MAX: Duration = Duration::from_secs(90);
+/// Bytes that may be under way on one connection: turmoil panics beyond its own bound instead of pushing back.
+const TCP_CAPACITY: usize = 1 << 20;
+/// How often the last client looks whether everything has ended.
+const POLL: Duration = Duration::from_millis(200);
+/// When everything is over, masters get this long to apply what is committed.
+const AFTERWARDS: Duration = Duration::from_secs(2);
+/// Bounds on recovery. L1 to L5 of the checker.
+const LEADER_MAX: Duration = Duration::from_secs(20);
+const SERVICE_MAX: Duration = Duration::from_secs(60);
+
+/// What came of a run.
+pub struct Report {
+    /// Equal for equal runs.
+    pub hash: u64,
+    /// Lines of the trace.
+    pub lines: u64,
+    /// What the checker says, with the harness's own counters.
+    pub verdict: Verdict,
+    /// What went wrong with the simulation itself: a panic, or no end.
+    pub broken: Option<String>,
+    /// Simulated time.
+    pub simulated: Duration,
+}
+
+impl Report {
+    /// Whether all is well.
+    pub fn is_clean(&self) -> bool {
+        self.broken.is_none() && self.verdict.is_clean()
+    }
+}
+
+/// What the clients and the harness tell each other.
+#[derive(Default)]
+struct Shared {
+    /// Clients that have done all their steps.
+    finished: Cell<usize>,
+    /// Set when nothing is broken on purpose any more.
+    is_mended: Cell<bool>,
+    /// Set when everything that can be expected has come about.
+    is_over: Cell<bool>,
+    transfer: RefCell<Option<usize>>,
+}
+
+/// Runs a plan. Must be called on a thread of its own in a process of its own: what is left in statics and thread-locals
+/// of the crates involved would change the next run.
+pub fn run(plan: Plan, trace: Trace) -> Report {
+    entropy::take_over(plan.seed);
+    let witness = Witness::new(trace);
+    let plan = Rc::new(plan);
+    let mut sim = build(&plan);
+    let machines = add_machines(&mut sim, &plan, &witness);
+    let shared = Rc::<Shared>::default();
+    for number in 0..plan.clients.len() {
+        add_client(&mut sim, &plan, number, &witness, &shared);
+    }
+    let mut havoc = Havoc::new(&plan, witness.clone());
+    let driven = panic::catch_unwind(AssertUnwindSafe(|| {
+        drive(&mut sim, &plan, &machines, &shared, &mut havoc, &witness)
+    }));
+    let broken = match driven {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
+    };
+    let simulated = sim.elapsed();
+    // Tearing down a host after a panic may panic again; the process ends anyway.
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(sim)));
+    conclude(&plan, &witness, &machines, &havoc, broken, simulated)
+}
+
+fn build<'a>(plan: &Plan) -> Sim<'a> {
+    turmoil::Builder::new()
+        .rng_seed(plan.seed)
+        .enable_random_order()
+        .tcp_capacity(TCP_CAPACITY)
+        .epoch(UNIX_EPOCH + EPOCH)
+        .simulation_duration(plan.mended_at + RECOVERY_MAX * 2)
+        .tick_duration(TICK)
+        .min_message_latency(plan.latency.0)
+        .max_message_latency(plan.latency.1)
+        .build()
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
+}
+
+fn add_client(
+    sim: &mut Sim<'_>,
+    plan: &Rc<Plan>,
+    number: usize,
+    witness: &Witness,
+    shared: &Rc<Shared>,
+) {
+    let platform = Platform::new(Simulated { clocks: Arc::default() });
+    let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
+    sim.client(format!("c{number}"), async move {
+        let addresses = api_addresses(&plan);
+        let mut client = Workload::new(number as u64, &addresses, platform, witness.clone())?;
+        client.run(plan.clients[number].clone()).await;
+        shared.finished.set(shared.finished.get() + 1);
+        if number == 0 {
+            finish(&mut client, &plan, &witness, &shared).await;
+        }
+        while !shared.is_over.get() {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    });
+}
+
+/// When everything is mended: lets held tasks go, submits something new, and waits until all runs have ended.
+async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
+    while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
+        if let Some(to) = shared.transfer.borrow_mut().take() {
+            client.transfer(&master_host(to)).await;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let mut chance = SmallRng::seed_from_u64(plan.seed);
+    client.submit_one(workflow::draw(&mut chance, "last")).await;
+    loop {
+        let open = witness.open_runs();
+        let Some(first) = open.keys().next().copied() else {
+            return shared.is_over.set(true);
+        };
+        witness.note(format_args!("open runs, and what is held in them: {open:?}"));
+        client.tidy_up(plan.workers.len(), open).await;
+        client.read(first, false).await;
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn drive(
+    sim: &mut Sim<'_>,
+    plan: &Plan,
+    machines: &Machines,
+    shared: &Shared,
+    havoc: &mut Havoc,
+    witness: &Witness,
+) -> Result<(), String> {
+    let mut faults = plan.faults.iter().peekable();
+    loop {
+        let now = sim.elapsed();
+        entropy::set_elapsed(now);
+        havoc.mend(sim, machines, now);
+        while let Some(scheduled) = faults.next_if(|scheduled| scheduled.at <= now) {
+            havoc.strike(sim, machines, now, &scheduled.fault);
+            shared.transfer.replace(havoc.transfer.take());
+        }
+        if now >= plan.mended_at && !shared.is_mended.get() {
+            havoc.mend_all(sim, machines, now);
+            shared.is_mended.set(true);
+            witness.observed(Observed::FaultsStopped {});
+        }
+        if now > plan.mended_at + RECOVERY_MAX {
+            let open = witness.open_runs();
+            return Err(format!("no end: {} runs are open: {open:?}", open.len()));
+        }
+        if sim.step().map_err(|error| format!("a host failed: {error}"))? {
+            break;
+        }
+    }
+    let end = sim.elapsed() + AFTERWARDS;
+    while sim.elapsed() < end {
+        entropy::set_elapsed(sim.elapsed());
+        sim.step().map_err(|error| format!("a host failed: {error}"))?;
+    }
+    Ok(())
+}
+
+fn conclude(
+    plan: &Plan,
+    witness: &Witness,
+    machines: &Machines,
+    havoc: &Havoc,
+    broken: Option<String>,
+    simulated: Duration,
+) -> Report {
+    witness.final_states();
+    let account = witness.account();
+    let (mut verdict, ledger) = account.auditor.finish();
+    let bounds = Bounds {
+        leader: nanos(LEADER_MAX),
+        runs: nanos(RECOVERY_MAX),
+        service: nanos(SERVICE_MAX),
+        owner: nanos(SERVICE_MAX),
+    };
+    let expectations = Expectations {
+        masters: plan.masters,
+        lease: nanos(plan.lease),
+        sees_all_attempts: true,
+        liveness: broken.is_none().then_some(bounds),
+    };
+    verdict.merge(judge(&account.history, &ledger, &expectations));
+    count(&mut verdict.coverage, machines, havoc);
+    Report { hash: account.hash, lines: account.lines, verdict, broken, simulated }
+}
+
+/// What only the harness knows.
+fn count(coverage: &mut Coverage, machines: &Machines, havoc: &Havoc) {
+    let mut own = BTreeMap::from([("disks that lost something", 0), ("torn writes", 0)]);
+    for machine in &machines.masters {
+        let wear = machine.disk.wear();
+        *own.entry("disks that lost something").or_default() += wear.lost;
+        *own.entry("torn writes").or_default() += wear.torn;
+        *own.entry("failed syncs").or_default() += wear.failed_syncs;
+        *own.entry("writes without room").or_default() += wear.full;
+    }
+    for machine in &machines.workers {
+        *own.entry("journals set aside").or_default() += machine.journal.times_set_aside();
+    }
+    own.into_iter().for_each(|(name, times)| coverage.count_own(name, times));
+    for (name, times) in &havoc.struck {
+        coverage.count_own(&format!("fault: {name}"), *times);
+    }
+}

@@ -1,0 +1,338 @@
+//! Carries faults out, and mends them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_checker::Observed;
+use turmoil::Sim;
+
+use crate::cluster::{Machines, master_host, worker_host};
+use crate::machine::disk::Manners;
+use crate::plan::{Direction, Fault, Plan, Which};
+use crate::witness::Witness;
+
+/// A disk that is full has room for nothing.
+const NO_ROOM: u64 = 0;
+
+/// What is broken at the moment, and when it is mended.
+pub struct Havoc {
+    plan: Plan,
+    witness: Witness,
+    /// Hosts that are down, and when they start again.
+    down: BTreeMap<String, Duration>,
+    mends: Vec<(Duration, Mend)>,
+    /// How often which fault struck.
+    pub struck: BTreeMap<&'static str, u64>,
+    /// A hand-over that a client is to ask for.
+    pub transfer: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Mend {
+    Links { a: Vec<String>, b: Vec<String>, direction: Direction },
+    Release { a: String, b: Vec<String> },
+    Latency { a: String, b: Vec<String> },
+    Disk { master: usize },
+}
+
+impl Havoc {
+    /// Nothing is broken yet.
+    pub fn new(plan: &Plan, witness: Witness) -> Self {
+        Self {
+            plan: plan.clone(),
+            witness,
+            down: BTreeMap::new(),
+            mends: Vec::new(),
+            struck: BTreeMap::new(),
+            transfer: None,
+        }
+    }
+
+    fn tell(&mut self, name: &'static str, what: String) {
+        *self.struck.entry(name).or_default() += 1;
+        self.witness.observed(Observed::Fault { what: format!("{name} {what}").as_str().into() });
+    }
+
+    fn masters_of(&self, which: Which) -> Vec<usize> {
+        let count = self.plan.masters;
+        match which {
+            Which::Leader => vec![self.witness.leader().unwrap_or(0) as usize],
+            Which::Number(number) => vec![number],
+            Which::Several(from, many) => (from..from + many).map(|n| n % count).collect(),
+        }
+    }
+
+    fn one_of(&self, which: Which) -> usize {
+        self.masters_of(which)[0]
+    }
+
+    fn others(&self, master: usize) -> Vec<String> {
+        (0..self.plan.masters).filter(|other| *other != master).map(master_host).collect()
+    }
+
+    fn all_hosts_but(&self, host: &str) -> Vec<String> {
+        let masters = (0..self.plan.masters).map(master_host);
+        let workers = (0..self.plan.workers.len()).map(worker_host);
+        let clients = (0..self.plan.clients.len()).map(|number| format!("c{number}"));
+        masters.chain(workers).chain(clients).filter(|other| other != host).collect()
+    }
+
+    /// Starts hosts again whose time has come, and those that stopped by themselves; mends what has lasted its time.
+    pub fn mend(&mut self, sim: &mut Sim<'_>, machines: &Machines, now: Duration) {
+        for (number, machine) in machines.masters.iter().enumerate() {
+            let host = master_host(number);
+            if machine.failure.borrow_mut().take().is_some() && !self.down.contains_key(&host) {
+                // As a supervisor would: the process ended, its machine goes on.
+                machine.disk.release();
+                sim.crash(host.as_str());
+                self.down.insert(host, now + RESTART);
+            }
+        }
+        let up: Vec<String> =
+            self.down.iter().filter(|(_, at)| **at <= now).map(|(host, _)| host.clone()).collect();
+        for host in up {
+            self.down.remove(&host);
+            self.witness.note(format_args!("{host} starts again"));
+            sim.bounce(host.as_str());
+        }
+        let mends = std::mem::take(&mut self.mends);
+        let (due, rest): (Vec<_>, Vec<_>) = mends.into_iter().partition(|(at, _)| *at <= now);
+        self.mends = rest;
+        due.into_iter().for_each(|(_, mend)| self.undo(sim, machines, mend));
+    }
+
+    /// Mends everything at once; hosts start again with the next [`mend`](Self::mend).
+    pub fn mend_all(&mut self, sim: &mut Sim<'_>, machines: &Machines, now: Duration) {
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            self.undo(sim, machines, mend);
+        }
+        self.down.values_mut().for_each(|at| *at = now);
+        self.mend(sim, machines, now);
+    }
+
+    fn undo(&mut self, sim: &Sim<'_>, machines: &Machines, mend: Mend) {
+        self.witness.note(format_args!("mended: {mend:?}"));
+        match mend {
+            Mend::Links { a, b, direction } => connect(sim, &a, &b, direction),
+            Mend::Release { a, b } => b.iter().for_each(|b| sim.release(a.as_str(), b.as_str())),
+            Mend::Latency { a, b } => {
+                for host in b {
+                    sim.set_link_max_message_latency(
+                        a.as_str(),
+                        host.as_str(),
+                        self.plan.latency.1,
+                    );
+                }
+            }
+            Mend::Disk { master } => {
+                let normal = self.plan.disk;
+                machines.masters[master].disk.set_manners(|manners| {
+                    *manners = Manners { fails_next_sync: manners.fails_next_sync, ..normal };
+                });
+            }
+        }
+    }
+
+    fn stop(&mut self, sim: &mut Sim<'_>, host: String, until: Duration) {
+        sim.crash(host.as_str());
+        self.down.insert(host, until);
+    }
+
+    /// Whether a host is down.
+    fn is_down(&self, host: &str) -> bool {
+        self.down.contains_key(host)
+    }
+
+    /// Carries out one fault. What cannot happen, such as the crash of a host that is down, does not.
+    pub fn strike(&mut self, sim: &mut Sim<'_>, machines: &Machines, now: Duration, fault: &Fault) {
+        match fault {
+            Fault::Crash { which, power, down } => {
+                for master in self.masters_of(*which) {
+                    self.crash_master(sim, machines, master, *power, now + *down);
+                }
+            }
+            Fault::Wipe { which, down } => {
+                let master = self.one_of(*which);
+                let host = master_host(master);
+                if self.is_down(&host) {
+                    return;
+                }
+                machines.masters[master].disk.wipe();
+                self.master_stopped(master);
+                self.stop(sim, host.clone(), now + *down);
+                self.tell("wiped volume", host);
+            }
+            Fault::SyncFails { which, .. } => {
+                let master = self.one_of(*which);
+                machines.masters[master].disk.set_manners(|m| m.fails_next_sync = true);
+                self.tell("sync fails", master_host(master));
+            }
+            Fault::DiskStalls { which, sync, lasts } => {
+                let master = self.one_of(*which);
+                machines.masters[master].disk.set_manners(|manners| {
+                    manners.sync_min = *sync;
+                    manners.sync_max = *sync;
+                });
+                self.mends.push((now + *lasts, Mend::Disk { master }));
+                self.tell("disk stalls", format!("{} {sync:?}", master_host(master)));
+            }
+            Fault::DiskFull { which, lasts } => {
+                let master = self.one_of(*which);
+                machines.masters[master].disk.set_manners(|m| m.capacity_bytes = NO_ROOM);
+                self.mends.push((now + *lasts, Mend::Disk { master }));
+                self.tell("disk full", master_host(master));
+            }
+            Fault::ClockJump { which, ahead_ms } => {
+                let master = self.one_of(*which);
+                machines.masters[master].clocks.set_wall_ahead(*ahead_ms);
+                self.tell("clock jumps", format!("{} {ahead_ms} ms", master_host(master)));
+            }
+            Fault::Drift { worker, ppm } => {
+                machines.workers[*worker].clocks.set_drift(*ppm);
+                self.tell("clock drifts", format!("{} {ppm} ppm", worker_host(*worker)));
+            }
+            Fault::CrashWorker { worker, down, journal_lost } => {
+                self.crash_worker(sim, machines, *worker, now + *down, *journal_lost);
+            }
+            Fault::Transfer { to } => {
+                self.transfer = Some(*to);
+                self.tell("transfer", master_host(*to));
+            }
+            _ => self.strike_network(sim, now, fault),
+        }
+    }
+
+    fn strike_network(&mut self, sim: &mut Sim<'_>, now: Duration, fault: &Fault) {
+        match fault {
+            Fault::Isolate { which, direction, lasts } => {
+                let master = self.one_of(*which);
+                let (a, b) = (vec![master_host(master)], self.others(master));
+                self.cut("isolated", sim, (a, b), *direction, now + *lasts);
+            }
+            Fault::CutWorker { worker, master, direction, lasts } => {
+                let masters = match master {
+                    Some(master) => vec![master_host(*master)],
+                    None => (0..self.plan.masters).map(master_host).collect(),
+                };
+                let a = vec![worker_host(*worker)];
+                self.cut("worker cut off", sim, (a, masters), *direction, now + *lasts);
+            }
+            Fault::Slow { which, latency, lasts } => {
+                let host = master_host(self.one_of(*which));
+                let others = self.all_hosts_but(&host);
+                for other in &others {
+                    sim.set_link_max_message_latency(host.as_str(), other.as_str(), *latency);
+                }
+                self.mends.push((now + *lasts, Mend::Latency { a: host.clone(), b: others }));
+                self.tell("slow links", format!("{host} {latency:?}"));
+            }
+            Fault::Freeze { which, lasts } => {
+                let host = master_host(self.one_of(*which));
+                self.freeze("frozen", sim, host, now + *lasts);
+            }
+            Fault::FreezeWorker { worker, lasts } => {
+                self.freeze("worker frozen", sim, worker_host(*worker), now + *lasts);
+            }
+            other => unreachable!("{other:?} is carried out elsewhere"),
+        }
+    }
+
+    fn crash_master(
+        &mut self,
+        sim: &mut Sim<'_>,
+        machines: &Machines,
+        master: usize,
+        power: bool,
+        until: Duration,
+    ) {
+        let host = master_host(master);
+        if self.is_down(&host) {
+            return;
+        }
+        let disk = &machines.masters[master].disk;
+        if power {
+            disk.crash();
+        } else {
+            disk.release();
+        }
+        self.master_stopped(master);
+        self.stop(sim, host.clone(), until);
+        self.tell(if power { "power cut" } else { "killed" }, host);
+    }
+
+    fn master_stopped(&self, master: usize) {
+        self.witness.observed(Observed::MasterStopped { master: master as u64 });
+    }
+
+    fn crash_worker(
+        &mut self,
+        sim: &mut Sim<'_>,
+        machines: &Machines,
+        worker: usize,
+        until: Duration,
+        journal_lost: bool,
+    ) {
+        let host = worker_host(worker);
+        if self.is_down(&host) {
+            return;
+        }
+        let machine = &machines.workers[worker];
+        machine.disk.release();
+        machine.journal.crash();
+        if journal_lost {
+            machine.journal.damage();
+        }
+        let incarnation = self.witness.incarnation(&host);
+        self.stop(sim, host.clone(), until);
+        let name = host.as_str().into();
+        self.witness.observed(Observed::WorkerStopped { worker: name, incarnation });
+        self.tell("worker killed", format!("{host} journal_lost={journal_lost}"));
+    }
+
+    fn cut(
+        &mut self,
+        name: &'static str,
+        sim: &Sim<'_>,
+        (a, b): (Vec<String>, Vec<String>),
+        direction: Direction,
+        until: Duration,
+    ) {
+        disconnect(sim, &a, &b, direction);
+        self.tell(name, format!("{a:?} {b:?} {direction:?}"));
+        self.mends.push((until, Mend::Links { a, b, direction }));
+    }
+
+    fn freeze(&mut self, name: &'static str, sim: &Sim<'_>, host: String, until: Duration) {
+        let others = self.all_hosts_but(&host);
+        others.iter().for_each(|other| sim.hold(host.as_str(), other.as_str()));
+        self.mends.push((until, Mend::Release { a: host.clone(), b: others }));
+        self.tell(name, host);
+    }
+}
+
+/// A supervisor starts a process that ended by itself again after this long.
+const RESTART: Duration = Duration::from_millis(300);
+
+fn disconnect(sim: &Sim<'_>, a: &[String], b: &[String], direction: Direction) {
+    for (a, b) in pairs(a, b) {
+        match direction {
+            Direction::Both => sim.partition(a, b),
+            Direction::Out => sim.partition_oneway(a, b),
+            Direction::In => sim.partition_oneway(b, a),
+        }
+    }
+}
+
+fn connect(sim: &Sim<'_>, a: &[String], b: &[String], direction: Direction) {
+    for (a, b) in pairs(a, b) {
+        match direction {
+            Direction::Both => sim.repair(a, b),
+            Direction::Out => sim.repair_oneway(a, b),
+            Direction::In => sim.repair_oneway(b, a),
+        }
+    }
+}
+
+fn pairs<'a>(a: &'a [String], b: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    a.iter().flat_map(move |a| b.iter().map(move |b| (a.as_str(), b.as_str())))
+}
