@@ -1,0 +1,117 @@
+//! What the log says happened: every accepted run, attempt, worker and request. Written by the auditor, entry by entry;
+//! claims of clients and workers are judged by it.
+
+use std::collections::BTreeMap;
+
+use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text, WorkerId};
+use muster_core::reply::Reply;
+use muster_core::state::cells::IndexRange;
+use muster_core::state::run::RunStatus;
+use muster_core::state::task::TaskEnd;
+
+use crate::history::{Ending, Nanos};
+
+/// A run that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its number in the cluster.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Text,
+    /// Its number within the workflow.
+    pub number: u64,
+    /// [`crate::spec_digest()`] of its workflow version.
+    pub spec: u64,
+    /// The request that made it, if it had an id.
+    pub request: Option<Text>,
+    /// The entry that accepted it.
+    pub accepted: LogIndex,
+    /// The entry that carried out the first cancel by a user, if there was one.
+    pub cancelled: Option<LogIndex>,
+    /// How it ended, once it did.
+    pub ended: Option<EndedRun>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedRun {
+    /// The entry that ended it.
+    pub index: LogIndex,
+    /// Its status.
+    pub status: RunStatus,
+    /// How each task ended.
+    pub tasks: Vec<Option<TaskEnd>>,
+}
+
+/// Attempts that were placed together: indices of one task under one fence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// Which indices.
+    pub range: IndexRange,
+    /// Their fence: the index of the entry that placed them.
+    pub fence: Fence,
+    /// Where.
+    pub worker: WorkerId,
+    /// How they ended, by range, as the log has it.
+    pub ends: Vec<(IndexRange, LogIndex, Cause)>,
+}
+
+/// What ended an attempt in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An accepted report.
+    Reported(Ending),
+    /// Its worker was declared lost.
+    WorkerLost,
+    /// Its worker stayed silent after a cancel.
+    Forced,
+}
+
+/// A worker that was taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerRecord {
+    /// The name it gave itself.
+    pub name: Text,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The entry that took it in.
+    pub registered: LogIndex,
+    /// The entry that declared it lost.
+    pub lost: Option<LogIndex>,
+}
+
+/// A request id that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// The digest of its body, as masters compute it.
+    pub digest: u64,
+    /// The entry that carried it out.
+    pub index: LogIndex,
+    /// What was answered.
+    pub reply: Reply,
+}
+
+/// See the module documentation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Accepted runs. Ended ones stay.
+    pub runs: BTreeMap<RunId, RunRecord>,
+    /// Placed attempts.
+    pub attempts: BTreeMap<(RunId, TaskIndex, Fence), Vec<Placed>>,
+    /// Workers. Lost ones stay.
+    pub workers: BTreeMap<WorkerId, WorkerRecord>,
+    /// Answered requests; forgotten ones stay. The latest answer counts.
+    pub requests: BTreeMap<Text, RequestRecord>,
+    /// When an entry was first shown to be applied, where the feeder knows it.
+    pub applied_at: BTreeMap<LogIndex, Nanos>,
+    /// `State::digest` at some indexes.
+    pub digests: BTreeMap<LogIndex, u64>,
+    /// The entry before the first one that was shown: 0 if the ledger is whole.
+    pub begins_after: LogIndex,
+    /// The last entry that was shown.
+    pub last: LogIndex,
+}
