@@ -40,7 +40,7 @@ async fn an_example_runs_to_its_end() {
             folder.path().join(format!("w{at}")),
             addresses.clone(),
         );
-        workers.push(Worker::start(config).expect("a worker starts"));
+        workers.push(Worker::start(config).await.expect("a worker starts"));
     }
     let client = Client::connect(addresses).expect("addresses are well-formed");
     let manifest = include_str!("../../examples/hello.yaml");

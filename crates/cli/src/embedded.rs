@@ -140,9 +140,8 @@ impl Embedded {
                 .clone()
                 .unwrap_or_else(|| share(&config.capacity, options.workers as u64));
             config.guardian = guardian();
-            let worker =
-                Worker::start(config).map_err(|error| EmbeddedError::Worker { name, error })?;
-            self.workers.push(worker);
+            let worker = Worker::start(config).await;
+            self.workers.push(worker.map_err(|error| EmbeddedError::Worker { name, error })?);
         }
         self.await_workers(deadline).await
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use muster_platform::Platform;
 use muster_proto::v1;
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::endpoints::Endpoints;
 use crate::error::{EndpointFailure, Error, why};
@@ -40,6 +41,7 @@ pub struct Client {
 }
 
 struct Shared {
+    platform: Platform,
     endpoints: Endpoints,
     budget: Budget,
     /// Highest log index that an answer spoke of.
@@ -61,6 +63,7 @@ struct Options {
 #[derive(Clone, Debug)]
 pub struct Builder {
     addresses: Vec<String>,
+    platform: Platform,
     options: Options,
 }
 
@@ -96,6 +99,12 @@ impl Builder {
         self
     }
 
+    /// The machine the client runs on; the operating system unless set. Simulations set it.
+    pub fn platform(mut self, platform: Platform) -> Builder {
+        self.platform = platform;
+        self
+    }
+
     /// The client. It connects with the first call.
     ///
     /// # Errors
@@ -105,7 +114,8 @@ impl Builder {
             return Err(Error::invalid("a client must be built inside a tokio runtime"));
         }
         let shared = Shared {
-            endpoints: Endpoints::new(&self.addresses)?,
+            endpoints: Endpoints::new(&self.addresses, &self.platform)?,
+            platform: self.platform,
             budget: Budget::new(),
             applied_index: AtomicU64::new(0),
         };
@@ -137,7 +147,7 @@ impl Client {
             is_stale: false,
             is_patient: false,
         };
-        Builder { addresses: Vec::new(), options }
+        Builder { addresses: Vec::new(), platform: Platform::system(), options }
     }
 
     /// The same client, with this long for each call, retries included.
@@ -178,7 +188,15 @@ impl Client {
 
     /// A client of the one master at `address`.
     pub(crate) fn alone(&self, address: &str) -> Result<Client, Error> {
-        Builder { addresses: vec![address.to_owned()], options: self.options.clone() }.build()
+        let (platform, options) = (self.shared.platform.clone(), self.options.clone());
+        Builder { addresses: vec![address.to_owned()], platform, options }.build()
+    }
+
+    /// A new idempotency key. It is drawn once a call, so that retries of the call are known as such.
+    pub(crate) fn new_request_id(&self) -> String {
+        let now = self.shared.platform.wall_clock();
+        let now = Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos());
+        Uuid::new_v7(now).to_string()
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -401,11 +419,6 @@ impl<'c> Call<'c> {
         }
         Error::exhausted(failures, waited, self.is_unreachable, self.last.as_ref())
     }
-}
-
-/// A new idempotency key. It is drawn once a call, so that retries of the call are known as such.
-pub(crate) fn new_request_id() -> String {
-    Uuid::now_v7().to_string()
 }
 
 macro_rules! services {

@@ -3,9 +3,16 @@
 //! tonic's own balancing goes on to pick endpoints that are dead, so the client keeps the channels apart and moves to
 //! the next master itself.
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use muster_platform::{Connector, Platform};
+use tokio::time::timeout;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::Error;
@@ -35,12 +42,12 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     /// Must be called inside a tokio runtime.
-    pub(crate) fn new(addresses: &[String]) -> Result<Endpoints, Error> {
+    pub(crate) fn new(addresses: &[String], platform: &Platform) -> Result<Endpoints, Error> {
         let mut masters: Vec<Master> = Vec::new();
         for address in addresses.iter().flat_map(|list| list.split(',')) {
             let address = normalize(address)?;
             if masters.iter().all(|known| known.address != address) {
-                let channel = lazy_channel(&address)?;
+                let channel = lazy_channel(&address, platform)?;
                 masters.push(Master { address, channel });
             }
         }
@@ -82,16 +89,37 @@ impl Endpoints {
     }
 }
 
-fn lazy_channel(address: &str) -> Result<Channel, Error> {
+fn lazy_channel(address: &str, platform: &Platform) -> Result<Channel, Error> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| Error::invalid(format!("`{address}` is not an address: {error}")))?
         .user_agent(concat!("muster-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| Error::invalid(error.to_string()))?
-        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    Ok(endpoint.connect_with_connector_lazy(Hasty(platform.connector())))
+}
+
+/// Gives a connection up that takes too long to come about. tonic's own limit, around a connector that is not its own,
+/// makes such a failure look like one of a master that was connected.
+struct Hasty(Connector);
+
+impl Service<Uri> for Hasty {
+    type Response = <Connector as Service<Uri>>::Response;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = timeout(CONNECT_TIMEOUT, self.0.call(uri));
+        Box::pin(async move {
+            connecting.await.unwrap_or_else(|_| {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))
+            })
+        })
+    }
 }
 
 /// The address as `http://host:port`. The scheme and the port may be left out.
@@ -172,7 +200,8 @@ mod tests {
 
     #[tokio::test]
     async fn moves_on_once_however_many_calls_fail() {
-        let endpoints = Endpoints::new(&["a:1,b:1".into(), "c:1".into(), "a:1".into()]).unwrap();
+        let addresses = ["a:1,b:1".into(), "c:1".into(), "a:1".into()];
+        let endpoints = Endpoints::new(&addresses, &Platform::system()).unwrap();
         assert_eq!(endpoints.len(), 3);
         let (at, _) = endpoints.pick();
         endpoints.move_on_from(at);

@@ -223,7 +223,6 @@ pub(crate) fn why(status: &Status) -> String {
         cause = error.source();
     }
     match words {
-        Some(words) if words == "deadline has elapsed" => "no connection in time".to_owned(),
         Some(words) => words,
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),

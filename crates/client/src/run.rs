@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_proto::v1;
 use tokio::time::Instant;
 
-use crate::client::{Client, call, new_request_id};
+use crate::client::{Client, call};
 use crate::error::Error;
 use crate::names::{RunKey, Source};
 use crate::pages::{Items, Page, pages};
@@ -107,7 +107,7 @@ impl Client {
     pub async fn submit(&self, submission: Submission) -> Result<v1::SubmitRunResponse, Error> {
         let mut request = submission.request;
         if request.request_id.is_empty() {
-            request.request_id = new_request_id();
+            request.request_id = self.new_request_id();
         }
         if request.namespace.is_empty() {
             request.namespace = self.namespace().to_owned();
@@ -120,8 +120,10 @@ impl Client {
     /// # Errors
     /// `NOT_FOUND` if there is no such run.
     pub async fn cancel(&self, run: impl Into<RunKey>) -> Result<bool, Error> {
-        let request =
-            v1::CancelRunRequest { request_id: new_request_id(), run: Some(self.run_ref(run)) };
+        let request = v1::CancelRunRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+        };
         Ok(call!(self, request, runs.cancel_run).await?.is_cancelling)
     }
 
@@ -136,7 +138,7 @@ impl Client {
         rerun: bool,
     ) -> Result<(), Error> {
         let request = v1::ReleaseTaskRequest {
-            request_id: new_request_id(),
+            request_id: self.new_request_id(),
             run: Some(self.run_ref(run)),
             task: task.into(),
             rerun,

@@ -2,7 +2,7 @@
 
 use muster_proto::v1;
 
-use crate::client::{Client, call, new_request_id};
+use crate::client::{Client, call};
 use crate::error::Error;
 use crate::pages::{Items, Page, pages};
 
@@ -37,7 +37,7 @@ impl Client {
     /// `NOT_FOUND` if there is no such worker.
     pub async fn drain(&self, worker: impl Into<String>, undrain: bool) -> Result<(), Error> {
         let request = v1::DrainWorkerRequest {
-            request_id: new_request_id(),
+            request_id: self.new_request_id(),
             name: worker.into(),
             id: 0,
             undrain,

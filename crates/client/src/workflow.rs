@@ -2,7 +2,7 @@
 
 use muster_proto::v1;
 
-use crate::client::{Client, call, new_request_id};
+use crate::client::{Client, call};
 use crate::error::Error;
 use crate::names::Source;
 use crate::pages::{Items, Page, pages};
@@ -17,7 +17,7 @@ impl Client {
         source: impl Into<Source>,
     ) -> Result<v1::ApplyWorkflowResponse, Error> {
         let request = v1::ApplyWorkflowRequest {
-            request_id: new_request_id(),
+            request_id: self.new_request_id(),
             namespace: self.namespace().to_owned(),
             source: Some(source.into().into_proto()),
         };

@@ -13,6 +13,7 @@ use muster_core::ids::{Fence, RunId, TaskIndex};
 use muster_core::spec::{ExecutorSpec, ProcessCommand, ProcessSpec, Resources};
 use muster_core::state::cells::IndexRange;
 use muster_core::time::Millis;
+use muster_platform::Platform;
 use muster_worker::executor::process::guardian::{self, GuardianCommand};
 use muster_worker::executor::process::{ProcessConfig, ProcessExecutor};
 use muster_worker::executor::{Assignment, Attempt, Executor, Outcome, TaskDefinition, stop_pair};
@@ -53,7 +54,8 @@ fn main() -> ExitCode {
 }
 
 fn start(data_dir: &std::path::Path) -> ProcessExecutor {
-    let logs = LogStore::open(data_dir.join("logs"), LogLimits::default()).expect("a log store");
+    let logs = LogStore::open(data_dir.join("logs"), LogLimits::default(), &Platform::system())
+        .expect("a log store");
     let mut config = ProcessConfig::new(data_dir.to_owned());
     let program = std::env::current_exe().expect("our own path");
     config.guardian = Some(GuardianCommand { program, args: vec!["guardian".into()] });

@@ -22,14 +22,15 @@ use muster_core::command::AttemptRef;
 use muster_core::ids::{Fence, RunId, TaskIndex};
 use muster_core::spec::ExecutorSpec;
 use muster_core::state::cells::IndexRange;
+use muster_platform::Platform;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::clock;
 use crate::executor::{
     Assignment, Attempt, Ending, Executor, Outcome, Stop, StopHandle, failed, stop_pair,
 };
+use crate::observer::{Event, Witness};
 use crate::ranges::RangeSet;
 
 /// How many fully acknowledged assignments are remembered, so that a late duplicate is known for one.
@@ -57,6 +58,8 @@ pub struct Attempts {
     executors: Executors,
     endings: mpsc::UnboundedSender<Ended>,
     runtime: Handle,
+    platform: Platform,
+    witness: Arc<Witness>,
     table: Mutex<Table>,
 }
 
@@ -69,7 +72,7 @@ impl std::fmt::Debug for Executors {
 }
 
 /// A task of a run under one fence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     run: RunId,
     task: TaskIndex,
@@ -78,7 +81,7 @@ struct Key {
 
 #[derive(Debug, Default)]
 struct Table {
-    held: HashMap<Key, Held>,
+    held: BTreeMap<Key, Held>,
     live: usize,
     /// How often everything was stopped.
     stops: u64,
@@ -117,14 +120,16 @@ impl Key {
 }
 
 impl Attempts {
-    /// No attempts. Endings go to `endings`; executors are polled on `runtime`.
+    /// No attempts. Endings go to `endings`; executors are polled on the current runtime.
     pub fn new(
         executors: Vec<Arc<dyn Executor>>,
         endings: mpsc::UnboundedSender<Ended>,
-        runtime: Handle,
+        platform: Platform,
+        witness: Arc<Witness>,
     ) -> Arc<Self> {
         let executors = Executors(executors);
-        Arc::new(Attempts { executors, endings, runtime, table: Mutex::default() })
+        let (runtime, table) = (Handle::current(), Mutex::default());
+        Arc::new(Attempts { executors, endings, runtime, platform, witness, table })
     }
 
     /// The names of the executors.
@@ -145,6 +150,10 @@ impl Attempts {
         if fresh.is_empty() {
             tracing::debug!(?attempt, "dispatched again; ignored");
             return;
+        }
+        for range in fresh.iter() {
+            let attempt = AttemptRef { range, ..attempt };
+            self.witness.tell(|incarnation| Event::Accepted { attempt, incarnation });
         }
         let assignment = Arc::new(assignment);
         let Some(executor) = self.executors.0.iter().find(|e| e.accepts(&assignment.task.executor))
@@ -174,7 +183,7 @@ impl Attempts {
 
     fn end_unstarted(&self, attempt: &AttemptRef, ranges: &RangeSet, outcome: &Outcome) {
         for range in ranges.iter() {
-            let ending = Ending::at_once(outcome.clone());
+            let ending = Ending::at_once(outcome.clone(), self.platform.since_boot());
             self.report(Key::of(attempt).with(range), ending, false);
         }
     }
@@ -190,20 +199,29 @@ impl Attempts {
         let key = Key::of(&assignment.attempt_ref());
         let (handle, stop) = stop_pair();
         let attempt = Attempt { assignment: assignment.clone(), indices: range, stop };
+        let incarnation = self.witness.incarnation();
+        self.witness.tell(|_| Event::Started { attempt: key.with(range), incarnation });
         let mut carrying_out = executor.execute(attempt);
         // What ends at once needs neither a task of the runtime nor an entry to be stopped by.
         if let Some(ending) = carrying_out.as_mut().now_or_never() {
+            self.tell_end(key.with(range), incarnation, &ending);
             self.report(key.with(range), ending, is_worth_keeping);
             return;
         }
-        self.table.lock().begin(key, range, handle, stops);
+        self.table.lock().begin(key, range, handle, stops, self.platform.since_boot());
         let attempts = self.clone();
         self.runtime.spawn(async move {
             let ending = carrying_out.await;
+            attempts.tell_end(key.with(range), incarnation, &ending);
             if attempts.table.lock().end(key, range) {
                 attempts.report(key.with(range), ending, is_worth_keeping);
             }
         });
+    }
+
+    fn tell_end(&self, attempt: AttemptRef, incarnation: u64, ending: &Ending) {
+        let outcome = || ending.outcome.clone();
+        self.witness.tell(|_| Event::Ended { attempt, incarnation, outcome: outcome() });
     }
 
     fn report(&self, attempt: AttemptRef, ending: Ending, is_worth_keeping: bool) {
@@ -249,12 +267,23 @@ impl Attempts {
         }
     }
 
+    /// Stops everything at once, also what cannot hear of it. Blocks for as long as the executors need for that.
+    pub fn kill_all(&self) {
+        self.stop_all(Stop::AtOnce);
+        self.executors.0.iter().for_each(|executor| executor.kill_all());
+    }
+
+    /// Tells the executors when everything must be dead. See [`Executor::set_lease_end`].
+    pub fn set_lease_end(&self, end: Option<Duration>) {
+        self.executors.0.iter().for_each(|executor| executor.set_lease_end(end));
+    }
+
     /// The outcome of `attempt` was acknowledged.
     pub fn acknowledge(&self, attempt: &AttemptRef) {
         self.table.lock().leave(Key::of(attempt), attempt.range);
     }
 
-    /// What is live, or ended and not acknowledged.
+    /// What is live, or ended and not acknowledged, in the order of runs, tasks and indices.
     pub fn held(&self) -> Vec<AttemptRef> {
         let table = self.table.lock();
         let ranges = table.held.iter();
@@ -340,14 +369,14 @@ impl Table {
     }
 
     /// A unit of a dispatch that began when everything had been stopped `stops` times.
-    fn begin(&mut self, key: Key, range: IndexRange, stop: StopHandle, stops: u64) {
+    fn begin(&mut self, key: Key, range: IndexRange, stop: StopHandle, stops: u64, now: Duration) {
         if stops != self.stops {
             stop.request(Stop::AtOnce);
         }
         let unit = Unit { last: range.last, stop, is_forgotten: false };
         self.held.entry(key).or_default().units.insert(range.first, unit);
         self.live += 1;
-        self.unannounced.push_back((clock::now(), key, range.first));
+        self.unannounced.push_back((now, key, range.first));
     }
 
     /// The unit is dead. Returns whether its ending is to be reported.

@@ -5,16 +5,23 @@
 //! be opened again), so a larger record is kept in pieces; and nothing relies on a flush. A power cut may lose what was
 //! put in the last half second, and a database that cannot be opened is set aside and replaced by an empty one. Either
 //! costs a re-run, which "at least once" allows: the leader finds that the worker no longer holds the attempt, and
-//! gives it out again.
+//! gives it out again. Simulations put a store of their own in sled's place ([`JournalSource`]).
 //!
 //! Keys are `number of the record (8 bytes) | piece (2 bytes)`, big-endian, so that all pieces of a record lie together
 //! and records come back in the order they were put. The first piece begins with length (4 bytes) and CRC-32 (4 bytes)
 //! of the whole record.
 
-use std::fs;
+mod sled;
+mod store;
+
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+pub use self::sled::Sled;
+pub use self::store::{Change, Entry, Fault, JournalSource, JournalStore, NotOpened};
 
 /// Most bytes in one value of the store.
 const PIECE_BYTES_MAX: usize = 4 << 10;
@@ -22,15 +29,16 @@ const PIECE_BYTES_MAX: usize = 4 << 10;
 const HEADER_BYTES: usize = 8;
 /// Largest record, well above the largest outputs.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
-/// How much of the store is kept in memory.
-const CACHE_BYTES: u64 = 16 << 20;
 
 /// Why the journal could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The store refused.
     #[error("outcome journal: {0}")]
-    Store(#[from] sled::Error),
+    Store(Fault),
+    /// Another process has it open.
+    #[error("outcome journal: it is in use: {0}")]
+    InUse(Fault),
     /// A folder could not be moved or made.
     #[error("outcome journal: {0}")]
     Folder(#[from] io::Error),
@@ -47,49 +55,53 @@ pub enum JournalError {
 pub struct RecordId(pub u64);
 
 /// The journal of one worker.
-#[derive(Debug)]
 pub struct Journal {
-    store: sled::Db,
+    store: Box<dyn JournalStore>,
     next: u64,
 }
 
 impl Journal {
-    /// Opens the journal in `dir`. If it cannot be opened, the folder is renamed and an empty journal made; but if it
-    /// is open elsewhere, that is an error.
-    pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let store = match open_store(dir) {
-            Ok(store) => store,
-            // Whoever holds it still needs it.
-            Err(error) if is_locked(&error) => return Err(error),
-            Err(error) => {
-                let aside = set_aside(dir)?;
+    /// Opens the journal in `dir`. If it cannot be read, it is set aside and an empty one made; but if it is open
+    /// elsewhere, that is an error. `now` is the time since 1970.
+    pub fn open(
+        source: &dyn JournalSource,
+        dir: &Path,
+        now: Duration,
+    ) -> Result<Self, JournalError> {
+        match open_and_read(source, dir) {
+            Ok(journal) => Ok(journal),
+            Err(NotOpened::InUse(error)) => Err(JournalError::InUse(error)),
+            Err(NotOpened::Unreadable(error)) => {
+                let aside = source.set_aside(dir, now)?;
                 tracing::error!(
                     %error, aside = %aside.display(),
                     "cannot open the outcome journal; it is set aside, and outcomes not yet reported are lost: their \
                      tasks will run again"
                 );
-                open_store(dir)?
+                open_and_read(source, dir).map_err(|error| match error {
+                    NotOpened::InUse(error) => JournalError::InUse(error),
+                    NotOpened::Unreadable(error) => JournalError::Store(error),
+                })
             }
-        };
-        let last = store.last()?.and_then(|(key, _)| parse_key(&key));
-        Ok(Journal { next: last.map_or(1, |(id, _)| id.0 + 1), store })
+        }
     }
 
-    /// Puts `records`, all or nothing, and returns their numbers in the same order. Does not wait for the disk.
+    /// Puts `records`, all or nothing, and returns their numbers in the same order. They are durable once
+    /// [`settled`](Self::settled) resolves.
     pub fn put(&mut self, records: &[Vec<u8>]) -> Result<Vec<RecordId>, JournalError> {
         if let Some(record) = records.iter().find(|record| record.len() > RECORD_BYTES_MAX) {
             return Err(JournalError::TooLarge { bytes: record.len() });
         }
-        let mut batch = sled::Batch::default();
+        let mut changes = Vec::with_capacity(records.len());
         let first = self.next;
         for (id, record) in (first..).zip(records) {
             for (piece, bytes) in pieces(record).into_iter().enumerate() {
                 let piece = u16::try_from(piece)
                     .expect("a record of at most 1 MiB has fewer than 2^16 pieces");
-                batch.insert(key(RecordId(id), piece).as_slice(), bytes);
+                changes.push(Change { key: key(RecordId(id), piece), value: Some(bytes) });
             }
         }
-        self.store.apply_batch(batch)?;
+        self.store.apply(changes).map_err(JournalError::Store)?;
         self.next += records.len() as u64;
         Ok((first..self.next).map(RecordId).collect())
     }
@@ -100,29 +112,33 @@ impl Journal {
         &mut self,
         records: impl IntoIterator<Item = (RecordId, usize)>,
     ) -> Result<(), JournalError> {
-        let mut batch = sled::Batch::default();
+        let mut changes = Vec::new();
         for (id, size) in records {
-            for piece in 0..piece_count(size) {
-                batch.remove(key(id, piece).as_slice());
-            }
+            let pieces = 0..piece_count(size);
+            changes.extend(pieces.map(|piece| Change { key: key(id, piece), value: None }));
         }
-        self.store.apply_batch(batch)?;
-        Ok(())
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store.apply(changes).map_err(JournalError::Store)
     }
 
     /// All records, oldest first. Those that are not whole are removed, and logged.
     pub fn pending(&mut self) -> Result<Vec<(RecordId, Vec<u8>)>, JournalError> {
         let mut records: Vec<(RecordId, Vec<u8>, bool)> = Vec::new();
-        for item in self.store.iter() {
-            let (key, value) = item?;
+        let mut foreign = Vec::new();
+        for (key, value) in self.store.entries().map_err(JournalError::Store)? {
             let Some((id, piece)) = parse_key(&key) else {
-                self.store.remove(key)?;
+                foreign.push(Change { key, value: None });
                 continue;
             };
             match records.last_mut() {
                 Some((last, bytes, _)) if *last == id => bytes.extend_from_slice(&value),
-                _ => records.push((id, value.to_vec(), piece == 0)),
+                _ => records.push((id, value, piece == 0)),
             }
+        }
+        if !foreign.is_empty() {
+            self.store.apply(foreign).map_err(JournalError::Store)?;
         }
         let mut whole = Vec::with_capacity(records.len());
         for (id, bytes, has_first) in records {
@@ -140,43 +156,22 @@ impl Journal {
         }
         Ok(whole)
     }
-}
 
-fn open_store(dir: &Path) -> Result<sled::Db, JournalError> {
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
+    /// Resolves once everything that was put is as durable as the store makes it.
+    pub fn settled(&self) -> BoxFuture<'static, ()> {
+        self.store.settled()
     }
-    Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()?)
 }
 
-/// sled has no error of its own for a store that is open elsewhere.
-fn is_locked(error: &JournalError) -> bool {
-    matches!(error, JournalError::Store(sled::Error::Io(error))
-        if error.to_string().contains("could not acquire lock"))
+fn open_and_read(source: &dyn JournalSource, dir: &Path) -> Result<Journal, NotOpened> {
+    let store = source.open(dir)?;
+    let entries = store.entries().map_err(NotOpened::Unreadable)?;
+    let last = entries.iter().rev().find_map(|(key, _)| parse_key(key));
+    Ok(Journal { store, next: last.map_or(1, |(id, _)| id.0 + 1) })
 }
 
-fn set_aside(dir: &Path) -> io::Result<PathBuf> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
-    for attempt in 0..1000_u32 {
-        let mut name = dir.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".unreadable-{seconds}-{attempt}"));
-        let aside = dir.with_file_name(name);
-        if !aside.exists() {
-            fs::rename(dir, &aside)?;
-            return Ok(aside);
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        "a thousand journals were set aside within one second",
-    ))
-}
-
-fn key(id: RecordId, piece: u16) -> [u8; 10] {
-    let mut key = [0; 10];
-    key[..8].copy_from_slice(&id.0.to_be_bytes());
-    key[8..].copy_from_slice(&piece.to_be_bytes());
-    key
+fn key(id: RecordId, piece: u16) -> Vec<u8> {
+    [id.0.to_be_bytes().as_slice(), &piece.to_be_bytes()].concat()
 }
 
 fn parse_key(key: &[u8]) -> Option<(RecordId, u16)> {
@@ -207,7 +202,21 @@ fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn open(dir: &Path) -> Result<Journal, JournalError> {
+        Journal::open(&Sled, dir, Duration::from_secs(1))
+    }
+
+    fn size(journal: &Journal) -> usize {
+        journal.store.entries().unwrap().len()
+    }
+
+    fn set(journal: &mut Journal, key: Vec<u8>, value: Option<Vec<u8>>) {
+        journal.store.apply(vec![Change { key, value }]).unwrap();
+    }
 
     fn contents(journal: &mut Journal) -> Vec<Vec<u8>> {
         journal.pending().unwrap().into_iter().map(|(_, record)| record).collect()
@@ -223,27 +232,34 @@ mod tests {
             Vec::new(),
             vec![9; PIECE_BYTES_MAX - HEADER_BYTES],
         ];
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = open(&path).unwrap();
         let ids = journal.put(&records).unwrap();
         journal.remove([(ids[0], records[0].len())]).unwrap();
         drop(journal);
 
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = open(&path).unwrap();
         assert_eq!(contents(&mut journal), records[1..]);
         let newer = journal.put(&[b"newer".to_vec()]).unwrap();
         assert!(newer[0] > ids[3], "numbers are not used again");
         let all: Vec<_> =
             journal.pending().unwrap().into_iter().map(|(id, record)| (id, record.len())).collect();
         journal.remove(all).unwrap();
-        assert_eq!(journal.store.len(), 0, "no piece stays behind");
+        assert_eq!(size(&journal), 0, "no piece stays behind");
     }
 
     #[test]
     fn no_value_is_larger_than_a_piece() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(&dir.path().join("journal")).unwrap();
+        let mut journal = open(&dir.path().join("journal")).unwrap();
         journal.put(&[vec![1; 70_000]]).unwrap();
-        assert!(journal.store.iter().values().all(|value| value.unwrap().len() <= PIECE_BYTES_MAX));
+        assert!(
+            journal
+                .store
+                .entries()
+                .unwrap()
+                .iter()
+                .all(|(_, value)| value.len() <= PIECE_BYTES_MAX)
+        );
         let too_large = journal.put(&[vec![0; RECORD_BYTES_MAX + 1]]);
         assert!(matches!(too_large, Err(JournalError::TooLarge { .. })));
     }
@@ -251,21 +267,21 @@ mod tests {
     #[test]
     fn a_damaged_record_does_not_hide_the_others() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(&dir.path().join("journal")).unwrap();
+        let mut journal = open(&dir.path().join("journal")).unwrap();
         let ids = journal.put(&[vec![1; 10_000], b"good".to_vec(), vec![2; 10_000]]).unwrap();
-        journal.store.remove(key(ids[0], 0)).unwrap();
-        journal.store.insert(key(ids[2], 1), vec![3; 10]).unwrap();
+        set(&mut journal, key(ids[0], 0), None);
+        set(&mut journal, key(ids[2], 1), Some(vec![3; 10]));
         assert_eq!(contents(&mut journal), [b"good".to_vec()]);
-        assert_eq!(journal.store.len(), 1, "the pieces of damaged records are gone");
+        assert_eq!(size(&journal), 1, "the pieces of damaged records are gone");
     }
 
     #[test]
     fn a_store_in_use_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = open(&path).unwrap();
         journal.put(&[b"mine".to_vec()]).unwrap();
-        assert!(matches!(Journal::open(&path), Err(JournalError::Store(_))));
+        assert!(matches!(open(&path), Err(JournalError::InUse(_))));
         assert_eq!(contents(&mut journal), [b"mine".to_vec()]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was set aside");
     }
@@ -276,7 +292,7 @@ mod tests {
         let path = dir.path().join("journal");
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join("conf"), b"not a configuration").unwrap();
-        let mut journal = Journal::open(&path).unwrap();
+        let mut journal = open(&path).unwrap();
         assert!(contents(&mut journal).is_empty());
         journal.put(&[b"goes on".to_vec()]).unwrap();
         let names: Vec<String> = fs::read_dir(dir.path())

@@ -13,15 +13,19 @@
 //! first and leaves it last. **A worker that may no longer hold its attempts has none**: the [`lease`] is judged by the
 //! worker's own clock, attempts are killed before it ends, and a guardian process does the same when the worker itself
 //! is stopped or dead (see [`executor::process`]).
+//!
+//! Sockets, clocks and threads come from the platform, so that a simulation can run whole workers, with executors and a
+//! journal of its own ([`session::WorkerConfig`]). Only what starts real processes has threads beside it.
 
 pub mod attempts;
 pub mod capacity;
-pub mod clock;
+mod clock;
 pub mod executor;
 pub mod journal;
 pub mod lease;
 pub mod load;
 pub mod logs;
+pub mod observer;
 pub mod ranges;
 pub mod session;
 mod sys;

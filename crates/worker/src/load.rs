@@ -27,9 +27,10 @@ pub struct Load {
 }
 
 /// Reads the load.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadMeter {
     proc_dir: PathBuf,
+    cores: u64,
     last: Option<(Duration, Counters)>,
 }
 
@@ -51,12 +52,19 @@ impl Default for LoadMeter {
 impl LoadMeter {
     /// A meter over this machine.
     pub fn new() -> Self {
-        LoadMeter::over(Path::new("/proc"))
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        LoadMeter::over(Path::new("/proc"), cores)
     }
 
-    /// A meter over a folder that looks like `/proc`.
-    pub fn over(proc_dir: &Path) -> Self {
-        LoadMeter { proc_dir: proc_dir.to_owned(), last: None }
+    /// A meter over a folder that looks like the `/proc` of a machine with `cores` cores. One that is not there looks
+    /// like a machine that is never busy.
+    pub fn over(proc_dir: &Path, cores: u64) -> Self {
+        LoadMeter { proc_dir: proc_dir.to_owned(), cores, last: None }
+    }
+
+    /// How many cores this process may use.
+    pub fn cores(&self) -> u64 {
+        self.cores
     }
 
     /// The load at `now`. What cannot be read is 0.
@@ -168,7 +176,7 @@ mod tests {
         write(dir.path(), "meminfo", "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 600 kB\n");
         write(dir.path(), "loadavg", "1.25 0.5 0.1 1/80 7\n");
         write(dir.path(), "net/dev", &network(1000, 500));
-        let mut meter = LoadMeter::over(dir.path());
+        let mut meter = LoadMeter::over(dir.path(), 2);
         let first = meter.read(Duration::from_secs(10));
         assert_eq!(
             (first.cpu_busy_millis, first.run_queue, first.load_average_millis),
@@ -193,14 +201,14 @@ mod tests {
     #[test]
     fn nothing_readable_is_zero() {
         let dir = tempfile::tempdir().unwrap();
-        let mut meter = LoadMeter::over(dir.path());
+        let mut meter = LoadMeter::over(dir.path(), 2);
         meter.read(Duration::ZERO);
         assert_eq!(meter.read(Duration::from_secs(1)), Load::default());
     }
 
     #[test]
     fn this_machine_has_memory() {
-        let load = LoadMeter::new().read(crate::clock::now());
+        let load = LoadMeter::new().read(Duration::from_secs(1));
         assert!(load.memory_total_bytes > 0 && load.memory_used_bytes < load.memory_total_bytes);
     }
 }

@@ -10,16 +10,16 @@
 //! after the fact: a keeper thread looks every half second and cuts what is longer, so a file exceeds the cap by at
 //! most what is printed in between. Run folders are removed, oldest first, past an age or a total size.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use muster_core::ids::{RunId, TaskIndex};
+use muster_platform::Platform;
 use parking_lot::Mutex;
 
 /// How often live files are measured.
@@ -94,21 +94,20 @@ pub struct LogStore {
 
 #[derive(Debug, Default)]
 struct State {
-    live: HashSet<LogKey>,
+    live: BTreeSet<LogKey>,
     /// Live files that were cut already.
-    cut: HashSet<LogKey>,
+    cut: BTreeSet<LogKey>,
 }
 
 impl LogStore {
-    /// Opens the logs below `root`, puts what a killed worker left in place, and starts the keeper thread, which ends
+    /// Opens the logs below `root`, puts what a killed worker left in place, and starts their keeper, which ends
     /// when the store is dropped.
-    pub fn open(root: PathBuf, limits: LogLimits) -> io::Result<Arc<Self>> {
+    pub fn open(root: PathBuf, limits: LogLimits, platform: &Platform) -> io::Result<Arc<Self>> {
         let root = std::path::absolute(root)?;
         fs::create_dir_all(root.join("live"))?;
         let store = Arc::new(LogStore { root, limits, state: Mutex::default() });
         store.adopt_orphans()?;
-        let keeper = Arc::downgrade(&store);
-        thread::Builder::new().name("muster-logs".to_owned()).spawn(move || keep(&keeper))?;
+        platform.dedicate("muster-logs", keep(Arc::downgrade(&store), platform.clone()))?;
         Ok(store)
     }
 
@@ -257,7 +256,7 @@ impl LogStore {
 
     /// Removes the logs of the oldest ended runs past the bounds.
     fn enforce_retention(&self, now: SystemTime) -> io::Result<()> {
-        let live: HashSet<RunId> = self.state.lock().live.iter().map(|key| key.run).collect();
+        let live: BTreeSet<RunId> = self.state.lock().live.iter().map(|key| key.run).collect();
         let mut runs = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -314,13 +313,14 @@ fn parse_live(name: &str) -> Option<LogKey> {
     numbers.next().is_none().then_some(key)
 }
 
-fn keep(store: &Weak<LogStore>) {
+async fn keep(store: Weak<LogStore>, platform: Platform) {
     for period in 0_u32.. {
-        thread::sleep(CAP_PERIOD);
+        tokio::time::sleep(CAP_PERIOD).await;
+        let now = SystemTime::UNIX_EPOCH + platform.wall_clock();
         let Some(store) = store.upgrade() else { return };
         store.enforce_cap();
         if period % RETENTION_PERIODS == 0
-            && let Err(error) = store.enforce_retention(SystemTime::now())
+            && let Err(error) = store.enforce_retention(now)
         {
             tracing::warn!(%error, "cannot look through the logs of ended runs");
         }
@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     fn store(dir: &tempfile::TempDir, limits: LogLimits) -> Arc<LogStore> {
-        LogStore::open(dir.path().join("logs"), limits).unwrap()
+        LogStore::open(dir.path().join("logs"), limits, &Platform::system()).unwrap()
     }
 
     fn key(run: u64) -> LogKey {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_worker::clock;
+use muster_platform::Platform;
 use muster_worker::executor::process::{ProcessConfig, ProcessExecutor, guardian};
 use muster_worker::executor::{Attempt, Executor, stop_pair};
 use muster_worker::logs::{LogLimits, LogStore};
@@ -32,7 +32,7 @@ fn worker_entry() {
     let Some(dir) = std::env::var_os(DIR_KEY).map(PathBuf::from) else { return };
     let lease =
         std::env::var(LEASE_KEY).ok().and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    let logs = LogStore::open(dir.join("logs"), LogLimits::default()).unwrap();
+    let logs = LogStore::open(dir.join("logs"), LogLimits::default(), &Platform::system()).unwrap();
     let mut config = ProcessConfig::new(dir.join("worker"));
     config.guardian = Some(guardian_command());
     let executor = ProcessExecutor::start(&config, logs).unwrap();
@@ -44,7 +44,7 @@ fn worker_entry() {
     let assignment = assignment(script(&text));
     let indices = assignment.indices;
     let ending = executor.execute(Attempt { assignment: Arc::new(assignment), indices, stop });
-    executor.set_lease_end(lease.map(|lease| clock::now() + lease));
+    executor.set_lease_end(lease.map(|lease| Platform::system().since_boot() + lease));
     tokio::runtime::Runtime::new().unwrap().block_on(ending);
 }
 
@@ -141,7 +141,8 @@ fn a_restarted_worker_ends_what_was_left() {
     worker.wait().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert!(pids.iter().all(|pid| is_alive(*pid)), "nobody was there to end them");
-    let logs = LogStore::open(dir.path().join("logs"), LogLimits::default()).unwrap();
+    let logs =
+        LogStore::open(dir.path().join("logs"), LogLimits::default(), &Platform::system()).unwrap();
     let _executor =
         ProcessExecutor::start(&ProcessConfig::new(dir.path().join("worker")), logs).unwrap();
     wait_until(Duration::from_secs(5), "leftovers are dead", || {

@@ -15,6 +15,7 @@ use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand, ProcessSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::time::Millis;
+use muster_platform::Platform;
 use muster_worker::executor::process::{ProcessConfig, ProcessExecutor};
 use muster_worker::executor::{
     self, Assignment, Attempt, Ending, Executor, Outcome, Stop, StopHandle, TaskDefinition,
@@ -37,7 +38,7 @@ impl Bench {
 
     fn with_limits(limits: LogLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let logs = LogStore::open(dir.path().join("logs"), limits).unwrap();
+        let logs = LogStore::open(dir.path().join("logs"), limits, &Platform::system()).unwrap();
         let executor =
             ProcessExecutor::start(&ProcessConfig::new(dir.path().join("worker")), logs.clone())
                 .unwrap();

@@ -19,11 +19,11 @@ use support::{argv, is_alive, pids_in, script, wait_until};
 
 const LEASE_MS: u32 = 60_000;
 
-fn start(dir: &Path, master: &Master) -> WorkerHandle {
-    start_with(dir, &[&master.address])
+async fn start(dir: &Path, master: &Master) -> WorkerHandle {
+    start_with(dir, &[&master.address]).await
 }
 
-fn start_with(dir: &Path, masters: &[&String]) -> WorkerHandle {
+async fn start_with(dir: &Path, masters: &[&String]) -> WorkerHandle {
     // Shown with the output of a test that fails.
     let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     let masters = masters.iter().map(|address| (*address).clone()).collect();
@@ -31,7 +31,7 @@ fn start_with(dir: &Path, masters: &[&String]) -> WorkerHandle {
     config.capacity = Resources { cpu_millis: 4000, memory_bytes: 1 << 30, ..Resources::ZERO };
     config.labels.insert("zone".into(), "a".into());
     config.pool = Some("batch".into());
-    Worker::start(config).unwrap()
+    Worker::start(config).await.unwrap()
 }
 
 /// A script that writes the ids of its processes into `file`: itself and a child that ignores TERM.
@@ -44,7 +44,7 @@ fn two_processes(file: &Path) -> ExecutorSpec {
 async fn finds_the_leader_through_a_redirect_and_says_who_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (mut follower, mut leader) = (Master::start().await, Master::start().await);
-    let worker = start(dir.path(), &follower);
+    let worker = start(dir.path(), &follower).await;
     let (connection, _) = follower.accept().await;
     connection.redirect(&leader.address);
     let (mut connection, register) = leader.register(LEASE_MS).await;
@@ -66,7 +66,7 @@ async fn tries_the_next_master_when_one_is_down() {
     let dir = tempfile::tempdir().unwrap();
     let down = Master::start().await.address.clone();
     let mut up = Master::start().await;
-    let _worker = start_with(dir.path(), &[&down, &up.address]);
+    let _worker = start_with(dir.path(), &[&down, &up.address]).await;
     up.register(LEASE_MS).await;
 }
 
@@ -74,7 +74,7 @@ async fn tries_the_next_master_when_one_is_down() {
 async fn a_dispatch_is_carried_out_reported_and_forgotten_once_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&script("echo hello; exit 3"), &held(0, 0, 9)));
     let report = connection.report().await;
@@ -110,7 +110,7 @@ async fn what_was_not_acknowledged_is_reported_again_and_what_runs_runs_on() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pids");
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&two_processes(&file), &held(0, 0, 9)));
     connection.dispatch(assignment(&script("exit 4"), &held(0, 0, 10)));
@@ -137,7 +137,7 @@ async fn attempts_are_dead_before_an_unrenewed_lease_ends() {
     let file = dir.path().join("pids");
     let lease = Duration::from_millis(2500);
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let registered_at = Instant::now();
     let (mut connection, first) = master.register(2500).await;
     connection.renews = false;
@@ -169,7 +169,7 @@ async fn attempts_are_dead_before_an_unrenewed_lease_ends() {
 async fn nothing_is_taken_without_a_lease() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let file = dir.path().join("ran");
     let (connection, _) = master.register(0).await;
     let wanted = script(&format!("echo ran > {}", file.display()));
@@ -189,7 +189,7 @@ async fn a_dispatch_that_comes_twice_is_carried_out_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pids");
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     let wanted = assignment(&script(&format!("echo $$ >> {}", file.display())), &held(0, 0, 9));
     for _ in 0..3 {
@@ -220,7 +220,7 @@ async fn a_stop_ends_the_group_and_a_long_start_is_announced() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pids");
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&two_processes(&file), &held(0, 0, 9)));
     let Some(Request::Report(report)) = connection.next().await else { panic!("a start comes") };
@@ -247,7 +247,7 @@ async fn a_worker_declared_lost_comes_back_as_another_without_its_attempts() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pids");
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, first) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&two_processes(&file), &held(0, 0, 9)));
     let pids = pids_in(&file, 2);
@@ -264,12 +264,12 @@ async fn a_worker_declared_lost_comes_back_as_another_without_its_attempts() {
 async fn a_restarted_worker_delivers_what_it_had_not() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = Master::start().await;
-    let worker = start(dir.path(), &master);
+    let worker = start(dir.path(), &master).await;
     let (mut connection, first) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&script("exit 5"), &held(0, 0, 9)));
     let report = connection.report().await;
     drop(worker);
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, second) = master.register(LEASE_MS).await;
     assert_ne!(second.incarnation, first.incarnation);
     let again = connection.report().await;
@@ -282,7 +282,7 @@ async fn a_restarted_worker_delivers_what_it_had_not() {
 async fn a_worker_that_shuts_down_finishes_reports_and_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = Master::start().await;
-    let worker = start(dir.path(), &master);
+    let worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&script("sleep 1.5"), &held(0, 0, 9)));
     connection.quiet_for(Duration::from_millis(80)).await;
@@ -308,7 +308,7 @@ async fn a_shutdown_that_may_not_wait_kills() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pids");
     let mut master = Master::start().await;
-    let worker = start(dir.path(), &master);
+    let worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&two_processes(&file), &held(0, 0, 9)));
     let pids = pids_in(&file, 2);
@@ -338,7 +338,7 @@ async fn finish_all(connection: &mut Connection, mut open: u64) {
 async fn arrays_and_many_single_tasks_all_end_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = Master::start().await;
-    let _worker = start(dir.path(), &master);
+    let _worker = start(dir.path(), &master).await;
     let (mut connection, _) = master.register(LEASE_MS).await;
     connection.dispatch(assignment(&ExecutorSpec::Noop, &held(0, 999_999, 9)));
     connection.dispatch(assignment(&argv(&["true"]), &held(0, 99, 10)));

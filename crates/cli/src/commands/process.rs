@@ -218,7 +218,7 @@ async fn start_worker(args: WorkerArgs, global: &Global) -> Outcome {
     config.labels = args.label.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
     config.pool = args.pool.map(Text::from);
     config.guardian = guardian();
-    let worker = Worker::start(config).map_err(Failure::error)?;
+    let worker = Worker::start(config).await.map_err(Failure::error)?;
     tracing::info!(name, "the worker runs");
     asked_to_stop().await;
     tracing::info!(attempts = worker.live_attempts(), "asked to stop");

@@ -10,6 +10,15 @@ use super::*;
 use crate::executor::noop::NoopExecutor;
 use crate::executor::{TaskDefinition, succeeded};
 
+fn now() -> Duration {
+    Platform::system().since_boot()
+}
+
+fn table(executors: Vec<Arc<dyn Executor>>) -> (Arc<Attempts>, mpsc::UnboundedReceiver<Ended>) {
+    let (sender, endings) = mpsc::unbounded_channel();
+    (Attempts::new(executors, sender, Platform::system(), Arc::default()), endings)
+}
+
 /// Runs until it is told to stop, and notes what it was given.
 #[derive(Default)]
 struct Patient {
@@ -28,12 +37,12 @@ impl Executor for Patient {
     fn execute(&self, mut attempt: Attempt) -> BoxFuture<'static, Ending> {
         self.started.lock().push(attempt.indices);
         Box::pin(async move {
-            let started_at = clock::now();
+            let started_at = now();
             let outcome = match attempt.stop.requested(Stop::Gently).await {
                 Stop::Gently => Outcome::Cancelled,
                 Stop::AtOnce => Outcome::Lost,
             };
-            Ending { outcome, started_at, ended_at: clock::now() }
+            Ending { outcome, started_at, ended_at: now() }
         })
     }
 }
@@ -45,11 +54,11 @@ struct Bench {
 }
 
 fn bench() -> Bench {
-    let (sender, endings) = mpsc::unbounded_channel();
     let patient = Patient::default();
     let started = patient.started.clone();
-    let executors: Vec<Arc<dyn Executor>> = vec![Arc::new(NoopExecutor), Arc::new(patient)];
-    Bench { attempts: Attempts::new(executors, sender, Handle::current()), endings, started }
+    let noop = NoopExecutor::new(Platform::system());
+    let (attempts, endings) = table(vec![Arc::new(noop), Arc::new(patient)]);
+    Bench { attempts, endings, started }
 }
 
 fn range(first: u32, last: u32) -> IndexRange {
@@ -187,7 +196,7 @@ async fn a_stop_of_all_reaches_a_dispatch_under_way() {
     let stops = bench.attempts.table.lock().stops;
     bench.attempts.stop_all(Stop::AtOnce);
     let key = Key::of(&attempt(range(0, 0)));
-    bench.attempts.table.lock().begin(key, range(0, 0), handle, stops);
+    bench.attempts.table.lock().begin(key, range(0, 0), handle, stops, now());
     assert_eq!(signal.requested(Stop::AtOnce).await, Stop::AtOnce);
     bench.attempts.dispatch(patient(range(7, 7)));
     bench.attempts.stop_all(Stop::AtOnce);
@@ -198,7 +207,7 @@ async fn a_stop_of_all_reaches_a_dispatch_under_way() {
 async fn only_what_runs_for_a_while_is_reported_as_started() {
     let mut bench = bench();
     bench.attempts.dispatch(patient(range(0, 5)));
-    let now = clock::now();
+    let now = now();
     assert!(bench.attempts.starts(now).is_empty());
     bench.attempts.stop(&attempt(range(2, 2)), Stop::Gently);
     bench.endings.recv().await.unwrap();
@@ -212,8 +221,7 @@ async fn only_what_runs_for_a_while_is_reported_as_started() {
 
 #[tokio::test]
 async fn a_task_without_an_executor_fails() {
-    let (sender, mut endings) = mpsc::unbounded_channel();
-    let attempts = Attempts::new(Vec::new(), sender, Handle::current());
+    let (attempts, mut endings) = table(Vec::new());
     attempts.dispatch(assignment(ExecutorSpec::Noop, range(0, 2)));
     let ended = endings.recv().await.unwrap();
     assert!(matches!(ended.ending.outcome, Outcome::Failed { exit_code: None, .. }));

@@ -1,12 +1,20 @@
 //! How attempts are carried out: one interface, and the executors that come with Muster.
 //!
-//! To write another executor, implement [`Executor`]: say which specs it takes, and return a future that ends with the
-//! attempt. The rest (fences, journal, reports, leases) is the worker's. Three rules:
+//! To write another executor, in this crate or another, implement [`Executor`]: say which specs it takes, and return a
+//! future that ends with the attempt. The rest is the worker's: an index is given out once under a fence, the attempt
+//! is named in every heartbeat until its outcome is acknowledged, and the outcome goes through the journal, however
+//! the attempt ended. What an executor must see to:
 //!
 //! - The future ends when nothing of the attempt runs any more, and not before: its resources are given away then.
-//! - When [`StopSignal::requested`] yields [`Stop::Gently`] the attempt has its grace period, with [`Stop::AtOnce`]
-//!   none: the lease is about to end and somebody else may start the same task.
-//! - Dropping the future ends the attempt at once.
+//! - When [`StopSignal::requested`] yields [`Stop::Gently`] the attempt has its grace period, and ends as
+//!   [`Outcome::Cancelled`] unless it was over already. With [`Stop::AtOnce`] it has no grace period and ends as
+//!   [`Outcome::Lost`]: the lease is about to end and somebody else may start the same task. It may come at any time,
+//!   also after a gentle stop, and there is only the lease's margin to obey it.
+//! - The timeout of the task is the executor's to watch ([`Outcome::TimedOut`], after the grace period).
+//! - Dropping the future ends the attempt at once. It is dropped only with the runtime it runs on: when the process
+//!   ends, or a simulated machine dies.
+//! - What outlives the worker's process must be ended by other means, at the time that
+//!   [`Executor::set_lease_end`] tells, and when the worker starts again.
 
 pub mod noop;
 pub mod process;
@@ -26,8 +34,6 @@ pub use muster_core::state::task::Outputs;
 use muster_core::time::Millis;
 use tokio::sync::watch;
 
-use crate::clock;
-
 /// A way to carry attempts out.
 pub trait Executor: Send + Sync + 'static {
     /// The name it is registered under, for people and logs.
@@ -44,6 +50,16 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Carries `attempt` out. Must not block: the future is polled on the session's runtime.
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Ending>;
+
+    /// Every attempt must be dead at `end`, in time since boot, even if the worker stands still, unless this is called
+    /// again before; `None` for never. Only executors whose attempts can outlive the worker need it.
+    fn set_lease_end(&self, end: Option<Duration>) {
+        let _ = end;
+    }
+
+    /// The lease is over: ends whatever still runs. Every attempt was told [`Stop::AtOnce`] before; this is for those
+    /// who cannot hear it. May block for a small part of the lease's margin.
+    fn kill_all(&self) {}
 }
 
 /// What the leader gave to this worker: indices of one task under one fence.
@@ -132,16 +148,15 @@ pub fn failed(exit_code: Option<i32>, message: impl Into<String>) -> Outcome {
 pub struct Ending {
     /// How it ended.
     pub outcome: Outcome,
-    /// When it started, since boot (see [`clock`]).
+    /// When it started, since boot.
     pub started_at: Duration,
     /// When it ended, since boot; not before `started_at`.
     pub ended_at: Duration,
 }
 
 impl Ending {
-    /// An attempt that ended before anything ran.
-    pub fn at_once(outcome: Outcome) -> Self {
-        let now = clock::now();
+    /// An attempt that ended `now`, since boot, before anything ran.
+    pub fn at_once(outcome: Outcome, now: Duration) -> Self {
         Ending { outcome, started_at: now, ended_at: now }
     }
 

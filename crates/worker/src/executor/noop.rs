@@ -2,12 +2,22 @@
 
 use futures::future::{BoxFuture, FutureExt};
 use muster_core::spec::ExecutorSpec;
+use muster_platform::Platform;
 
 use super::{Attempt, Ending, Executor, Outputs, failed, succeeded};
 
 /// Succeeds at once; a whole range of indices in one outcome.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoopExecutor;
+#[derive(Clone, Debug)]
+pub struct NoopExecutor {
+    platform: Platform,
+}
+
+impl NoopExecutor {
+    /// One that reads the time from `platform`.
+    pub fn new(platform: Platform) -> Self {
+        NoopExecutor { platform }
+    }
+}
 
 impl Executor for NoopExecutor {
     fn name(&self) -> &'static str {
@@ -29,6 +39,6 @@ impl Executor for NoopExecutor {
                 failed(None, format!("output `{key}` is declared, but a noop task writes none"))
             }
         };
-        futures::future::ready(Ending::at_once(outcome)).boxed()
+        futures::future::ready(Ending::at_once(outcome, self.platform.since_boot())).boxed()
     }
 }

@@ -14,6 +14,7 @@ use super::convert::{self, Refused};
 use super::stream::{End, Session, Stream, send};
 use crate::executor::{Stop, failed};
 use crate::logs::{LogKey, LogStore};
+use crate::observer::Event;
 
 impl Session {
     /// Acts on one message.
@@ -35,7 +36,9 @@ impl Session {
             Some(Response::Stop(stop)) => self.stop(stop),
             Some(Response::Acknowledge(acknowledge)) => {
                 for recorded in stream.in_flight.remove(&acknowledge.seq).unwrap_or_default() {
-                    self.attempts.acknowledge(&recorded.attempt);
+                    let attempt = recorded.attempt;
+                    self.witness.tell(|incarnation| Event::Acknowledged { attempt, incarnation });
+                    self.attempts.acknowledge(&attempt);
                     if let Some(record) = recorded.record {
                         self.recorder.forget(record);
                     }
@@ -114,16 +117,21 @@ impl Session {
 
     fn fetch_log(&self, sender: mpsc::UnboundedSender<SessionRequest>, fetch: FetchLog) {
         let logs = self.logs.clone();
-        tokio::task::spawn_blocking(move || {
-            let chunk = read_log(&logs, &fetch);
+        // Read also if nobody waits for the reading.
+        drop(self.config.platform.blocking(move || {
+            let chunk = read_log(logs.as_deref(), &fetch);
             // If the stream broke meanwhile, nobody waits for it.
             let _ = send(&sender, Request::LogChunk(chunk));
-        });
+        }));
     }
 }
 
-fn read_log(logs: &LogStore, fetch: &FetchLog) -> LogChunk {
+fn read_log(logs: Option<&LogStore>, fetch: &FetchLog) -> LogChunk {
     let (run, task) = (RunId(fetch.run_id), TaskIndex(fetch.task_index));
+    let Some(logs) = logs else {
+        let (fetch_id, offset) = (fetch.fetch_id, fetch.offset);
+        return LogChunk { fetch_id, attempt: fetch.attempt, offset, ..LogChunk::default() };
+    };
     let attempt = match fetch.attempt {
         0 => logs.latest_attempt(run, task, fetch.index).unwrap_or(0),
         attempt => attempt,

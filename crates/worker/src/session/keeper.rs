@@ -1,21 +1,19 @@
-//! The thread that ends all attempts when the lease is about to.
+//! The loop that ends all attempts when the lease is about to, on a thread of its own.
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use muster_core::command::Outcome;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::watch;
+use muster_platform::Platform;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
 
 use crate::attempts::{Attempts, Ended};
-use crate::clock;
-use crate::executor::Stop;
-use crate::executor::process::ProcessExecutor;
 use crate::lease::Lease;
+use crate::observer::{Event, Witness};
 
-/// How long the thread sleeps at most: its timer stands still while the machine sleeps, the lease does not.
+/// How long the keeper sleeps at most: its timer stands still while the machine sleeps, the lease does not.
 const NAP: Duration = Duration::from_millis(200);
 
 /// How often it is looked whether killing is over.
@@ -25,9 +23,10 @@ const KILL_POLL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct LeaseKeeper {
     lease: Mutex<Watched>,
-    wake: Condvar,
+    wake: Notify,
     attempts: Arc<Attempts>,
-    process: Arc<ProcessExecutor>,
+    platform: Platform,
+    witness: Arc<Witness>,
     lapses: watch::Sender<u64>,
 }
 
@@ -43,14 +42,14 @@ impl LeaseKeeper {
     pub(super) fn start(
         margin: Duration,
         attempts: Arc<Attempts>,
-        process: Arc<ProcessExecutor>,
+        platform: Platform,
+        witness: Arc<Witness>,
     ) -> io::Result<Arc<Self>> {
         let lease = Mutex::new(Watched { lease: Lease::new(margin), killers: 0, is_done: false });
-        let (lapses, _) = watch::channel(0);
-        let wake = Condvar::new();
-        let keeper = Arc::new(LeaseKeeper { lease, wake, attempts, process, lapses });
-        let kept = keeper.clone();
-        thread::Builder::new().name("muster-lease".to_owned()).spawn(move || kept.keep())?;
+        let ((lapses, _), wake) = (watch::channel(0), Notify::new());
+        let keeper = LeaseKeeper { lease, wake, attempts, platform, witness, lapses };
+        let keeper = Arc::new(keeper);
+        keeper.platform.dedicate("muster-lease", keeper.clone().keep())?;
         Ok(keeper)
     }
 
@@ -71,24 +70,26 @@ impl LeaseKeeper {
 
     /// See [`Lease::sent`].
     pub(super) fn sent(&self) -> u64 {
-        self.lease.lock().lease.sent(clock::now())
+        self.lease.lock().lease.sent(self.platform.since_boot())
     }
 
     /// See [`Lease::confirmed`].
     pub(super) fn confirmed(&self, seq: u64, length: Duration) {
         let mut watched = self.lease.lock();
-        if watched.lease.confirmed(seq, length) {
-            // The guardian acts halfway between the worker and the end.
-            let deadline = watched.lease.stop_at().zip(watched.lease.end_at());
-            self.process
-                .set_lease_end(deadline.map(|(stop_at, end)| stop_at + (end - stop_at) / 2));
-            self.wake.notify_all();
+        if !watched.lease.confirmed(seq, length) {
+            return;
         }
+        if let Some((stop_at, end)) = watched.lease.stop_at().zip(watched.lease.end_at()) {
+            // What acts in the worker's stead does so halfway between the worker and the end.
+            self.attempts.set_lease_end(Some(stop_at + (end - stop_at) / 2));
+            self.witness.tell(|_| Event::LeaseConfirmed { stop_at, end });
+        }
+        self.wake.notify_one();
     }
 
     /// Whether attempts may be taken.
     pub(super) fn is_live(&self) -> bool {
-        self.lease.lock().lease.is_live(clock::now())
+        self.lease.lock().lease.is_live(self.platform.since_boot())
     }
 
     /// Gives the lease up and kills everything. Blocks for as long as a look through `/proc` takes.
@@ -100,16 +101,14 @@ impl LeaseKeeper {
     /// Nothing can be taken from the first moment on, and nothing can be started again before the last.
     fn lapse(&self, watched: &mut MutexGuard<'_, Watched>) {
         watched.lease.lapse();
+        self.witness.tell(|_| Event::LeaseLapsed);
         watched.killers += 1;
-        MutexGuard::unlocked(watched, || {
-            self.attempts.stop_all(Stop::AtOnce);
-            self.process.kill_all();
-        });
+        MutexGuard::unlocked(watched, || self.attempts.kill_all());
         watched.killers -= 1;
         self.lapses.send_modify(|lapses| *lapses += 1);
     }
 
-    /// What really happened to an attempt that ended by SIGKILL when there was no lease: the guardian, or this thread,
+    /// What really happened to an attempt that ended by SIGKILL when there was no lease: the guardian, or the keeper,
     /// ended it because it had to, and that is a loss and not a failure.
     pub(super) fn judge(&self, ended: &mut Ended) {
         let was_killed = matches!(
@@ -121,24 +120,35 @@ impl LeaseKeeper {
         }
     }
 
-    /// Lets the thread end.
+    /// Lets the loop end.
     pub(super) fn end(&self) {
         self.lease.lock().is_done = true;
-        self.wake.notify_all();
+        self.wake.notify_one();
     }
 
-    fn keep(&self) {
+    async fn keep(self: Arc<Self>) {
+        while let Some(nap) = self.look() {
+            tokio::select! {
+                () = tokio::time::sleep(nap) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Kills if it is time to. Returns how long to sleep before the next look; `None` if there is no next.
+    fn look(&self) -> Option<Duration> {
         let mut watched = self.lease.lock();
         while !watched.is_done {
-            let now = clock::now();
-            if watched.lease.must_stop_by(now) {
-                let live = self.attempts.live();
-                tracing::warn!(live, "the lease was not renewed; all attempts are killed");
-                self.lapse(&mut watched);
-                continue;
+            let now = self.platform.since_boot();
+            if !watched.lease.must_stop_by(now) {
+                let left =
+                    watched.lease.stop_at().map_or(NAP, |stop_at| stop_at.saturating_sub(now));
+                return Some(left.min(NAP));
             }
-            let left = watched.lease.stop_at().map_or(NAP, |stop_at| stop_at.saturating_sub(now));
-            self.wake.wait_for(&mut watched, left.min(NAP));
+            let live = self.attempts.live();
+            tracing::warn!(live, "the lease was not renewed; all attempts are killed");
+            self.lapse(&mut watched);
         }
+        None
     }
 }

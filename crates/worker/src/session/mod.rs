@@ -20,14 +20,13 @@
 
 mod candidates;
 mod convert;
+mod folder;
 mod inbound;
 mod keeper;
-mod lock;
 mod recorder;
 mod stream;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,14 +34,15 @@ use std::time::Duration;
 
 use muster_core::ids::{Text, WorkerId};
 use muster_core::spec::Resources;
+use muster_platform::{Disk, Files, Lock, Platform};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::candidates::Candidates;
+use self::folder::Folder;
 use self::keeper::LeaseKeeper;
-use self::lock::FolderLock;
 use self::recorder::Recorder;
 use self::stream::Session;
 use crate::attempts::Attempts;
@@ -50,9 +50,11 @@ use crate::executor::noop::NoopExecutor;
 use crate::executor::process::guardian::GuardianCommand;
 use crate::executor::process::{ProcessConfig, ProcessExecutor};
 use crate::executor::{Executor, Stop};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, JournalSource, Sled};
 use crate::lease;
+use crate::load::LoadMeter;
 use crate::logs::{LogLimits, LogStore};
+use crate::observer::{Observer, Witness};
 
 /// File descriptors a worker would like to have: one for each live process, and some.
 const FILES_WANTED: u64 = 1 << 16;
@@ -79,6 +81,19 @@ pub struct WorkerConfig {
     pub log_limits: LogLimits,
     /// How long before the end of its lease a worker kills its attempts.
     pub stop_margin: Duration,
+    /// Whether it starts processes. Without, it has neither the executor for them nor a guardian nor logs, and carries
+    /// out only no-ops and what `executors` take: for simulations.
+    pub runs_processes: bool,
+    /// Where it tells how busy it is.
+    pub load: LoadMeter,
+    /// The machine it runs on.
+    pub platform: Platform,
+    /// What `data_dir` lies on. Logs and the folders of processes are always the operating system's.
+    pub disk: Arc<dyn Disk>,
+    /// Where outcomes are kept until they are acknowledged.
+    pub journal: Arc<dyn JournalSource>,
+    /// Who is told what happens in it: for tests.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl WorkerConfig {
@@ -95,6 +110,12 @@ impl WorkerConfig {
             executors: Vec::new(),
             log_limits: LogLimits::default(),
             stop_margin: lease::STOP_MARGIN_DEFAULT,
+            runs_processes: true,
+            load: LoadMeter::new(),
+            platform: Platform::system(),
+            disk: Arc::new(Files),
+            journal: Arc::new(Sled),
+            observer: None,
         }
     }
 }
@@ -125,46 +146,90 @@ pub struct WorkerHandle {
     attempts: Arc<Attempts>,
     keeper: Arc<LeaseKeeper>,
     session: JoinHandle<()>,
+    /// Hears when the journal is closed.
+    closed: oneshot::Receiver<()>,
+}
+
+/// What lies in a worker's folder, opened.
+struct Opened {
+    lock: Lock,
+    logs: Option<Arc<LogStore>>,
+    process: Option<Arc<ProcessExecutor>>,
+    journal: Journal,
+    cluster_id: String,
 }
 
 impl Worker {
     /// Starts a worker on the current runtime. It registers as soon as it finds a leader, and again whenever it lost
     /// it.
-    pub fn start(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
+    ///
+    /// # Errors
+    /// No master is named, or its folder cannot be used.
+    pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
         if config.masters.is_empty() {
             return Err(StartError::NoMasters);
         }
-        raise_file_limit();
-        fs::create_dir_all(&config.data_dir)?;
-        let lock = FolderLock::take(&config.data_dir)?;
-        let logs = LogStore::open(config.data_dir.join("logs"), config.log_limits)?;
-        let mut process_config = ProcessConfig::new(config.data_dir.clone());
-        process_config.guardian.clone_from(&config.guardian);
-        let process = Arc::new(ProcessExecutor::start(&process_config, logs.clone())?);
-        let journal = Journal::open(&config.data_dir.join("journal"))?;
+        let platform = config.platform.clone();
+        let (folder, lock) = Folder::take(config.disk.clone(), &config.data_dir).await?;
+        let (config, folder, opened) = platform
+            .blocking(move || {
+                let opened = open(&config, &folder, lock);
+                (config, folder, opened)
+            })
+            .await?;
+        let Opened { lock, logs, process, journal, cluster_id } = opened?;
 
         let mut executors = config.executors.clone();
-        executors.push(Arc::new(NoopExecutor));
-        executors.push(process.clone());
+        executors.push(Arc::new(NoopExecutor::new(platform.clone())));
+        executors.extend(process.map(|process| process as Arc<dyn Executor>));
         let (ended, endings) = mpsc::unbounded_channel();
-        let attempts = Attempts::new(executors, ended, Handle::current());
-        let keeper = LeaseKeeper::start(config.stop_margin, attempts.clone(), process)?;
-        let (recorder, recorded) = Recorder::start(journal, endings, keeper.clone(), lock)?;
+        let witness = Arc::new(Witness::new(config.observer.clone()));
+        let attempts = Attempts::new(executors, ended, platform.clone(), witness.clone());
+        let (margin, kept) = (config.stop_margin, attempts.clone());
+        let keeper = LeaseKeeper::start(margin, kept, platform.clone(), witness.clone())?;
+        let (recorder, recorded, closed) =
+            Recorder::start(journal, endings, keeper.clone(), lock, &platform)?;
 
         let (shutdown, shutdown_asked) = watch::channel(None);
         let (registered_sender, registered) = watch::channel(None);
-        let session = Session::new(
+        let incarnation = rand::random();
+        witness.set_incarnation(incarnation);
+        let session = Session {
+            candidates: Candidates::new(&config.masters),
             config,
+            folder,
+            cluster_id,
             logs,
-            attempts.clone(),
-            keeper.clone(),
+            attempts: attempts.clone(),
+            keeper: keeper.clone(),
+            witness,
             recorder,
             recorded,
-            registered_sender,
-        );
+            registered: registered_sender,
+            incarnation,
+            outbox: VecDeque::new(),
+        };
         let session = tokio::spawn(session.run(shutdown_asked));
-        Ok(WorkerHandle { shutdown, registered, attempts, keeper, session })
+        Ok(WorkerHandle { shutdown, registered, attempts, keeper, session, closed })
     }
+}
+
+/// Opens everything in the folder. Blocks.
+fn open(config: &WorkerConfig, folder: &Folder, lock: Lock) -> Result<Opened, StartError> {
+    let (mut logs, mut process) = (None, None);
+    if config.runs_processes {
+        raise_file_limit();
+        let dir = config.data_dir.join("logs");
+        let store = LogStore::open(dir, config.log_limits, &config.platform)?;
+        let mut process_config = ProcessConfig::new(config.data_dir.clone());
+        process_config.guardian.clone_from(&config.guardian);
+        process_config.platform = config.platform.clone();
+        process = Some(Arc::new(ProcessExecutor::start(&process_config, store.clone())?));
+        logs = Some(store);
+    }
+    let now = config.platform.wall_clock();
+    let journal = Journal::open(config.journal.as_ref(), &config.data_dir.join("journal"), now)?;
+    Ok(Opened { lock, logs, process, journal, cluster_id: folder.cluster_id() })
 }
 
 impl WorkerHandle {
@@ -185,6 +250,8 @@ impl WorkerHandle {
         if let Err(error) = (&mut self.session).await {
             tracing::error!(%error, "the session did not end well");
         }
+        // So that the process does not end in the middle of a write.
+        let _ = (&mut self.closed).await;
     }
 }
 

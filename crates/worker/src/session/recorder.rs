@@ -1,20 +1,18 @@
-//! The thread that puts outcomes into the journal before they are reported, in batches of whatever is ready.
+//! The loop that puts outcomes into the journal before they are reported, in batches of whatever is ready.
 //!
 //! No-op outcomes skip the journal: running a no-op again costs nothing, and they come by the hundred thousand.
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use muster_core::command::AttemptRef;
+use muster_platform::{Lock, Platform};
 use muster_proto::internal::v1::FinishReport;
 use prost::Message;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::convert;
 use super::keeper::LeaseKeeper;
-use super::lock::FolderLock;
 use crate::attempts::{Ended, coalesce};
 use crate::journal::{Journal, RecordId};
 
@@ -37,27 +35,30 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread. What the journal held comes out first. `lock` is let go when the journal is closed.
+    /// Starts the loop, on a thread of its own since the journal blocks. What the journal held comes out first. When
+    /// the journal is closed `lock` is let go, and the last of the receivers hears of it.
     pub(super) fn start(
         mut journal: Journal,
         endings: mpsc::UnboundedReceiver<Ended>,
         keeper: Arc<LeaseKeeper>,
-        lock: FolderLock,
-    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Recorded>)> {
+        lock: Lock,
+        platform: &Platform,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Recorded>, oneshot::Receiver<()>)> {
         let (sender, recorded) = mpsc::unbounded_channel();
         let (acknowledged, forget) = mpsc::unbounded_channel();
         for outcome in pending(&mut journal) {
             // The receiver is in this very function.
             let _ = sender.send(outcome);
         }
-        let runtime = Handle::current();
-        thread::Builder::new().name("muster-journal".to_owned()).spawn(move || {
-            let thread = Thread { journal, keeper, recorded: sender, forget };
-            thread.record_all(&runtime, endings);
+        let (close, closed) = oneshot::channel();
+        platform.dedicate("muster-journal", async move {
+            Loop { journal, keeper, recorded: sender, forget }.record_all(endings).await;
             // The journal is closed: another worker may use the folder.
             drop(lock);
+            // Whoever dropped the worker does not listen.
+            let _ = close.send(());
         })?;
-        Ok((Recorder { acknowledged }, recorded))
+        Ok((Recorder { acknowledged }, recorded, closed))
     }
 
     /// The outcome was acknowledged: the journal may forget it.
@@ -94,37 +95,42 @@ fn pending(journal: &mut Journal) -> Vec<Recorded> {
     pending
 }
 
-struct Thread {
+struct Loop {
     journal: Journal,
     keeper: Arc<LeaseKeeper>,
     recorded: mpsc::UnboundedSender<Recorded>,
     forget: mpsc::UnboundedReceiver<(RecordId, usize)>,
 }
 
-impl Thread {
-    /// Ends when the attempts or the session are gone.
-    fn record_all(mut self, runtime: &Handle, mut endings: mpsc::UnboundedReceiver<Ended>) {
+impl Loop {
+    /// Ends when the attempts or the session are gone, with nothing left that had ended before.
+    async fn record_all(mut self, mut endings: mpsc::UnboundedReceiver<Ended>) {
         let mut batch = Vec::new();
         let mut acknowledged = Vec::new();
         loop {
-            let taken = runtime.block_on(async {
-                tokio::select! {
-                    taken = endings.recv_many(&mut batch, BATCH_MAX) => taken,
-                    taken = self.forget.recv_many(&mut acknowledged, BATCH_MAX) => taken,
-                }
-            });
+            let taken = tokio::select! {
+                biased;
+                taken = endings.recv_many(&mut batch, BATCH_MAX) => taken,
+                taken = self.forget.recv_many(&mut acknowledged, BATCH_MAX) => taken,
+            };
             if taken == 0 {
                 return;
             }
+            // However many endings come, acknowledgements have their turn.
+            while acknowledged.len() < BATCH_MAX
+                && let Ok(record) = self.forget.try_recv()
+            {
+                acknowledged.push(record);
+            }
             batch.iter_mut().for_each(|ended| self.keeper.judge(ended));
-            self.record(coalesce(std::mem::take(&mut batch)));
+            self.record(coalesce(std::mem::take(&mut batch))).await;
             if let Err(error) = self.journal.remove(acknowledged.drain(..)) {
                 tracing::error!(%error, "acknowledged outcomes stay in the journal");
             }
         }
     }
 
-    fn record(&mut self, batch: Vec<Ended>) {
+    async fn record(&mut self, batch: Vec<Ended>) {
         let mut outcomes: Vec<(Recorded, bool)> = batch
             .into_iter()
             .map(|ended| {
@@ -139,6 +145,7 @@ impl Thread {
         if !records.is_empty() {
             match self.journal.put(&records) {
                 Ok(ids) => {
+                    self.journal.settled().await;
                     let kept =
                         outcomes.iter_mut().filter(|(_, is_worth_keeping)| *is_worth_keeping);
                     for (((outcome, _), id), record) in kept.zip(ids).zip(&records) {

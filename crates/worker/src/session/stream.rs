@@ -1,8 +1,6 @@
 //! The session loop: find the leader, register, and serve one stream after another.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +22,13 @@ use tonic::transport::Endpoint;
 use super::WorkerConfig;
 use super::candidates::Candidates;
 use super::convert::{self, Definitions};
+use super::folder::Folder;
 use super::keeper::LeaseKeeper;
 use super::recorder::{Recorded, Recorder};
 use crate::attempts::Attempts;
-use crate::clock;
 use crate::executor::Stop;
-use crate::load::LoadMeter;
 use crate::logs::LogStore;
+use crate::observer::{Event, Witness};
 
 /// How long a master may take to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,19 +55,21 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything the session loop needs.
 pub(super) struct Session {
-    config: WorkerConfig,
-    pub(super) logs: Arc<LogStore>,
+    pub(super) config: WorkerConfig,
+    pub(super) folder: Folder,
+    pub(super) cluster_id: String,
+    /// Absent where no processes run.
+    pub(super) logs: Option<Arc<LogStore>>,
     pub(super) attempts: Arc<Attempts>,
     pub(super) keeper: Arc<LeaseKeeper>,
+    pub(super) witness: Arc<Witness>,
     pub(super) recorder: Recorder,
-    recorded: mpsc::UnboundedReceiver<Recorded>,
-    registered: watch::Sender<Option<WorkerId>>,
-    candidates: Candidates,
-    incarnation: u64,
+    pub(super) recorded: mpsc::UnboundedReceiver<Recorded>,
+    pub(super) registered: watch::Sender<Option<WorkerId>>,
+    pub(super) candidates: Candidates,
+    pub(super) incarnation: u64,
     /// Outcomes to be sent on this stream or the next.
-    outbox: VecDeque<Recorded>,
-    load: LoadMeter,
-    cores: u64,
+    pub(super) outbox: VecDeque<Recorded>,
 }
 
 /// One stream, registered.
@@ -108,32 +108,6 @@ pub(super) enum End {
 type Shutdown = watch::Receiver<Option<Instant>>;
 
 impl Session {
-    pub(super) fn new(
-        config: WorkerConfig,
-        logs: Arc<LogStore>,
-        attempts: Arc<Attempts>,
-        keeper: Arc<LeaseKeeper>,
-        recorder: Recorder,
-        recorded: mpsc::UnboundedReceiver<Recorded>,
-        registered: watch::Sender<Option<WorkerId>>,
-    ) -> Self {
-        let candidates = Candidates::new(&config.masters);
-        Session {
-            config,
-            logs,
-            attempts,
-            keeper,
-            recorder,
-            recorded,
-            registered,
-            candidates,
-            incarnation: rand::random(),
-            outbox: VecDeque::new(),
-            load: LoadMeter::new(),
-            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
-        }
-    }
-
     /// Runs until a shutdown is asked for and done.
     pub(super) async fn run(mut self, mut shutdown: Shutdown) {
         let over = wait_for_end(shutdown.clone(), self.attempts.clone());
@@ -175,11 +149,12 @@ impl Session {
     /// The leader gave this worker's attempts away: they end, and the worker comes back as another.
     async fn begin_again(&mut self) {
         let keeper = self.keeper.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || keeper.give_up()).await {
+        if let Err(error) = self.config.platform.blocking(move || keeper.give_up()).await {
             tracing::error!(%error, "cannot kill the attempts of a lost worker");
         }
         self.wait_for_death().await;
         self.incarnation = rand::random();
+        self.witness.set_incarnation(self.incarnation);
     }
 
     async fn wait_for_death(&self) {
@@ -201,7 +176,7 @@ impl Session {
             Ok(stream) => stream,
             Err(end) => return end,
         };
-        self.attempts.announce_again(clock::now());
+        self.attempts.announce_again(self.config.platform.since_boot());
         let end = match self.serve(&mut stream, shutdown).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -223,8 +198,8 @@ impl Session {
     async fn open(&mut self, address: &str) -> Result<Stream, End> {
         let broken = |error: &dyn std::error::Error| End::Broken(with_causes(error));
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| broken(&error))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+        let connecting = endpoint.connect_with_connector(self.config.platform.connector());
+        let channel = timeout(CONNECT_TIMEOUT, connecting).await;
         let channel = channel.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
         let mut client =
             WorkerSessionServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -254,11 +229,13 @@ impl Session {
             other => return Err(End::Broken(format!("answered a registration with {other:?}"))),
         };
         self.candidates.registered(address, &registered.masters);
-        self.keep_cluster_id(&registered);
+        self.keep_cluster_id(&registered).await;
         let lease = Duration::from_millis(registered.lease_ms.into());
         self.keeper.confirmed(seq, lease);
         tracing::info!(worker = registered.worker_id, %address, ?lease, "registered");
-        self.registered.send_replace(Some(WorkerId(registered.worker_id)));
+        let worker = WorkerId(registered.worker_id);
+        self.witness.tell(|incarnation| Event::Registered { worker, incarnation });
+        self.registered.send_replace(Some(worker));
         Ok(Stream {
             sender,
             responses,
@@ -287,21 +264,19 @@ impl Session {
             pool: self.config.pool.as_deref().unwrap_or_default().to_owned(),
             executors: self.attempts.executor_names(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cluster_id: fs::read_to_string(self.cluster_id_file()).unwrap_or_default(),
+            cluster_id: self.cluster_id.clone(),
             held: self.attempts.held().iter().map(convert::held_attempt).collect(),
         }
     }
 
-    fn cluster_id_file(&self) -> PathBuf {
-        self.config.data_dir.join("cluster-id")
-    }
-
-    /// So that a master of another cluster, met at a reused address, refuses this worker.
-    fn keep_cluster_id(&self, registered: &Registered) {
-        if registered.cluster_id.is_empty() {
+    async fn keep_cluster_id(&mut self, registered: &Registered) {
+        if registered.cluster_id.is_empty() || registered.cluster_id == self.cluster_id {
             return;
         }
-        if let Err(error) = fs::write(self.cluster_id_file(), &registered.cluster_id) {
+        self.cluster_id.clone_from(&registered.cluster_id);
+        let (folder, id) = (self.folder.clone(), registered.cluster_id.clone());
+        let kept = self.config.platform.blocking(move || folder.keep_cluster_id(&id)).await;
+        if let Err(error) = kept.flatten() {
             tracing::warn!(%error, "cannot remember the cluster's id");
         }
     }
@@ -361,6 +336,10 @@ impl Session {
                 bytes += recorded.finish.encoded_len();
                 batch.push(recorded);
             }
+            for Recorded { attempt, finish, .. } in &batch {
+                let (attempt, outcome) = (*attempt, finish.outcome());
+                self.witness.tell(|incarnation| Event::Reported { attempt, incarnation, outcome });
+            }
             let finishes = batch.iter().map(|recorded| recorded.finish.clone()).collect();
             // Before it is sent: a stream that breaks must not take it along.
             let seq = stream.take_report_number(batch);
@@ -370,7 +349,7 @@ impl Session {
     }
 
     fn announce(&self, stream: &mut Stream) -> Result<(), End> {
-        let starts = self.attempts.starts(clock::now());
+        let starts = self.attempts.starts(self.config.platform.since_boot());
         for chunk in starts.chunks(FINISHES_MAX) {
             let starts = chunk.iter().map(|(attempt, age)| convert::start_report(attempt, *age));
             let starts = starts.collect();
@@ -387,11 +366,11 @@ impl Session {
         if stream.answered_at.elapsed() > silence_max {
             return Err(End::Broken("the leader does not answer heartbeats".to_owned()));
         }
-        let load = self.load.read(clock::now());
+        let load = self.config.load.read(self.config.platform.since_boot());
         let held = self.attempts.held().iter().map(convert::held_attempt).collect();
         let heartbeat = Heartbeat {
             seq: self.keeper.sent(),
-            load: Some(convert::load_message(&load, self.cores)),
+            load: Some(convert::load_message(&load, self.config.load.cores())),
             held,
             is_draining,
         };

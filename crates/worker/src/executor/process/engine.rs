@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use muster_platform::Platform;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::process::{
@@ -25,7 +26,6 @@ use super::command::Template;
 use super::folder::{Folder, Folders};
 use super::guardian::Table;
 use super::{ProcessConfig, not_started, output};
-use crate::clock;
 use crate::executor::{Assignment, Outputs};
 use crate::logs::{LiveLog, LogKey, LogStore};
 
@@ -136,6 +136,7 @@ pub(super) struct Engine {
     folders: Folders,
     logs: Arc<LogStore>,
     table: Option<Arc<Table>>,
+    platform: Platform,
 }
 
 #[derive(Debug, Default)]
@@ -166,6 +167,7 @@ impl Engine {
             folders: Folders::open(&config.data_dir)?,
             logs,
             table,
+            platform: config.platform.clone(),
         });
         for _ in 0..config.threads.max(1) {
             let engine = engine.clone();
@@ -261,9 +263,9 @@ impl Engine {
                     *state = State::Alive(alive);
                     return;
                 }
-                Err(message) => not_started(Exit::NotStarted(message)),
+                Err(message) => not_started(Exit::NotStarted(message), self.platform.since_boot()),
             },
-            State::Refused => not_started(Exit::Refused),
+            State::Refused => not_started(Exit::Refused, self.platform.since_boot()),
             State::Alive(_) | State::Ended => return,
         };
         *state = State::Ended;
@@ -311,7 +313,7 @@ impl Engine {
         let prepared =
             self.template.prepare(&process.assignment, process.index, &place.folder, log)?;
         place.has_script = prepared.has_script;
-        let started_at = clock::now();
+        let started_at = self.platform.since_boot();
         let pid =
             Pid::from_raw(prepared.spawn()?.cast_signed()).expect("a child's process id is not 0");
         if let Some(table) = &self.table {
@@ -352,7 +354,7 @@ impl Engine {
         self.forget(slot);
         let status = waitid(WaitId::PidFd(alive.pidfd.as_fd()), WaitIdOptions::EXITED);
         drop(state);
-        let ended_at = clock::now();
+        let ended_at = self.platform.since_boot();
         let exit = match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => {

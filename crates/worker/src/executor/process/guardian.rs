@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use muster_platform::Platform;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -207,10 +208,11 @@ pub fn run() -> ExitCode {
 }
 
 fn watch(table: &File, tag: &str) {
+    let platform = Platform::system();
     let mut swept_for = None;
     loop {
         let deadline = deadline_of(table);
-        let now = clock::millis(clock::now());
+        let now = clock::millis(platform.since_boot());
         let nap = if now >= deadline {
             kill_groups(table);
             if swept_for != Some(deadline) {

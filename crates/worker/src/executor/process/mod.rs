@@ -47,12 +47,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster_core::spec::ExecutorSpec;
+use muster_platform::Platform;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use self::engine::{Engine, Exit, Exited, Process};
 use super::{Attempt, Ending, Executor, Outcome, Stop, StopSignal, failed, succeeded};
-use crate::clock;
 use crate::logs::LogStore;
 use guardian::{Guardian, GuardianCommand};
 
@@ -65,13 +65,16 @@ pub struct ProcessConfig {
     pub threads: usize,
     /// How to start the guardian. Without one, processes outlive a killed worker.
     pub guardian: Option<GuardianCommand>,
+    /// Where the time is read. Processes are real in any case.
+    pub platform: Platform,
 }
 
 impl ProcessConfig {
     /// The usual setup over `data_dir`, without a guardian.
     pub fn new(data_dir: PathBuf) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        ProcessConfig { data_dir, threads: cores.clamp(1, 8), guardian: None }
+        let platform = Platform::system();
+        ProcessConfig { data_dir, threads: cores.clamp(1, 8), guardian: None, platform }
     }
 }
 
@@ -81,6 +84,7 @@ pub struct ProcessExecutor {
     engine: Arc<Engine>,
     guardian: Option<Guardian>,
     tag: Arc<str>,
+    platform: Platform,
 }
 
 impl ProcessExecutor {
@@ -99,25 +103,7 @@ impl ProcessExecutor {
             config.guardian.as_ref().map(|command| Guardian::start(command, &tag)).transpose()?;
         let table = guardian.as_ref().map(Guardian::table);
         let engine = Engine::start(config, logs, table, tag.clone())?;
-        Ok(ProcessExecutor { engine, guardian, tag })
-    }
-
-    /// Tells the guardian when all attempts must be dead if nothing renews the lease before; `None` for never.
-    /// In time since boot.
-    pub fn set_lease_end(&self, end: Option<Duration>) {
-        if let Some(guardian) = &self.guardian {
-            guardian.set_deadline(end);
-        }
-    }
-
-    /// Kills every process at once, and whatever carries this worker's mark. Blocks for as long as a scan of `/proc`
-    /// takes; processes are dead when it returns or a moment later.
-    pub fn kill_all(&self) {
-        self.engine.kill_all();
-        let escaped = leftovers::kill_all(&self.tag);
-        if escaped > 0 {
-            tracing::warn!(escaped, "killed processes that had left the group of their attempt");
-        }
+        Ok(ProcessExecutor { engine, guardian, tag, platform: config.platform.clone() })
     }
 
     /// How many processes are starting or running.
@@ -144,11 +130,29 @@ impl Executor for ProcessExecutor {
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Ending> {
         let ExecutorSpec::Process(_) = &attempt.assignment.task.executor else {
             let outcome = failed(None, "this executor only starts processes");
-            return Box::pin(std::future::ready(Ending::at_once(outcome)));
+            let now = self.platform.since_boot();
+            return Box::pin(std::future::ready(Ending::at_once(outcome, now)));
         };
         let (process, exited) =
             self.engine.submit(attempt.assignment.clone(), attempt.indices.first);
-        Box::pin(supervise(KillOnDrop(process), exited, attempt))
+        Box::pin(supervise(KillOnDrop(process), exited, attempt, self.platform.clone()))
+    }
+
+    /// Tells the guardian.
+    fn set_lease_end(&self, end: Option<Duration>) {
+        if let Some(guardian) = &self.guardian {
+            guardian.set_deadline(end);
+        }
+    }
+
+    /// Kills every process, and whatever carries this worker's mark. Blocks for as long as a scan of `/proc` takes;
+    /// processes are dead when it returns or a moment later.
+    fn kill_all(&self) {
+        self.engine.kill_all();
+        let escaped = leftovers::kill_all(&self.tag);
+        if escaped > 0 {
+            tracing::warn!(escaped, "killed processes that had left the group of their attempt");
+        }
     }
 }
 
@@ -172,12 +176,13 @@ async fn supervise(
     process: KillOnDrop,
     mut exited: oneshot::Receiver<Exited>,
     attempt: Attempt,
+    platform: Platform,
 ) -> Ending {
     let Attempt { assignment, mut stop, .. } = attempt;
     let timeout = assignment.task.timeout.map(|timeout| Duration::from_millis(timeout.0));
     let cause = tokio::select! {
         biased;
-        exited = &mut exited => return natural_ending(exited),
+        exited = &mut exited => return natural_ending(exited, &platform),
         asked = stop.requested(Stop::Gently) => Cause::Stop(asked),
         () = sleep_or_forever(timeout) => Cause::Timeout,
     };
@@ -199,7 +204,7 @@ async fn supervise(
             };
             Ending { outcome, started_at: exited.started_at, ended_at: exited.ended_at }
         }
-        exited => natural_ending(exited),
+        exited => natural_ending(exited, &platform),
     }
 }
 
@@ -228,9 +233,12 @@ async fn sleep_or_forever(span: Option<Duration>) {
 }
 
 /// The ending of a process that nobody ended.
-fn natural_ending(exited: Result<Exited, oneshot::error::RecvError>) -> Ending {
+fn natural_ending(
+    exited: Result<Exited, oneshot::error::RecvError>,
+    platform: &Platform,
+) -> Ending {
     let Ok(exited) = exited else {
-        return Ending::at_once(Outcome::Lost);
+        return Ending::at_once(Outcome::Lost, platform.since_boot());
     };
     let outcome = match exited.exit {
         Exit::Code { code: 0, outputs: Ok(outputs) } => succeeded(outputs),
@@ -271,8 +279,7 @@ fn signal_message(signal: i32) -> String {
     format!("killed by {name}")
 }
 
-/// Now, for an exit that never started.
-fn not_started(exit: Exit) -> Exited {
-    let now = clock::now();
+/// An exit that never started.
+fn not_started(exit: Exit, now: Duration) -> Exited {
     Exited { exit, started_at: now, ended_at: now }
 }
