@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text, WorkerId};
 use muster_core::reply::Reply;
+use muster_core::snapshot::Snapshot;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::run::RunStatus;
+use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::TaskEnd;
+use muster_core::state::worker::WorkerStatus;
 
 use crate::history::{Ending, Nanos};
+use crate::mix::spec_digest;
 
 /// A run that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +113,65 @@ pub struct Ledger {
     pub applied_at: BTreeMap<LogIndex, Nanos>,
     /// `State::digest` at some indexes.
     pub digests: BTreeMap<LogIndex, u64>,
+    /// Ended runs that ended before this entry may have been forgotten.
+    pub pruned_before: LogIndex,
     /// The entry before the first one that was shown: 0 if the ledger is whole.
     pub begins_after: LogIndex,
     /// The last entry that was shown.
     pub last: LogIndex,
+}
+
+impl Ledger {
+    /// Takes in what a state shows of the log before it.
+    pub(crate) fn fill(&mut self, state: &Snapshot, index: LogIndex) {
+        for worker in state.workers.iter() {
+            let lost = matches!(worker.status, WorkerStatus::Lost { .. }).then_some(index);
+            let record = self.workers.entry(worker.id).or_insert_with(|| WorkerRecord {
+                name: worker.name.clone(),
+                incarnation: worker.incarnation,
+                registered: index,
+                lost: None,
+            });
+            record.lost = record.lost.or(lost);
+        }
+        for it in state.requests.iter() {
+            let record = RequestRecord { digest: it.digest, index, reply: it.reply.clone() };
+            self.requests.entry(it.id.clone()).or_insert(record);
+        }
+        for run in state.runs.iter() {
+            self.fill_run(run, index);
+        }
+    }
+
+    fn fill_run(&mut self, run: &Run, index: LogIndex) {
+        self.runs.entry(run.id).or_insert_with(|| RunRecord {
+            run: run.id,
+            workflow: run.version.workflow.text(),
+            number: run.number,
+            spec: spec_digest(&run.version.spec),
+            request: None,
+            accepted: index,
+            cancelled: run.stop.map(|_| index),
+            ended: None,
+        });
+        for (at, task) in run.tasks.iter().enumerate() {
+            for (range, state) in task.cells.iter() {
+                let Some(attempt) = state.attempt() else { continue };
+                let (task, fence) = (TaskIndex(at as u32), attempt.fence);
+                let known = self.attempts.entry((run.id, task, fence)).or_default();
+                let is_new = known.iter().all(|it| it.range.intersect(range).is_none());
+                if is_new {
+                    let worker = attempt.worker;
+                    known.push(Placed {
+                        run: run.id,
+                        task,
+                        range,
+                        fence,
+                        worker,
+                        ends: Vec::new(),
+                    });
+                }
+            }
+        }
+    }
 }

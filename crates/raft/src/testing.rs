@@ -22,7 +22,7 @@ use crate::log::LogThread;
 use crate::machine::Machine;
 use crate::site::Site;
 use crate::snapshot::SnapshotFiles;
-use crate::types::Payload;
+use crate::types::{LeaderId, Payload};
 
 /// redb's page cache for one file, bytes.
 const CACHE_BYTES: usize = 4 << 20;
@@ -37,6 +37,14 @@ impl Drop for Threads {
             history.stop_blocking();
         }
     }
+}
+
+/// The log in the file at `path`, which nobody else may have open. `cache_bytes` bounds redb's page cache.
+///
+/// # Errors
+/// The file cannot be opened, or its frame is damaged.
+pub fn open_log(path: &Path, cache_bytes: usize) -> Result<RedbLogStore, StoreError> {
+    RedbLogStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
 }
 
 /// The log and the state machine over the files in `dir`, without Raft.
@@ -60,6 +68,22 @@ pub fn open_storage(
     let progress = Arc::new(ApplyProgress::new());
     let machine = StateMachine::open(machine, files, history, progress, fatal)?;
     Ok((Threads(Some((log_thread, history_thread))), log, machine))
+}
+
+/// An entry of the leader `member_id` of `term`; blank without a command.
+pub fn entry(term: u64, member_id: u64, index: u64, command: Option<Bytes>) -> Entry {
+    let payload = command.map_or(Payload::Blank, |bytes| Payload::Normal(Command(bytes)));
+    Entry { log_id: log_id(term, member_id, index), payload }
+}
+
+/// The position of an entry of the leader `member_id` of `term`.
+pub fn log_id(term: u64, member_id: u64, index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term, node_id: member_id }, index }
+}
+
+/// The vote of `member_id` for itself in `term`.
+pub fn vote(term: u64, member_id: u64) -> Vote {
+    Vote { leader_id: LeaderId { term, node_id: member_id }, committed: false }
 }
 
 /// Where an entry stands in the log.

@@ -2,9 +2,9 @@
 
 use super::{Finding, SourceFile, Tree};
 
-/// Crates that run in simulations. More join as they are converted.
-const SIMULATED: [&str; 2] = ["crates/raft/", "crates/master/"];
-/// Those of them whose files lie on a simulated disk.
+/// Crates that run in simulations.
+const SIMULATED: [&str; 4] = ["crates/raft/", "crates/master/", "crates/worker/", "crates/client/"];
+/// Those of them whose files lie on a simulated disk, all of them.
 const ON_A_DISK: [&str; 2] = ["crates/raft/", "crates/master/"];
 
 /// What must not be named, where, and what is there instead.
@@ -29,8 +29,8 @@ const BANS: [Ban; 4] = [
     },
     Ban {
         names: &[
-            "std::thread",
             "thread::spawn",
+            "thread::scope",
             "thread::Builder",
             "spawn_blocking",
             "block_in_place",

@@ -1,15 +1,41 @@
 //! Judges the log itself: every committed entry, with the state after it, once a replica.
+//!
+//! The first replica to show an entry is audited in depth: the entry is gone through command by command, by rules that
+//! are written here and not taken from the core, and what comes out is compared with the state. Every other replica,
+//! and every later life of the same one, is compared by fingerprint. What changed is found by comparing addresses, so
+//! an entry costs what it touches.
+
+mod attempts;
+mod book;
+mod compare;
+mod load;
+mod print;
+mod rules;
+mod runs;
+mod shape;
+mod step;
+mod work;
+mod workers;
 
 use std::collections::BTreeMap;
 
 use muster_core::apply::Applied;
 use muster_core::command::Entry;
 use muster_core::ids::LogIndex;
+use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 
+use crate::coverage::Rare;
 use crate::history::Nanos;
 use crate::ledger::Ledger;
 use crate::verdict::{At, Invariant, Verdict};
+
+use book::Book;
+use print::{StatePrint, applied_print, entry_print};
+use step::Step;
+
+/// Entries between two looks at the whole state.
+const WHOLE_EVERY: u64 = 128;
 
 /// One entry, as one replica has applied it.
 #[derive(Clone, Copy, Debug)]
@@ -32,31 +58,131 @@ pub struct Applying<'a> {
     pub applied: &'a Applied,
 }
 
+/// What is known of an entry that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    entry: u64,
+    applied: u64,
+    state: u64,
+    term: Option<u64>,
+}
+
+/// One life of a replica.
+#[derive(Debug, Default)]
+struct Replica {
+    incarnation: u64,
+    /// The last entry it showed, and the state after it.
+    index: LogIndex,
+    state: Snapshot,
+    print: StatePrint,
+    /// It differed from the others: from there on it proves nothing.
+    is_astray: bool,
+}
+
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Auditor {
     verdict: Verdict,
     ledger: Ledger,
-    /// The last entry that each life of a replica showed.
-    shown: BTreeMap<(u64, u64), LogIndex>,
+    book: Book,
+    replicas: BTreeMap<u64, Replica>,
+    marks: BTreeMap<LogIndex, Mark>,
+    /// Whether entries are missing between the first and the last one shown.
+    has_gaps: bool,
+    audited: u64,
 }
 
 impl Auditor {
-    /// Tells that a replica applied an entry. Each replica shows its entries in the order of its log.
+    /// Tells that a replica applied an entry. Each life of a replica shows its entries in the order of its log, from
+    /// the first one on or from what [`Auditor::restored`] said.
     pub fn observe(&mut self, applying: &Applying<'_>) {
-        let key = (applying.replica, applying.incarnation);
-        let last = self.shown.insert(key, applying.index);
-        if last.is_some_and(|last| last >= applying.index) {
-            let what = format!("master {} applied it again", applying.replica);
-            self.verdict.found(Invariant::I18, At::Index(applying.index), what);
+        let Applying { replica: id, incarnation, index, after, .. } = *applying;
+        let mut replica = self.replicas.remove(&id).unwrap_or_default();
+        if replica.incarnation != incarnation {
+            replica = Replica { incarnation, ..Replica::default() };
         }
-        self.ledger.last = self.ledger.last.max(applying.index);
+        self.check_order(id, &replica, index);
+        let before = std::mem::replace(&mut replica.state, after.snapshot());
+        let before_index = std::mem::replace(&mut replica.index, index);
+        let mark = Mark {
+            entry: entry_print(applying.entry),
+            applied: applied_print(applying.applied),
+            state: replica.print.update(&replica.state),
+            term: applying.term,
+        };
+        match self.marks.get(&index).copied() {
+            Some(known) => {
+                self.verdict.coverage.count(Rare::IndexCompared);
+                if !replica.is_astray {
+                    replica.is_astray = !self.compare(id, index, &known, &mark);
+                }
+            }
+            None if replica.is_astray => {}
+            None if index < self.ledger.last => self.found_late(id, index),
+            None => {
+                self.check_term(index, mark.term);
+                let is_next = self.is_state_of(before_index, self.ledger.last);
+                self.marks.insert(index, mark);
+                self.ledger.last = index;
+                if let Some(at) = applying.at {
+                    self.ledger.applied_at.insert(index, at);
+                }
+                if is_next {
+                    self.audit(applying, &before);
+                } else {
+                    self.has_gaps = true;
+                    self.ledger.fill(&replica.state, index);
+                    self.adopt(&replica.state);
+                }
+                self.look_at_whole(index, after);
+            }
+        }
+        self.replicas.insert(id, replica);
     }
 
-    /// Tells that a replica's state comes from a snapshot, its own after a restart or a peer's; `index` is the last
+    /// Tells that a replica's state comes from a snapshot: its own after a restart, or a peer's. `index` is the last
     /// entry that the snapshot knows.
     pub fn restored(&mut self, replica: u64, incarnation: u64, index: LogIndex, state: &State) {
-        let _ = (replica, incarnation, index, state);
+        let snapshot = state.snapshot();
+        let mut print = StatePrint::default();
+        let fingerprint = print.update(&snapshot);
+        let known = self.marks.range(..=index).next_back().map(|(_, mark)| mark.state);
+        let differs = known.is_some_and(|known| known != fingerprint);
+        let is_first = self.marks.is_empty() && self.ledger.last == LogIndex(0);
+        let mut is_astray = false;
+        if is_first || (differs && index > self.ledger.last) {
+            // Nobody showed the entries up to here: the state is taken as it is.
+            self.has_gaps |= differs;
+            if is_first {
+                self.ledger.begins_after = index;
+            }
+            self.ledger.last = index;
+            self.ledger.fill(&snapshot, index);
+            self.adopt(&snapshot);
+        } else if differs {
+            is_astray = true;
+            let what =
+                format!("master {replica} was restored to another state than the others had");
+            self.verdict.found(Invariant::I1, At::Index(index), what);
+        } else {
+            self.verdict.coverage.count(Rare::SnapshotRestored);
+        }
+        let life = Replica { incarnation, index, state: snapshot, print, is_astray };
+        self.replicas.insert(replica, life);
+        self.check_whole(index, state);
+    }
+
+    /// Checks a state as a whole by its own invariants. Done every now and then anyway.
+    pub fn check_whole(&mut self, index: LogIndex, state: &State) {
+        if let Err(violation) = state.check() {
+            let named = Invariant::ALL.iter().find(|it| it.code() == violation.invariant);
+            let invariant = named.copied().unwrap_or(Invariant::I16);
+            self.verdict.found(
+                invariant,
+                At::Index(index),
+                format!("State::check: {}", violation.what),
+            );
+        }
     }
 
     /// What was found so far.
@@ -70,7 +196,115 @@ impl Auditor {
     }
 
     /// Checks the last state as a whole, and ends the audit.
-    pub fn finish(self) -> (Verdict, Ledger) {
+    pub fn finish(mut self) -> (Verdict, Ledger) {
+        let last = self.ledger.last;
+        let at_end = self.replicas.values().find(|it| it.index == last && !it.is_astray);
+        if let Some(state) = at_end.map(|replica| replica.state.clone()) {
+            self.ledger.digests.insert(last, state.digest());
+            self.check_recount(last, &state);
+            if let Err(violation) = State::restore(state) {
+                let what = format!("the last state cannot be restored: {violation}");
+                self.verdict.found(Invariant::I16, At::Index(last), what);
+            }
+        }
         (self.verdict, self.ledger)
+    }
+
+    /// A replica's log only grows, and leaves nothing out (I18).
+    fn check_order(&mut self, id: u64, replica: &Replica, index: LogIndex) {
+        if index <= replica.index {
+            let what = format!("master {id} applied it after {}", replica.index);
+            self.verdict.found(Invariant::I18, At::Index(index), what);
+            return;
+        }
+        let between = LogIndex(replica.index.0 + 1)..index;
+        if let Some((skipped, _)) = self.marks.range(between).next().filter(|_| !replica.is_astray)
+        {
+            let what = format!("master {id} left out entry {skipped}");
+            self.verdict.found(Invariant::I18, At::Index(index), what);
+        }
+    }
+
+    /// Compares what two replicas show at one index. Returns whether it is the same.
+    fn compare(&mut self, id: u64, index: LogIndex, known: &Mark, mark: &Mark) -> bool {
+        let differs = [
+            (known.entry != mark.entry, Invariant::I18, "another entry"),
+            (
+                known.term.is_some() && mark.term.is_some() && known.term != mark.term,
+                Invariant::I18,
+                "another term",
+            ),
+            (known.state != mark.state, Invariant::I1, "another state"),
+            (known.applied != mark.applied, Invariant::I1, "other answers"),
+        ];
+        let first = differs.into_iter().find(|(differs, ..)| *differs);
+        if let Some((_, invariant, what)) = first {
+            let what = format!("master {id} has {what} than the others");
+            self.verdict.found(invariant, At::Index(index), what);
+        }
+        first.is_none()
+    }
+
+    /// An entry turned up below one that was shown before, where nobody had one.
+    fn found_late(&mut self, id: u64, index: LogIndex) {
+        if index > self.ledger.begins_after && !self.has_gaps {
+            let what = format!("master {id} applied an entry where the others have none");
+            self.verdict.found(Invariant::I18, At::Index(index), what);
+        }
+    }
+
+    /// Terms never go back along the log (I13).
+    fn check_term(&mut self, index: LogIndex, term: Option<u64>) {
+        let before = self.marks.iter().next_back().and_then(|(_, mark)| mark.term);
+        if let (Some(before), Some(term)) = (before, term)
+            && term < before
+        {
+            let what = format!("an entry of term {term} follows one of term {before}");
+            self.verdict.found(Invariant::I13, At::Index(index), what);
+        }
+    }
+
+    /// Whether the state after `index` is the one after `last`: no entry lies between them.
+    fn is_state_of(&self, index: LogIndex, last: LogIndex) -> bool {
+        index >= last || self.marks.range(LogIndex(index.0 + 1)..=last).next().is_none()
+    }
+
+    fn audit(&mut self, applying: &Applying<'_>, before: &Snapshot) {
+        let Applying { index, entry, after, applied, .. } = *applying;
+        let parts = (&mut self.book, &mut self.ledger, &mut self.verdict);
+        let mut step = Step::new(parts, index, (before, after), entry, applied);
+        step.walk(entry, applied);
+        let is_as_it_should = step.compare();
+        if !is_as_it_should {
+            // From here on the state is taken as it is: one fault is named once.
+            self.adopt(&after.snapshot());
+        }
+    }
+
+    /// Goes on from a state as it is.
+    fn adopt(&mut self, state: &Snapshot) {
+        self.book = Book::adopt(state);
+    }
+
+    /// Now and then, what is worked out step by step is compared with the whole.
+    fn look_at_whole(&mut self, index: LogIndex, after: &State) {
+        self.audited += 1;
+        if !self.audited.is_multiple_of(WHOLE_EVERY) {
+            return;
+        }
+        self.check_whole(index, after);
+        let snapshot = after.snapshot();
+        self.ledger.digests.insert(index, snapshot.digest());
+        self.check_recount(index, &snapshot);
+        self.book.shapes.keep(|version| snapshot.versions.get(version).is_some());
+    }
+
+    /// What workers hold, recounted over all runs, must be what was kept up step by step.
+    fn check_recount(&mut self, index: LogIndex, state: &Snapshot) {
+        let fresh = Book::adopt(state);
+        if fresh.holdings != self.book.holdings {
+            let what = "what workers hold differs from a recount over all runs";
+            self.verdict.found(Invariant::I16, At::Index(index), what);
+        }
     }
 }

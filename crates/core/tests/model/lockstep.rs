@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_checker::{Applying, Auditor, Verdict};
 use muster_core::apply::Applied;
 use muster_core::command::{Command, Entry};
 use muster_core::event::Event;
@@ -16,6 +17,10 @@ use muster_core::time::Timestamp;
 use super::naive::{Answered, Cell, Cells, End, Ended, Model};
 use super::ops::{Clock, Timed};
 
+/// The replicas, as the checker knows them.
+const ONE: u64 = 1;
+const OTHER: u64 = 2;
+
 /// One index of one task of one run.
 type Place = (u64, u32, u32);
 
@@ -25,12 +30,15 @@ pub(crate) struct Lockstep {
     state: State,
     /// A second replica; replaced by a restored one whenever an operation says so.
     other: State,
+    /// How often the second replica was restored.
+    restores: u64,
+    auditor: Auditor,
     clock: u64,
     index: u64,
     fences: BTreeMap<Place, u64>,
     succeeded: BTreeSet<Place>,
     /// What happened, and how often.
-    pub(crate) seen: BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
 }
 
 macro_rules! same {
@@ -68,6 +76,7 @@ impl Lockstep {
         self.judge_history(&before, &entry, &applied)
             .map_err(|what| format!("{entry:#?}\n{what}"))?;
         let also = self.other.apply(LogIndex(self.index), &entry);
+        self.audit(&entry, &applied, &also)?;
         same!(self.state.digest(), self.other.digest(), "digests of replicas after {entry:#?}");
         same!(applied.replies, also.replies, "replies of replicas");
         same!(format!("{:?}", applied.events), format!("{:?}", also.events), "events of replicas");
@@ -75,9 +84,35 @@ impl Lockstep {
         if ops.iter().any(|timed| timed.is_restored) {
             self.other = State::restore(self.state.snapshot()).map_err(|it| it.to_string())?;
             same!(self.other.digest(), self.state.digest(), "digest of a restored replica");
+            self.restores += 1;
+            self.auditor.restored(OTHER, self.restores, LogIndex(self.index), &self.other);
             self.count("restored");
         }
         Ok(())
+    }
+
+    /// Shows the entry to the checker, as both replicas applied it.
+    fn audit(&mut self, entry: &Entry, applied: &Applied, also: &Applied) -> Result<(), String> {
+        let index = LogIndex(self.index);
+        let show = |replica, incarnation, after, applied| Applying {
+            replica,
+            incarnation,
+            index,
+            term: None,
+            at: None,
+            entry,
+            after,
+            applied,
+        };
+        self.auditor.observe(&show(ONE, 0, &self.state, applied));
+        self.auditor.observe(&show(OTHER, self.restores, &self.other, also));
+        let verdict = self.auditor.verdict();
+        if verdict.is_clean() { Ok(()) } else { Err(format!("{entry:#?}\n{verdict}")) }
+    }
+
+    /// Ends the audit: what the checker found over the whole sequence.
+    pub(crate) fn finish(self) -> (BTreeMap<String, u64>, Verdict) {
+        (self.seen, self.auditor.finish().0)
     }
 
     fn compare(&self, entry: &Entry, applied: &Applied, wanted: &[Answered]) -> Result<(), String> {

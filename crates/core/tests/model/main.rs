@@ -7,6 +7,9 @@ mod ops;
 mod rules;
 mod specs;
 
+use std::collections::BTreeMap;
+
+use muster_checker::{Coverage, Rare};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -21,7 +24,8 @@ fn config() -> ProptestConfig {
     }
 }
 
-fn run_all(sequence: &[Timed]) -> Result<Lockstep, String> {
+/// Runs a sequence; returns what happened, and what the checker says about all of it.
+fn run_all(sequence: &[Timed]) -> Result<(BTreeMap<String, u64>, Coverage), String> {
     let mut lockstep = Lockstep::default();
     let mut entry: Vec<&Timed> = Vec::new();
     for timed in sequence {
@@ -34,7 +38,8 @@ fn run_all(sequence: &[Timed]) -> Result<Lockstep, String> {
     if !entry.is_empty() {
         lockstep.apply(&entry)?;
     }
-    Ok(lockstep)
+    let (seen, verdict) = lockstep.finish();
+    if verdict.is_clean() { Ok((seen, verdict.coverage)) } else { Err(verdict.to_string()) }
 }
 
 proptest! {
@@ -50,20 +55,54 @@ proptest! {
     }
 }
 
+/// What the checker must have met among the random commands.
+const CHECKED: [Rare; 27] = [
+    Rare::EntryAudited,
+    Rare::EntryShared,
+    Rare::ClockBack,
+    Rare::IndexCompared,
+    Rare::SnapshotRestored,
+    Rare::RunAccepted,
+    Rare::RunSucceeded,
+    Rare::RunFailed,
+    Rare::RunCancelled,
+    Rare::RunTimedOut,
+    Rare::AttemptPlaced,
+    Rare::PlacementRefused,
+    Rare::AttemptTimedOut,
+    Rare::QueueTimedOut,
+    Rare::StaleRefused,
+    Rare::Retried,
+    Rare::AttemptLost,
+    Rare::PoisonEnded,
+    Rare::Held,
+    Rare::Released,
+    Rare::SkippedByFailure,
+    Rare::CancelRacedFinish,
+    Rare::StopForced,
+    Rare::DuplicateAnswered,
+    Rare::RequestIdReused,
+    Rare::WorkerLost,
+    Rare::IncarnationChanged,
+];
+
 /// The random commands must reach what they are meant to judge: a generator that went stale would agree for ever.
 #[test]
 fn the_random_commands_reach_everything() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    let mut coverage = Coverage::default();
     for _ in 0..150 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))
                 || sequence.len() < 9
         );
-        let lockstep = run_all(&sequence).unwrap_or_else(|difference| panic!("{difference}"));
-        for (what, count) in lockstep.seen {
+        let (happened, covered) =
+            run_all(&sequence).unwrap_or_else(|difference| panic!("{difference}"));
+        coverage.merge(&covered);
+        for (what, count) in happened {
             *seen.entry(what).or_insert(0u64) += count;
         }
     }
@@ -101,6 +140,8 @@ fn the_random_commands_reach_everything() {
         "failed Lost",
         "failed Rejected",
     ];
+    let unseen = coverage.never(&CHECKED);
+    assert!(unseen.is_empty(), "the checker never saw: {unseen:?}; it saw:\n{coverage}");
     let missing: Vec<_> = wanted.into_iter().filter(|it| !seen.contains_key(*it)).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}; seen: {seen:#?}");
 }

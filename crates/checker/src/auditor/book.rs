@@ -1,0 +1,154 @@
+//! What the auditor remembers from one entry to the next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use muster_core::ids::{Fence, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::limits;
+use muster_core::reply::Reply;
+use muster_core::snapshot::Snapshot;
+use muster_core::state::run::Run;
+use muster_core::state::worker::Worker;
+use muster_core::time::Timestamp;
+
+use super::load::Holdings;
+use super::work::{Shapes, Work};
+use crate::mix::spec_digest;
+
+/// A workflow as its applied versions and its runs made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The number of its latest version, and the digest of its spec; `None` while only `submit` used the name.
+    pub(super) latest: Option<(u32, u64)>,
+    /// How many runs it had.
+    pub(super) runs: u64,
+}
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) digest: u64,
+    pub(super) reply: Reply,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) now: Timestamp,
+    pub(super) shapes: Shapes,
+    pub(super) holdings: Holdings,
+    pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
+    pub(super) workflows: BTreeMap<(Name, Name), Known>,
+    /// The latest fence of each task of a live run, and its worker.
+    pub(super) fences: BTreeMap<(RunId, TaskIndex), (Fence, WorkerId)>,
+    requests: BTreeMap<Text, Answered>,
+    /// Oldest first.
+    requests_by_age: VecDeque<(Timestamp, Text)>,
+    dues: BTreeSet<(Timestamp, RunId)>,
+    due_of: BTreeMap<RunId, Timestamp>,
+}
+
+impl Book {
+    /// What a state that nothing is known about says of itself.
+    pub(super) fn adopt(state: &Snapshot) -> Self {
+        let mut book = Book { now: state.meta.now, ..Book::default() };
+        book.workers = state.workers.iter().map(|worker| (worker.id, worker.clone())).collect();
+        for workflow in state.workflows.iter() {
+            let latest = workflow.latest.and_then(|id| state.versions.get(id));
+            let latest = latest.map(|version| (version.number, spec_digest(&version.spec)));
+            let known = Known { latest, runs: workflow.runs };
+            book.workflows.insert((workflow.namespace.clone(), workflow.name.clone()), known);
+        }
+        let answered: Vec<_> = state.requests.iter().cloned().collect();
+        for it in answered {
+            let remembered = Answered { digest: it.digest, reply: it.reply.clone() };
+            book.remember(it.id.clone(), remembered, it.at);
+        }
+        for run in state.runs.iter() {
+            book.watch(run);
+        }
+        book.recount(state);
+        book
+    }
+
+    /// Sums up anew what workers hold.
+    pub(super) fn recount(&mut self, state: &Snapshot) {
+        self.holdings = Holdings::default();
+        for run in state.runs.iter() {
+            for (at, (task, spec)) in run.tasks.iter().zip(&run.version.spec.tasks).enumerate() {
+                let key = (run.id, TaskIndex(at as u32));
+                for (range, state) in task.cells.iter() {
+                    let Some(attempt) = state.attempt() else { continue };
+                    let part = &spec.request.resources;
+                    self.holdings.take(attempt.worker, key, part, range.count());
+                    let fence = self.fences.entry(key).or_insert((attempt.fence, attempt.worker));
+                    *fence = (*fence).max((attempt.fence, attempt.worker));
+                }
+            }
+        }
+    }
+
+    /// Follows what became of a run: its deadlines, or that it is gone.
+    pub(super) fn watch(&mut self, run: &Run) {
+        let shape = self.shapes.of(&run.version);
+        let due = Work::of(run, shape).first_due().map(|(at, _)| at);
+        self.set_due(run.id, due);
+    }
+
+    pub(super) fn forget_run(&mut self, run: RunId) {
+        self.set_due(run, None);
+        let tasks = (run, TaskIndex(0))..=(run, TaskIndex(u32::MAX));
+        let keys: Vec<_> = self.fences.range(tasks).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.fences.remove(&key);
+        }
+    }
+
+    pub(super) fn set_due(&mut self, run: RunId, due: Option<Timestamp>) {
+        let before = match due {
+            Some(at) => self.due_of.insert(run, at),
+            None => self.due_of.remove(&run),
+        };
+        if let Some(before) = before {
+            self.dues.remove(&(before, run));
+        }
+        self.dues.extend(due.map(|at| (at, run)));
+    }
+
+    /// A run for which time alone does something.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<RunId> {
+        self.dues.first().filter(|(at, _)| *at <= now).map(|(_, run)| *run)
+    }
+
+    /// What was answered to a request id, unless that is forgotten.
+    pub(super) fn answered(&self, id: &str) -> Option<&Answered> {
+        self.requests.get(id)
+    }
+
+    pub(super) fn remember(&mut self, id: Text, answered: Answered, at: Timestamp) {
+        if self.requests.len() >= limits::REQUEST_IDS_MAX {
+            self.forget_oldest_request();
+        }
+        self.requests.insert(id.clone(), answered);
+        self.requests_by_age.push_back((at, id));
+    }
+
+    /// How many request ids are remembered.
+    pub(super) fn requests_len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Forgets what is older than the retention.
+    pub(super) fn expire_requests(&mut self, now: Timestamp) {
+        let is_old = |(at, _): &(Timestamp, Text)| now.since(*at) > limits::REQUEST_ID_RETENTION;
+        while self.requests_by_age.front().is_some_and(is_old) {
+            self.forget_oldest_request();
+        }
+    }
+
+    fn forget_oldest_request(&mut self) {
+        if let Some((_, id)) = self.requests_by_age.pop_front() {
+            self.requests.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! What an entry made of the state, compared with what it should have.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use muster_core::ids::{RunId, TaskIndex};
+use muster_core::limits;
+use muster_core::state::cells::{Cells, IndexRange};
+use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::task::{Attempt, Stop, Task, TaskState, TaskStatus};
+use muster_core::time::Millis;
+
+use super::load::Load;
+use super::rules;
+use super::step::{Step, place};
+use super::work::{Work, WorkTask};
+use super::workers::is_lost;
+use crate::coverage::Rare;
+use crate::ledger::EndedRun;
+use crate::mix::spec_digest;
+use crate::verdict::Invariant;
+
+impl Step<'_> {
+    /// Compares everything that changed or should have. Returns whether all was as it should be.
+    pub(super) fn compare(&mut self) -> bool {
+        let before = self.verdict.violations.len() as u64 + self.verdict.dropped;
+        if self.after.now() != self.now {
+            let (is, wanted) = (self.after.now().0, self.now.0);
+            self.found(Invariant::I17, format!("the log's time is {is}, should be {wanted}"));
+        }
+        for run in self.concerned_runs() {
+            self.compare_run(run);
+        }
+        self.compare_workers();
+        self.compare_workflows();
+        self.compare_requests();
+        self.check_sizes();
+        before == self.verdict.violations.len() as u64 + self.verdict.dropped
+    }
+
+    /// Runs that changed in the state, or should have.
+    fn concerned_runs(&self) -> BTreeSet<RunId> {
+        let mut concerned: BTreeSet<RunId> = self.work.keys().copied().collect();
+        concerned.extend(self.left.keys());
+        let (before, after) = (&self.before.runs, self.after.runs());
+        for (number, block) in after.blocks() {
+            let old = before.block(number);
+            if old.is_some_and(|old| Arc::ptr_eq(old, block)) {
+                continue;
+            }
+            let is_same = |run: &Arc<Run>| {
+                before.get(run.id.0).is_some_and(|before| Arc::ptr_eq(before, run))
+            };
+            concerned.extend(block.iter().filter(|run| !is_same(run)).map(|run| run.id));
+        }
+        for (number, block) in before.blocks() {
+            if !after.block(number).is_some_and(|new| Arc::ptr_eq(new, block)) {
+                let gone = block.iter().filter(|run| after.get(run.id.0).is_none());
+                concerned.extend(gone.map(|run| run.id));
+            }
+        }
+        concerned
+    }
+
+    fn compare_run(&mut self, id: RunId) {
+        let live = self.after.run(id).cloned();
+        let left = self.left.get(&id).cloned();
+        if live.is_some() && left.is_some() {
+            self.found(Invariant::I6, format!("run {id} ended and is still in the state"));
+        }
+        let is_expected = self.run(id).is_some();
+        let Some(actual) = left.as_ref().or(live.as_ref()) else {
+            if is_expected {
+                self.found(Invariant::I2, format!("run {id} is gone, and never ended"));
+                self.book.forget_run(id);
+            }
+            return;
+        };
+        if !is_expected {
+            let has_ended = self.ledger.runs.get(&id).is_some_and(|it| it.ended.is_some());
+            let (invariant, what) = if has_ended {
+                (Invariant::I6, "has ended before, and is back")
+            } else {
+                (Invariant::I3, "was never submitted")
+            };
+            self.found(invariant, format!("run {id} {what}"));
+        } else if let Some(work) = self.work.remove(&id).filter(|work| !work.is_doubtful) {
+            self.compare_identity(&work, actual);
+            self.compare_tasks(&work, actual);
+            self.compare_end(&work, actual, left.is_some());
+        }
+        self.recount(actual);
+        match left {
+            Some(run) => self.close(&run),
+            None => self.book.watch(actual),
+        }
+    }
+
+    /// What a run is never changes.
+    fn compare_identity(&mut self, work: &Work, run: &Run) {
+        let is_same = run.version.id == work.version.id && run.submitted_at == work.submitted_at;
+        let is_like_before = self.before.runs.get(run.id.0).is_none_or(|before| {
+            before.number == run.number
+                && before.params == run.params
+                && before.priority == run.priority
+        });
+        if !is_same || !is_like_before {
+            self.found(Invariant::I2, format!("run {} became another run", run.id));
+        }
+        if run.stop != work.stop {
+            let what = format!("run {} should stop {:?}, does {:?}", run.id, work.stop, run.stop);
+            self.found(Invariant::I15, what);
+        }
+    }
+
+    fn compare_tasks(&mut self, work: &Work, run: &Run) {
+        if run.tasks.len() != work.tasks.len() {
+            return self
+                .found(Invariant::I2, format!("run {} has other tasks than before", run.id));
+        }
+        let before = self.before.runs.get(run.id.0).cloned();
+        for (at, (wanted, actual)) in work.tasks.iter().zip(&run.tasks).enumerate() {
+            let task = TaskIndex(at as u32);
+            let before = before.as_ref().and_then(|run| run.task(task));
+            if wanted.cells != actual.cells {
+                self.compare_cells(work, task, before, wanted, actual);
+            }
+            if wanted.outputs != actual.outputs {
+                let what = format!("run {} task {task} has other outputs than reported", run.id);
+                self.found(Invariant::I2, what);
+            }
+        }
+    }
+
+    fn compare_cells(
+        &mut self,
+        work: &Work,
+        task: TaskIndex,
+        before: Option<&Task>,
+        wanted: &WorkTask,
+        actual: &Task,
+    ) {
+        if actual.cells.indices() != wanted.cells.indices() {
+            let what = format!("run {} task {task} has other indices than its spec", work.id);
+            return self.found(Invariant::I2, what);
+        }
+        for (range, is) in actual.cells.iter() {
+            for (range, should) in wanted.cells.within(range) {
+                if is == should || self.is_jittered(work, task, is, should) {
+                    continue;
+                }
+                let was = before.and_then(|task| was(&task.cells, range));
+                let stops = work.stop.is_some();
+                let invariant = name_difference(was.as_ref(), should, is, wanted, stops);
+                let at = place(work.id, task, range);
+                self.found(invariant, format!("{at} is {is:?}, should be {should:?}, was {was:?}"));
+            }
+        }
+    }
+
+    /// Whether two states differ only by the jitter of a wait that began in this entry.
+    fn is_jittered(
+        &self,
+        work: &Work,
+        task: TaskIndex,
+        is: &TaskState,
+        should: &TaskState,
+    ) -> bool {
+        let TaskState::Backoff { tries, until, avoid } = *should else { return false };
+        let Some(backoff) = work.spec(task).map(|spec| &spec.retry.backoff) else { return false };
+        let (first, last) = rules::jittered(backoff, rules::wait(backoff, tries.failures));
+        let is_new = until == self.now + rules::wait(backoff, tries.failures);
+        let bounds = self.now + first..=self.now + last;
+        match *is {
+            TaskState::Backoff { until, .. } => {
+                is_new
+                    && bounds.contains(&until)
+                    && *is == TaskState::Backoff { tries, until, avoid }
+            }
+            TaskState::Ready { .. } => {
+                let ready = TaskState::Ready { tries, since: self.now, avoid };
+                is_new && first == Millis(0) && *is == ready
+            }
+            _ => false,
+        }
+    }
+
+    fn compare_end(&mut self, work: &Work, run: &Run, has_left: bool) {
+        let id = run.id;
+        match (work.ended, has_left) {
+            (Some(status), true) => {
+                let Some(ended) = run.ended else {
+                    return self
+                        .found(Invariant::I6, format!("run {id} left without having ended"));
+                };
+                if ended.status != status || ended.index != self.index || ended.at != self.now {
+                    let what = format!("run {id} ended as {ended:?}, should have {status:?}");
+                    self.found(Invariant::I6, what);
+                }
+            }
+            (Some(_), false) => {
+                self.found(Invariant::I6, format!("every task of run {id} ended, and it did not"));
+            }
+            (None, true) => {
+                self.found(Invariant::I6, format!("run {id} ended before its tasks did"));
+            }
+            (None, false) => {}
+        }
+    }
+
+    /// Counts anew what a run counts.
+    fn recount(&mut self, run: &Run) {
+        let shape = self.book.shapes.of(&run.version);
+        let is_open =
+            |at: usize| run.tasks.get(at).is_some_and(|task| rules::end_of(&task.cells).is_none());
+        let open = (0..run.tasks.len()).filter(|at| is_open(*at)).count();
+        if open != run.open as usize {
+            let what = format!("run {} counts {} open tasks, there are {open}", run.id, run.open);
+            self.found(Invariant::I16, what);
+        }
+        for (at, task) in run.tasks.iter().enumerate() {
+            let waiting = shape.upstream(at).iter().filter(|it| is_open(**it)).count();
+            if waiting != task.waiting as usize {
+                let counted = task.waiting;
+                let what =
+                    format!("run {} task {at} waits for {waiting}, counts {counted}", run.id);
+                self.found(Invariant::I16, what);
+            }
+            let output_bytes: usize = task
+                .outputs
+                .iter()
+                .flat_map(|it| it.iter())
+                .map(|(key, value)| key.len() + value.len())
+                .sum();
+            let message_bytes = task.message.as_ref().map_or(0, |it| it.len());
+            if output_bytes > limits::OUTPUT_BYTES_MAX || message_bytes > limits::REASON_BYTES_MAX {
+                let what = format!(
+                    "run {} task {at} keeps {output_bytes} + {message_bytes} bytes",
+                    run.id
+                );
+                self.found(Invariant::I17, what);
+            }
+        }
+    }
+
+    /// Writes down a run that left the state.
+    fn close(&mut self, run: &Run) {
+        self.book.forget_run(run.id);
+        self.count(match run.status() {
+            RunStatus::Succeeded | RunStatus::Running => Rare::RunSucceeded,
+            RunStatus::Failed => Rare::RunFailed,
+            RunStatus::Cancelled => Rare::RunCancelled,
+        });
+        let tasks: Vec<_> = run.tasks.iter().map(|task| rules::end_of(&task.cells)).collect();
+        let by_failure = TaskState::Skipped { by_failure: true };
+        if run.tasks.iter().any(|task| task.cells.iter().any(|(_, state)| *state == by_failure)) {
+            self.count(Rare::SkippedByFailure);
+        }
+        if let Some(record) = self.ledger.runs.get_mut(&run.id) {
+            record.ended.get_or_insert(EndedRun { index: self.index, status: run.status(), tasks });
+        }
+    }
+
+    fn compare_workers(&mut self) {
+        let (before, after) = (&self.before.workers, self.after.workers());
+        let is_same = |id: u64| match (before.get(id), after.get(id)) {
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let all = before.iter().chain(after.iter()).map(|worker| worker.id);
+        let changed: Vec<_> = all.filter(|id| !is_same(id.0)).collect();
+        self.touched_workers.extend(changed);
+        for id in std::mem::take(&mut self.touched_workers) {
+            let wanted = self.book.workers.get(&id).cloned();
+            let actual = self.after.worker(id);
+            if actual.map(Arc::as_ref) != wanted.as_deref() {
+                let what = format!("worker {id} is {actual:?}, should be {wanted:?}");
+                self.found(Invariant::I12, what);
+            }
+            let load = self.book.holdings.of(id).map(|it| it.load.clone()).unwrap_or_default();
+            let counted = self.after.held_by(id).map(|it| it.used.clone());
+            let is_counted = match &counted {
+                Some(counted) => load.is(counted),
+                None => load == Load::default(),
+            };
+            if !is_counted {
+                let what = format!("worker {id} has given {load:?}, {counted:?} is counted");
+                self.found(Invariant::I16, what);
+            }
+            let fits = wanted.as_ref().is_none_or(|worker| load.is_within(&worker.capacity));
+            if !fits {
+                self.found(
+                    Invariant::I11,
+                    format!("worker {id} has given {load:?}, more than it has"),
+                );
+            }
+            if wanted.is_none_or(|worker| is_lost(&worker)) && load != Load::default() {
+                self.found(Invariant::I12, format!("worker {id} is gone, and still has attempts"));
+            }
+        }
+    }
+
+    /// An accepted workflow version stays until another takes its place.
+    fn compare_workflows(&mut self) {
+        for (namespace, name) in std::mem::take(&mut self.touched_workflows) {
+            let key = (namespace, name);
+            let wanted = self.book.workflows.get(&key).and_then(|known| known.latest);
+            let workflow = self.after.workflow(key.0.as_str(), key.1.as_str());
+            let latest = workflow.and_then(|it| it.latest).and_then(|id| self.after.version(id));
+            let actual = latest.map(|version| (version.number, spec_digest(&version.spec)));
+            if wanted != actual {
+                let what =
+                    format!("workflow `{}` is at {actual:?}, should be at {wanted:?}", key.1);
+                self.found(Invariant::I2, what);
+            }
+        }
+    }
+
+    fn compare_requests(&mut self) {
+        for id in std::mem::take(&mut self.touched_requests) {
+            let wanted = self.book.answered(&id).cloned();
+            let actual = self.after.requests().get(&id);
+            let is_same = match (&wanted, actual) {
+                (Some(wanted), Some(actual)) => {
+                    (wanted.digest, &wanted.reply) == (actual.digest, &actual.reply)
+                }
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !is_same {
+                let what = format!("request id `{id}` is kept as {actual:?}, should be {wanted:?}");
+                self.found(Invariant::I3, what);
+            }
+        }
+        let (kept, wanted) = (self.after.requests().answered().len(), self.book.requests_len());
+        if kept != wanted {
+            self.found(Invariant::I3, format!("{kept} request ids are kept, should be {wanted}"));
+        }
+    }
+
+    /// Everything that callers can fill has a bound.
+    fn check_sizes(&mut self) {
+        let after = self.after;
+        let sizes = [
+            ("runs", after.runs().len(), limits::RUNS_MAX),
+            ("workflows", after.workflows().len(), limits::WORKFLOWS_MAX),
+            ("workers", after.workers().len(), limits::WORKERS_MAX),
+            ("request ids", after.requests().answered().len(), limits::REQUEST_IDS_MAX),
+        ];
+        for (what, count, max) in sizes {
+            if count > max {
+                self.found(Invariant::I17, format!("{count} {what}, at most {max} are allowed"));
+            }
+        }
+    }
+}
+
+/// The state that all of `range` was in; `None` if it was in several.
+fn was(cells: &Cells, range: IndexRange) -> Option<TaskState> {
+    let (found, state) = cells.at(range.first)?;
+    (found.last >= range.last).then_some(*state)
+}
+
+fn stop_of(state: &TaskState) -> Option<Stop> {
+    state.attempt().and_then(|attempt| attempt.stop)
+}
+
+/// The promise that a wrong state breaks.
+fn name_difference(
+    was: Option<&TaskState>,
+    should: &TaskState,
+    is: &TaskState,
+    task: &WorkTask,
+    stops: bool,
+) -> Invariant {
+    let status = |state: &TaskState| state.status();
+    if was.is_some_and(|was| status(was).is_terminal() && was != is) {
+        return Invariant::I6;
+    }
+    if task.is_refused && !task.is_touched && was.is_some_and(|was| was == should) {
+        return Invariant::I5;
+    }
+    let concerns_dag =
+        |state: &TaskState| matches!(status(state), TaskStatus::Blocked | TaskStatus::Skipped);
+    let attempt = |state: &TaskState| {
+        state
+            .attempt()
+            .map(|Attempt { worker, fence, placed_at, .. }| (*worker, *fence, *placed_at))
+    };
+    match (attempt(should), attempt(is)) {
+        (Some(one), Some(other)) if one != other => return Invariant::I4,
+        (Some(_), Some(_)) if stop_of(should) != stop_of(is) && stops => return Invariant::I15,
+        (None, Some(_)) if stops => return Invariant::I15,
+        (None, Some(_)) => return Invariant::I4,
+        (Some(_), None) if !stops => return Invariant::I5,
+        _ => {}
+    }
+    if concerns_dag(should) || concerns_dag(is) {
+        return if stops { Invariant::I15 } else { Invariant::I7 };
+    }
+    if status(should) == TaskStatus::Cancelled || status(is) == TaskStatus::Cancelled {
+        return Invariant::I15;
+    }
+    if should.tries() != is.tries() || is_retried(should) != is_retried(is) {
+        return Invariant::I10;
+    }
+    if status(should) == TaskStatus::Succeeded || status(is) == TaskStatus::Succeeded {
+        return Invariant::I2;
+    }
+    Invariant::I16
+}
+
+/// Whether another attempt may follow.
+fn is_retried(state: &TaskState) -> bool {
+    matches!(state.status(), TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Held)
+}

@@ -1,0 +1,107 @@
+//! What workers have given, summed up apart from the core: exactly, without saturation.
+
+use std::collections::BTreeMap;
+
+use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::Resources;
+
+/// An amount of everything that is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    cpu_millis: u128,
+    memory_bytes: u128,
+    custom: BTreeMap<Text, u128>,
+}
+
+impl Load {
+    pub(super) fn add(&mut self, part: &Resources, times: u32) {
+        let times = u128::from(times);
+        self.cpu_millis += u128::from(part.cpu_millis) * times;
+        self.memory_bytes += u128::from(part.memory_bytes) * times;
+        for (name, amount) in part.custom.iter().filter(|(_, amount)| **amount > 0) {
+            *self.custom.entry(name.clone()).or_default() += u128::from(*amount) * times;
+        }
+    }
+
+    fn sub(&mut self, part: &Resources, times: u32) {
+        let times = u128::from(times);
+        self.cpu_millis = self.cpu_millis.saturating_sub(u128::from(part.cpu_millis) * times);
+        self.memory_bytes = self.memory_bytes.saturating_sub(u128::from(part.memory_bytes) * times);
+        for (name, amount) in &part.custom {
+            if let Some(held) = self.custom.get_mut(name) {
+                *held = held.saturating_sub(u128::from(*amount) * times);
+            }
+        }
+        self.custom.retain(|_, held| *held > 0);
+    }
+
+    /// Whether a worker with this capacity can give it.
+    pub(super) fn is_within(&self, capacity: &Resources) -> bool {
+        let has = |name: &Text| u128::from(capacity.custom.get(name).copied().unwrap_or_default());
+        self.cpu_millis <= u128::from(capacity.cpu_millis)
+            && self.memory_bytes <= u128::from(capacity.memory_bytes)
+            && self.custom.iter().all(|(name, amount)| *amount <= has(name))
+    }
+
+    /// Whether a counter of the core says the same.
+    pub(super) fn is(&self, counted: &Resources) -> bool {
+        let custom: BTreeMap<Text, u128> = counted
+            .custom
+            .iter()
+            .map(|(name, amount)| (name.clone(), u128::from(*amount)))
+            .collect();
+        self.cpu_millis == u128::from(counted.cpu_millis)
+            && self.memory_bytes == u128::from(counted.memory_bytes)
+            && self.custom == custom
+    }
+}
+
+/// What one worker holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub(super) load: Load,
+    /// Its tasks, with the number of live attempts of each.
+    pub(super) tasks: BTreeMap<(RunId, TaskIndex), u32>,
+}
+
+/// What all workers hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holdings(BTreeMap<WorkerId, Holding>);
+
+impl Holdings {
+    pub(super) fn of(&self, worker: WorkerId) -> Option<&Holding> {
+        self.0.get(&worker)
+    }
+
+    pub(super) fn take(
+        &mut self,
+        worker: WorkerId,
+        task: (RunId, TaskIndex),
+        part: &Resources,
+        count: u32,
+    ) {
+        let holding = self.0.entry(worker).or_default();
+        holding.load.add(part, count);
+        *holding.tasks.entry(task).or_default() += count;
+    }
+
+    pub(super) fn give_back(
+        &mut self,
+        worker: WorkerId,
+        task: (RunId, TaskIndex),
+        part: &Resources,
+        count: u32,
+    ) {
+        let Some(holding) = self.0.get_mut(&worker) else { return };
+        holding.load.sub(part, count);
+        if let Some(held) = holding.tasks.get_mut(&task) {
+            *held = held.saturating_sub(count);
+            if *held == 0 {
+                holding.tasks.remove(&task);
+            }
+        }
+        if holding.tasks.is_empty() {
+            self.0.remove(&worker);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Commands about workflows and runs, gone through.
+
+use std::sync::Arc;
+
+use muster_core::command::{ApplyWorkflow, CancelRun, ReleaseTask, RunSource, SubmitRun};
+use muster_core::ids::{Name, RunId};
+use muster_core::limits;
+use muster_core::reply::Reply;
+use muster_core::spec::WorkflowSpec;
+use muster_core::state::run::{Params, Run};
+use muster_core::state::task::{FailureReason, StopReason, TaskState};
+
+use super::rules;
+use super::step::Step;
+use super::work::Work;
+use crate::coverage::Rare;
+use crate::ledger::RunRecord;
+use crate::mix::spec_digest;
+use crate::verdict::Invariant;
+
+impl Step<'_> {
+    pub(super) fn apply_workflow(&mut self, command: &ApplyWorkflow, reply: &Reply) {
+        let Reply::WorkflowApplied { version, is_new } = reply else {
+            return self.found(Invariant::I17, format!("an applied workflow was told {reply:?}"));
+        };
+        let wanted = self.expect_version(&command.namespace, &command.spec);
+        if wanted != (*version, *is_new) {
+            let what = format!(
+                "workflow `{}` was told version {version} (new: {is_new}), should be {wanted:?}",
+                command.spec.name
+            );
+            self.found(Invariant::I2, what);
+        }
+    }
+
+    /// The version that applying a spec must give, and whether it is a new one.
+    fn expect_version(&mut self, namespace: &Name, spec: &WorkflowSpec) -> (u32, bool) {
+        let key = (namespace.clone(), spec.name.clone());
+        self.touched_workflows.insert(key.clone());
+        let digest = spec_digest(spec);
+        let known = self.book.workflows.entry(key).or_default();
+        match known.latest {
+            Some((number, latest)) if latest == digest => (number, false),
+            _ => {
+                let number = known.latest.map_or(0, |(number, _)| number) + 1;
+                known.latest = Some((number, digest));
+                (number, true)
+            }
+        }
+    }
+
+    pub(super) fn submit_run(&mut self, command: &SubmitRun, reply: &Reply) {
+        let Reply::RunSubmitted { run: id, workflow, number } = reply else {
+            return self.found(Invariant::I17, format!("a submission was told {reply:?}"));
+        };
+        let (id, number) = (*id, *number);
+        if self.ledger.runs.contains_key(&id) || self.before.runs.get(id.0).is_some() {
+            return self.found(
+                Invariant::I3,
+                format!("a submission was told of run {id}, which is another's"),
+            );
+        }
+        let found = self.after.run(id).or_else(|| self.left.get(&id)).cloned();
+        let Some(run) = found else {
+            return self.found(Invariant::I2, format!("run {id} was accepted and is nowhere"));
+        };
+        self.judge_version(command, &run);
+        self.judge_submission(command, &run);
+        let key = (command.namespace.clone(), workflow.clone());
+        let known = self.book.workflows.entry(key).or_default();
+        known.runs += 1;
+        if known.runs != number || run.number != number {
+            let wanted = known.runs;
+            self.found(Invariant::I16, format!("run {id} is number {number}, should be {wanted}"));
+        }
+        self.count(Rare::RunAccepted);
+        let shape = self.book.shapes.of(&run.version);
+        self.work.insert(id, Work::new(id, run.version.clone(), shape, self.now));
+        self.mark_dirty(id);
+        let record = RunRecord {
+            run: id,
+            workflow: workflow.text(),
+            number,
+            spec: spec_digest(&run.version.spec),
+            request: command.request.as_ref().map(|key| key.id.clone()),
+            accepted: self.index,
+            cancelled: None,
+            ended: None,
+        };
+        self.ledger.runs.insert(id, record);
+    }
+
+    /// The run must have the workflow version that was asked for.
+    fn judge_version(&mut self, command: &SubmitRun, run: &Arc<Run>) {
+        let (number, digest) = (run.version.number, spec_digest(&run.version.spec));
+        let wanted = match &command.source {
+            RunSource::OneOff(spec) => Some((0, spec_digest(spec))),
+            RunSource::Apply(spec) => {
+                let (number, _) = self.expect_version(&command.namespace, spec);
+                Some((number, spec_digest(spec)))
+            }
+            RunSource::Workflow { workflow, version } => {
+                let key = (command.namespace.clone(), workflow.clone());
+                let latest = self.book.workflows.get(&key).and_then(|known| known.latest);
+                latest.filter(|(latest, _)| version.is_none_or(|wanted| wanted == *latest))
+            }
+        };
+        if wanted != Some((number, digest)) {
+            let what =
+                format!("run {} has version {number} of another spec than asked for", run.id);
+            self.found(Invariant::I2, what);
+        }
+    }
+
+    /// The run must have the parameters and the priority that were asked for.
+    fn judge_submission(&mut self, command: &SubmitRun, run: &Arc<Run>) {
+        let declared = run.version.spec.params.iter().filter_map(|(name, spec)| {
+            let value = command.params.get(name).or(spec.default.as_ref())?;
+            Some((name.clone(), value.clone()))
+        });
+        let params: Params = declared.collect();
+        let priority = command.priority.unwrap_or(run.version.spec.priority);
+        let priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
+        if *run.params != params || run.priority != priority || run.submitted_at != self.now {
+            let what =
+                format!("run {} has other parameters, priority or time than submitted", run.id);
+            self.found(Invariant::I2, what);
+        }
+    }
+
+    pub(super) fn cancel_run(&mut self, command: &CancelRun) {
+        let (id, now, index) = (command.run, self.now, self.index);
+        let Some(work) = self.live_run(id) else {
+            return self.found(Invariant::I15, format!("run {id} is not live, and was cancelled"));
+        };
+        work.stop(StopReason::Cancelled, now);
+        self.mark_dirty(id);
+        if let Some(record) = self.ledger.runs.get_mut(&id) {
+            record.cancelled.get_or_insert(index);
+        }
+    }
+
+    pub(super) fn cancel_refused(&mut self, command: &CancelRun) {
+        if self.live_run(command.run).is_some_and(|work| !work.is_doubtful) {
+            let what = format!("run {} is live, and its cancel was refused", command.run);
+            self.found(Invariant::I15, what);
+        } else if self.ledger.runs.contains_key(&command.run) {
+            self.count(Rare::CancelTooLate);
+        }
+    }
+
+    pub(super) fn release_task(&mut self, command: &ReleaseTask) {
+        let (id, task, now) = (command.run, command.task, self.now);
+        let mut held = Vec::new();
+        if let Some(work) = self.live_run(id)
+            && let (Some(it), Some(spec)) = (work.task(task), work.spec(task))
+        {
+            for (range, state) in it.cells.iter() {
+                let TaskState::Held { tries } = *state else { continue };
+                let failed = TaskState::Failed { tries, reason: FailureReason::Lost, last: None };
+                let ready = TaskState::Ready { tries, since: now, avoid: None };
+                held.push((range, if command.rerun { ready } else { rules::plain(spec, failed) }));
+            }
+        }
+        if held.is_empty() {
+            self.doubt(id);
+            let what = format!("task {task} of run {id} is not held, and was released");
+            return self.found(Invariant::I5, what);
+        }
+        self.count(Rare::Released);
+        for (range, to) in held {
+            self.change(id, task, range, to);
+        }
+    }
+
+    /// What becomes of this run cannot be told any more in this entry.
+    pub(super) fn doubt(&mut self, run: RunId) {
+        if let Some(work) = self.run(run) {
+            work.is_doubtful = true;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A run as it should be, while the commands of one entry go by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use muster_core::ids::{RunId, TaskIndex};
+use muster_core::spec::TaskSpec;
+use muster_core::state::cells::{Cells, IndexRange};
+use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState, Tries};
+use muster_core::state::workflow::WorkflowVersion;
+use muster_core::time::Timestamp;
+
+use super::rules::{self, Fate};
+use super::shape::Shape;
+
+/// One task of a [`Work`].
+#[derive(Debug)]
+pub(super) struct WorkTask {
+    pub(super) cells: Cells,
+    pub(super) outputs: Option<Arc<Outputs>>,
+    /// Some accepted item of this entry named it.
+    pub(super) is_touched: bool,
+    /// Some refused item of this entry named it.
+    pub(super) is_refused: bool,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) id: RunId,
+    pub(super) version: Arc<WorkflowVersion>,
+    shape: Arc<Shape>,
+    pub(super) tasks: Vec<WorkTask>,
+    pub(super) submitted_at: Timestamp,
+    pub(super) stop: Option<(Timestamp, StopReason)>,
+    pub(super) ended: Option<RunStatus>,
+    /// A command was carried out that should not have been: what it makes of the run cannot be told.
+    pub(super) is_doubtful: bool,
+}
+
+impl Work {
+    /// The run as it was before the entry.
+    pub(super) fn of(run: &Run, shape: Arc<Shape>) -> Self {
+        let task = |task: &muster_core::state::task::Task| WorkTask {
+            cells: task.cells.clone(),
+            outputs: task.outputs.clone(),
+            is_touched: false,
+            is_refused: false,
+        };
+        Work {
+            id: run.id,
+            version: run.version.clone(),
+            shape,
+            tasks: run.tasks.iter().map(task).collect(),
+            submitted_at: run.submitted_at,
+            stop: run.stop,
+            ended: None,
+            is_doubtful: false,
+        }
+    }
+
+    /// A run that is submitted.
+    pub(super) fn new(
+        id: RunId,
+        version: Arc<WorkflowVersion>,
+        shape: Arc<Shape>,
+        now: Timestamp,
+    ) -> Self {
+        let ready = TaskState::Ready { tries: Tries::default(), since: now, avoid: None };
+        let task = |(at, spec): (usize, &TaskSpec)| {
+            let is_root = shape.upstream(at).is_empty();
+            WorkTask {
+                cells: Cells::new(spec.array, if is_root { ready } else { TaskState::Blocked }),
+                outputs: None,
+                is_touched: true,
+                is_refused: false,
+            }
+        };
+        let tasks = version.spec.tasks.iter().enumerate().map(task).collect();
+        let (stop, ended) = (None, None);
+        Work { id, version, shape, tasks, submitted_at: now, stop, ended, is_doubtful: false }
+    }
+
+    pub(super) fn spec(&self, task: TaskIndex) -> Option<&TaskSpec> {
+        self.version.spec.tasks.get(task.0 as usize)
+    }
+
+    pub(super) fn task(&self, task: TaskIndex) -> Option<&WorkTask> {
+        self.tasks.get(task.0 as usize)
+    }
+
+    /// The states within a range, cut to it; `None` if the run has no such task or indices.
+    pub(super) fn within(
+        &self,
+        task: TaskIndex,
+        range: IndexRange,
+    ) -> Option<Vec<(IndexRange, TaskState)>> {
+        let cells = &self.task(task)?.cells;
+        let is_inside =
+            range.first <= range.last && cells.indices().intersect(range) == Some(range);
+        is_inside.then(|| cells.within(range).map(|(range, state)| (range, *state)).collect())
+    }
+
+    /// How the tasks that `task` needs have ended.
+    pub(super) fn upstream_ends(&self, task: TaskIndex) -> Vec<Option<TaskEnd>> {
+        let upstream = self.shape.upstream(task.0 as usize).iter();
+        upstream.map(|at| self.tasks.get(*at).and_then(|it| rules::end_of(&it.cells))).collect()
+    }
+
+    /// Puts indices of a task into a state, with all that follows for the tasks after it and for the run.
+    pub(super) fn set(
+        &mut self,
+        task: TaskIndex,
+        range: IndexRange,
+        to: TaskState,
+        now: Timestamp,
+    ) {
+        let Some(it) = self.tasks.get_mut(task.0 as usize) else { return };
+        let was_open = rules::end_of(&it.cells).is_none();
+        it.cells.set(range, to);
+        it.is_touched = true;
+        if was_open && rules::end_of(&it.cells).is_some() {
+            self.settle(task.0 as usize, now);
+        }
+    }
+
+    /// Follows the end of a task down the DAG, each task after all that it needs, until nothing changes.
+    fn settle(&mut self, ended: usize, now: Timestamp) {
+        let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
+        let shape = self.shape.clone();
+        let tell = |open: &mut BTreeSet<_>, task| {
+            open.extend(shape.downstream(task).iter().map(|it| (shape.position(*it), *it)));
+        };
+        tell(&mut open, ended);
+        while let Some((_, task)) = open.pop_first() {
+            let index = TaskIndex(task as u32);
+            let ends = self.upstream_ends(index);
+            let Some(spec) = self.version.spec.tasks.get(task) else { continue };
+            let Some(it) = self.tasks.get_mut(task) else { continue };
+            let is_blocked = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
+            if !is_blocked || self.stop.is_some() {
+                continue;
+            }
+            let to = match rules::fate(spec, &ends) {
+                Fate::Waits => continue,
+                Fate::Starts => {
+                    TaskState::Ready { tries: Tries::default(), since: now, avoid: None }
+                }
+                Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
+            };
+            it.cells.set(it.cells.indices(), to);
+            it.is_touched = true;
+            if to.status().is_terminal() {
+                tell(&mut open, task);
+            }
+        }
+        self.end_if_over();
+    }
+
+    /// Tells the run to stop. The first reason stays.
+    pub(super) fn stop(&mut self, reason: StopReason, now: Timestamp) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = Some((now, reason));
+        let version = self.version.clone();
+        for (task, spec) in self.tasks.iter_mut().zip(&version.spec.tasks) {
+            let cells: Vec<_> = task.cells.iter().map(|(range, state)| (range, *state)).collect();
+            for (range, state) in cells {
+                let to = rules::stopped(spec, &state, reason, now);
+                if to != state {
+                    task.cells.set(range, to);
+                    task.is_touched = true;
+                }
+            }
+        }
+        self.end_if_over();
+    }
+
+    fn end_if_over(&mut self) {
+        let ends: Option<Vec<TaskEnd>> =
+            self.tasks.iter().map(|task| rules::end_of(&task.cells)).collect();
+        if let Some(ends) = ends {
+            let stop = self.stop.map(|(_, reason)| reason);
+            self.ended = Some(rules::final_status(stop, ends.into_iter()));
+        }
+    }
+
+    /// The first moment at which time alone changes the run, and what it is about: `None` for the run's own timeout,
+    /// otherwise the task and the first index of the range.
+    pub(super) fn first_due(&self) -> Option<(Timestamp, Option<(TaskIndex, u32)>)> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let timeout = self.version.spec.timeout.filter(|_| self.stop.is_none());
+        let own = timeout.map(|span| (self.submitted_at + span, None));
+        let tasks = self.tasks.iter().zip(&self.version.spec.tasks).enumerate();
+        let cells = tasks.flat_map(|(at, (task, spec))| {
+            let task_index = TaskIndex(at as u32);
+            task.cells.iter().filter_map(move |(range, state)| {
+                Some((rules::due(spec, state)?, Some((task_index, range.first))))
+            })
+        });
+        own.into_iter().chain(cells).min()
+    }
+}
+
+/// The shapes of workflow versions, by serial number.
+#[derive(Debug, Default)]
+pub(super) struct Shapes(BTreeMap<u64, Arc<Shape>>);
+
+impl Shapes {
+    pub(super) fn of(&mut self, version: &WorkflowVersion) -> Arc<Shape> {
+        let shape = self.0.entry(version.id);
+        shape.or_insert_with(|| Arc::new(Shape::of(&version.spec))).clone()
+    }
+
+    /// Forgets those that are no longer needed.
+    pub(super) fn keep(&mut self, is_needed: impl Fn(u64) -> bool) {
+        self.0.retain(|version, _| is_needed(*version));
+    }
+}
