@@ -44,8 +44,7 @@ impl Behaviour {
         let ProcessCommand::Argv(words) = &process.command else {
             panic!("simulated workflows have no scripts");
         };
-        let number =
-            |at: usize| words[at].parse().expect("workflows are drawn with numbers");
+        let number = |at: usize| words[at].parse().expect("workflows are drawn with numbers");
         Self { lasts: Duration::from_millis(number(1)), failures: number(2) as u32 }
     }
 }

@@ -26,6 +26,7 @@ pub mod machine;
 pub mod plan;
 pub mod run;
 pub mod strike;
+pub mod sweep;
 pub mod trace;
 pub mod witness;
 pub mod workflow;

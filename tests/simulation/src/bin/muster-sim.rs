@@ -1,29 +1,48 @@
-//! Runs one seed of the simulation and prints its verdict.
+//! Runs one seed of the simulation, or many, and prints the verdict.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use muster_checker::Rare;
 use muster_simulation::machine::entropy::{real_time, uses};
 use muster_simulation::plan::Plan;
 use muster_simulation::run::{Report, run};
+use muster_simulation::sweep::{COUNTER_PREFIX, sweep};
 use muster_simulation::trace::Trace;
 use tracing_subscriber::EnvFilter;
 
-/// A cluster of Muster with faults drawn from a seed. Equal seeds give equal traces.
+/// A cluster of Muster in one thread, with faults drawn from a seed. Equal seeds give equal traces.
 #[derive(Parser)]
 #[command(name = "muster-sim")]
 struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Runs one seed.
+    Run(One),
+    /// Prints what a seed means.
+    Plan {
+        /// The seed.
+        seed: u64,
+    },
+    /// Runs many seeds, each in a process of its own.
+    Sweep(Many),
+}
+
+#[derive(Args)]
+struct One {
     /// The seed.
     seed: u64,
     /// Writes everything that happens to this file; `-` for the standard output.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Prints what will happen and ends.
-    #[arg(long)]
-    plan: bool,
     /// Prints counters, too.
     #[arg(long)]
     coverage: bool,
@@ -32,49 +51,66 @@ struct Arguments {
     log: bool,
 }
 
+#[derive(Args)]
+struct Many {
+    /// How many.
+    count: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Processes at once; as many as there are cores if absent.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Does not fail for rare events that never happened: for a few seeds.
+    #[arg(long)]
+    few: bool,
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let plan = Plan::from_seed(arguments.seed);
-    if arguments.plan {
-        println!("{plan:#?}");
-        return ExitCode::SUCCESS;
+    let result = match Arguments::parse().what {
+        What::Run(one) => run_one(one),
+        What::Plan { seed } => {
+            println!("{:#?}", Plan::from_seed(seed));
+            Ok(true)
+        }
+        What::Sweep(many) => run_many(&many),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
-    if arguments.log {
+}
+
+fn run_one(one: One) -> Result<bool> {
+    if one.log {
         let filter = EnvFilter::from_default_env();
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
         log.without_time().with_writer(io::stderr).init();
     }
-    let out = match open(arguments.trace) {
-        Ok(out) => out,
-        Err(error) => {
-            eprintln!("the trace cannot be written: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let plan = Plan::from_seed(one.seed);
+    let out = open(one.trace).context("the trace cannot be written")?;
     let started = real_time();
-    // What happens before, such as reading arguments, must not change what the thread-locals hold.
+    // A thread of its own: what happened before, such as reading arguments, must not change its thread-locals.
     let simulation = std::thread::Builder::new().name("simulation".into());
-    let thread = simulation.spawn(move || {
-        let report = run(plan, Trace::new(out));
-        (report, uses())
-    });
-    let joined = thread.map(|thread| thread.join());
-    let Ok(Ok((report, (draws, readings)))) = joined else {
-        eprintln!("seed={} the simulation's thread failed", arguments.seed);
-        return ExitCode::FAILURE;
-    };
+    let thread = simulation.spawn(move || (run(plan, Trace::new(out)), uses()))?;
+    let joined = thread.join().map_err(|_| anyhow!("seed {}: its thread panicked", one.seed));
+    let (report, (draws, readings)) = joined?;
     let took = real_time() - started;
     println!(
         "seed={} hash={:016x} lines={} simulated={:.1}s took={:.2}s draws={draws} readings={readings} {}",
-        arguments.seed,
+        one.seed,
         report.hash,
         report.lines,
         report.simulated.as_secs_f64(),
         took.as_secs_f64(),
         if report.is_clean() { "clean" } else { "BROKEN" },
     );
-    tell(&report, arguments.coverage);
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    tell(&report, one.coverage);
+    Ok(report.is_clean())
 }
 
 fn tell(report: &Report, coverage: bool) {
@@ -86,10 +122,38 @@ fn tell(report: &Report, coverage: bool) {
     }
     if coverage {
         for line in report.verdict.coverage.to_string().lines() {
-            println!("  {line}");
+            println!("{COUNTER_PREFIX}{line}");
         }
     }
 }
+
+fn run_many(many: &Many) -> Result<bool> {
+    let program = std::env::current_exe()?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let jobs = many.jobs.unwrap_or(cores);
+    let result = sweep(&program, many.from..many.from + many.count, jobs, &[])?;
+    for (seed, text) in &result.failures {
+        let words = text.lines().filter(|line| !line.starts_with(COUNTER_PREFIX));
+        println!("{}", words.collect::<Vec<_>>().join("\n"));
+        println!("  again: cargo run --release -p muster-simulation -- run {seed}");
+    }
+    print!("{}", result.coverage);
+    let never = result.coverage.never(WANTED);
+    println!(
+        "{} seeds, {} broken; {:.0} s simulated in {:.0} s",
+        result.seeds,
+        result.failures.len(),
+        result.simulated.as_secs_f64(),
+        result.took.as_secs_f64(),
+    );
+    if !never.is_empty() && !many.few {
+        println!("never happened, so nothing is known about it: {}", never.join(", "));
+    }
+    Ok(result.failures.is_empty() && (many.few || never.is_empty()))
+}
+
+/// What a sweep must have seen.
+const WANTED: &[Rare] = Rare::ALL;
 
 fn open(path: Option<PathBuf>) -> io::Result<Option<Box<dyn Write + Send>>> {
     Ok(match path {
