@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use crate::apply::StateMachine;
 pub use crate::history::{EndCursor, HistoryChange, HistoryReader, HistoryStore, RedbHistoryStore};
 pub use crate::log::{
@@ -17,6 +19,7 @@ use crate::history::{History, HistoryThread};
 use crate::log::LogThread;
 use crate::machine::Machine;
 use crate::snapshot::SnapshotFiles;
+use crate::types::{LeaderId, Payload};
 
 /// Ends the stores' threads when dropped.
 pub struct Threads(Option<(LogThread, HistoryThread)>);
@@ -48,4 +51,20 @@ pub fn open_storage(
     let progress = Arc::new(ApplyProgress::new());
     let machine = StateMachine::open(machine, files, history, progress, fatal)?;
     Ok((Threads(Some((log_thread, history_thread))), log, machine))
+}
+
+/// An entry of the leader `member_id` of `term`; blank without a command.
+pub fn entry(term: u64, member_id: u64, index: u64, command: Option<Bytes>) -> Entry {
+    let payload = command.map_or(Payload::Blank, |bytes| Payload::Normal(Command(bytes)));
+    Entry { log_id: log_id(term, member_id, index), payload }
+}
+
+/// The position of an entry of the leader `member_id` of `term`.
+pub fn log_id(term: u64, member_id: u64, index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term, node_id: member_id }, index }
+}
+
+/// The vote of `member_id` for itself in `term`.
+pub fn vote(term: u64, member_id: u64) -> Vote {
+    Vote { leader_id: LeaderId { term, node_id: member_id }, committed: false }
 }

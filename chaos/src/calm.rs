@@ -1,0 +1,200 @@
+//! After the faults: whether everything becomes well by itself, and what there is to read then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::{StreamExt, stream};
+use muster_client::{Client, Submission, is_ended, v1};
+use tokio::time::Instant;
+
+use crate::history::{History, RunName, requests};
+use crate::judge::Violations;
+use crate::lab::{Lab, View};
+use crate::load;
+use crate::scenario::Scenario;
+
+/// Runs asked about at once.
+const QUESTIONS_MAX: usize = 16;
+/// Between two looks at what is not well yet.
+const POLL: Duration = Duration::from_millis(200);
+/// How long a fresh run may take in a calm cluster.
+const FRESH_MAX: Duration = Duration::from_secs(20);
+/// How long one call may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long all masters may take to stand at one index, once nothing is proposed any more.
+const CONVERGENCE_MAX: Duration = Duration::from_secs(30);
+
+/// A run as it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) shape: &'static str,
+    pub(crate) run: v1::Run,
+    pub(crate) tasks: Vec<v1::Task>,
+}
+
+/// What there is to read when everything is over.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    pub(crate) runs: BTreeMap<u64, Ended>,
+    /// Where each master stands, by position.
+    pub(crate) views: Vec<View>,
+    /// From the end of the faults to the end of the last run.
+    pub(crate) calm_after: Duration,
+}
+
+/// Waits for everything to be well, at most as long as the scenario says; what is not by then is a violation.
+pub(crate) async fn settle(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    history: &Arc<History>,
+    violations: &mut Violations,
+) -> Result<Aftermath> {
+    let started = Instant::now();
+    let until = started + Duration::from_secs(scenario.calm_s);
+    lab.start_all()?;
+    if lab.wait_leader(None, until - Instant::now()).await.is_none() {
+        violations.add("L1", "nobody leads although all masters run");
+        return Ok(Aftermath::default());
+    }
+    let client = lab.client.with_deadline(CALL_DEADLINE);
+    resolve(&client, history, until).await;
+    cancel_the_endless(&client, history).await;
+    let runs = wait_for_ends(lab, &client, history, until, violations).await?;
+    let calm_after = started.elapsed();
+    serve_something_new(&client, violations).await;
+    let views = converge(lab, violations).await;
+    Ok(Aftermath { runs, views, calm_after })
+}
+
+/// Sends every submission again whose fate nobody knows: it is accepted, or turns out to have been.
+async fn resolve(client: &Client, history: &Arc<History>, until: Instant) {
+    let events = history.events();
+    let open = requests(&events)
+        .into_iter()
+        .filter(|(_, known)| known.runs.is_empty() && known.refusals.is_empty())
+        .filter_map(|(request, known)| Some((request, known.shape, history.wish(request)?)));
+    for (request, shape, wish) in open {
+        while Instant::now() < until {
+            if load::submit(client, history, request, shape, &wish).await.is_some() {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Cancels what was to be cancelled, and whose client was stopped before it could.
+async fn cancel_the_endless(client: &Client, history: &Arc<History>) {
+    let events = history.events();
+    let known = requests(&events);
+    for run in known.values().filter(|it| it.shape == "cancelled").flat_map(|it| &it.runs) {
+        load::cancel(client, history, run).await;
+    }
+}
+
+/// Waits until every accepted run has ended, and reads it with its tasks.
+async fn wait_for_ends(
+    lab: &mut Lab,
+    client: &Client,
+    history: &Arc<History>,
+    until: Instant,
+    violations: &mut Violations,
+) -> Result<BTreeMap<u64, Ended>> {
+    let events = history.events();
+    let known = requests(&events);
+    let mut open: BTreeMap<u64, (&'static str, RunName)> = known
+        .values()
+        .flat_map(|it| it.runs.iter().map(|run| (run.id, (it.shape, (*run).clone()))))
+        .collect();
+    let mut ended = BTreeMap::new();
+    while !open.is_empty() {
+        lab.tend()?;
+        let looks = open.values().map(|(shape, run)| look(client, history, shape, run));
+        let looks: Vec<Option<Ended>> =
+            stream::iter(looks).buffer_unordered(QUESTIONS_MAX).collect().await;
+        for found in looks.into_iter().flatten() {
+            open.remove(&found.run.id);
+            ended.insert(found.run.id, found);
+        }
+        if Instant::now() > until {
+            break;
+        }
+        if !open.is_empty() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    for (shape, run) in open.values() {
+        let why = match client.explain(load::key(run), None).await {
+            Ok(explained) => explained
+                .tasks
+                .iter()
+                .map(|task| format!("{} is {:?}: {}", task.task, task.status(), task.summary))
+                .collect::<Vec<_>>()
+                .join("; "),
+            Err(error) => format!("{error}"),
+        };
+        violations
+            .add("L3", format!("{shape} {}/{} has not ended: {why}", run.workflow, run.number));
+    }
+    Ok(ended)
+}
+
+/// The run with its tasks, if it has ended.
+async fn look(
+    client: &Client,
+    history: &History,
+    shape: &'static str,
+    name: &RunName,
+) -> Option<Ended> {
+    let run = load::read(client, history, name).await.filter(is_ended)?;
+    let tasks: Vec<_> = client.list_tasks(load::key(name), &[]).collect().await;
+    let tasks = tasks.into_iter().collect::<Result<Vec<_>, _>>().ok()?;
+    Some(Ended { shape, run, tasks })
+}
+
+/// New work is served.
+async fn serve_something_new(client: &Client, violations: &mut Violations) {
+    let ends = async {
+        let run = client.submit(Submission::workflow("short")).await?;
+        client.wait_run(&run, Some(FRESH_MAX)).await
+    };
+    match ends.await {
+        Ok(run) if run.status() == v1::RunStatus::Succeeded => {}
+        Ok(run) => violations.add("L4", format!("a fresh run ended as {:?}", run.status())),
+        Err(error) => violations.add("L4", format!("a fresh run is not served: {error}")),
+    }
+}
+
+/// All masters come to stand at one index, and there they have one digest (I1).
+async fn converge(lab: &Lab, violations: &mut Violations) -> Vec<View> {
+    let until = Instant::now() + CONVERGENCE_MAX;
+    let mut digests: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
+    loop {
+        let views = lab.views().await;
+        for (at, view) in views.iter().enumerate() {
+            let Some(view) = view else { continue };
+            let (other, digest) =
+                *digests.entry(view.applied_index).or_insert((at, view.state_digest));
+            if digest != view.state_digest {
+                let index = view.applied_index;
+                violations.add("I1", format!("m{other} and m{at} differ at index {index}"));
+                return views.into_iter().flatten().collect();
+            }
+        }
+        let first = views.first().and_then(Option::as_ref).map(|view| view.applied_index);
+        let are_equal = first.is_some()
+            && views.iter().all(|it| it.as_ref().map(|view| view.applied_index) == first);
+        if are_equal {
+            return views.into_iter().flatten().collect();
+        }
+        if Instant::now() > until {
+            let at: Vec<Option<u64>> =
+                views.iter().map(|it| it.as_ref().map(|view| view.applied_index)).collect();
+            violations.add("L2", format!("the masters stand at {at:?} and do not meet"));
+            return views.into_iter().flatten().collect();
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

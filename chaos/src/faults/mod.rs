@@ -1,0 +1,254 @@
+//! What can be done to a cluster. Each fault draws its parameters, does its harm, waits, and takes it back.
+
+mod disks;
+mod network;
+mod processes;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use muster_chaos::witness;
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::ground::Who;
+use crate::history::{History, What};
+use crate::lab::Lab;
+use crate::scenario::{Scenario, Span, Weighted};
+
+/// How often it is looked whether somebody ended by itself.
+const TEND_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a fault waits for somebody to lead, so that there is somebody to be harmed.
+const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+
+/// One fault; see the scenarios for what they mean together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    tag = "kind",
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
+pub(crate) enum Fault {
+    /// SIGKILL, and a start after a while.
+    Kill { whom: Target, down_ms: Span },
+    /// The leader, and its successor as soon as there is one, or a little later.
+    KillDuringFailOver { after_ms: Span, down_ms: Span },
+    /// All masters at once; with `moved` they come back on other addresses.
+    KillAll {
+        down_ms: Span,
+        #[serde(default)]
+        moved: bool,
+    },
+    /// SIGSTOP, and SIGCONT after a while.
+    Stop { whom: Target, for_ms: Span },
+    /// A master from all others, or a worker from all masters.
+    Cut { whom: Target, way: Way, for_ms: Span },
+    /// A master's link, by proxy: slower, or silent.
+    SlowLink { whom: Target, delay_ms: Span, jitter_ms: Span, for_ms: Span },
+    /// A file takes all room on a master's volume but so much.
+    FillDisk { whom: Target, leave_kib: Span, for_ms: Span },
+    /// A master's disk does what the text tells it, see `muster-faultdisk`; `NUMBER` in it is drawn.
+    Disk { whom: Target, faults: String, number: Span, for_ms: Span },
+    /// A master is killed, bytes of a file of its are changed, and it is started again.
+    Damage { whom: Target, file: File, how: Damage },
+    /// A master is killed, and started again without its data.
+    Wipe { whom: Target, down_ms: Span },
+    /// A master's wall clock is off by so much.
+    JumpClock { whom: Target, way: Direction, by_ms: Span, for_ms: Span },
+    /// Every master and every worker is asked to stop and started again, one after the other.
+    RollingRestart,
+    /// Leadership is handed over.
+    Transfer,
+}
+
+/// Whom a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Target {
+    Leader,
+    Follower,
+    /// The leader and as many followers as make a majority.
+    Majority,
+    AnyMaster,
+    Worker,
+    LeaderAndWorker,
+}
+
+/// Which way of a link is cut, as the one who is cut off sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Way {
+    Both,
+    Out,
+    In,
+    /// Drawn each time.
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Direction {
+    Forward,
+    Back,
+}
+
+/// What a master keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum File {
+    Log,
+    Snapshot,
+    History,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Damage {
+    /// A few bytes are others.
+    Flip,
+    /// The end is missing.
+    Tear,
+}
+
+/// Everything a fault works on.
+pub(crate) struct Stage<'s> {
+    pub(crate) lab: &'s mut Lab,
+    pub(crate) scenario: &'s Scenario,
+    pub(crate) history: &'s History,
+    pub(crate) chance: StdRng,
+}
+
+impl Stage<'_> {
+    /// Does faults until the time is over. A fault that has begun is taken back.
+    pub(crate) async fn play(&mut self, span: Duration) -> Result<u64> {
+        let until = Instant::now() + span;
+        let mut count = 0;
+        while Instant::now() < until {
+            let gap = self.scenario.gap_ms.draw(&mut self.chance);
+            self.pass(gap.min(until.saturating_duration_since(Instant::now()))).await?;
+            if Instant::now() >= until || self.scenario.fault.is_empty() {
+                continue;
+            }
+            let fault = self.choose();
+            let called = witness::now();
+            let done = self.carry_out(&fault).await?;
+            self.history.note(called, What::Fault(done));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn choose(&mut self) -> Fault {
+        let faults = &self.scenario.fault;
+        let all: u32 = faults.iter().map(|it| it.weight).sum();
+        let mut left = self.chance.random_range(0..all.max(1));
+        for Weighted { weight, fault } in faults {
+            if left < *weight {
+                return fault.clone();
+            }
+            left -= weight;
+        }
+        faults[0].fault.clone()
+    }
+
+    async fn carry_out(&mut self, fault: &Fault) -> Result<String> {
+        match fault {
+            Fault::Kill { whom, down_ms } => self.kill(*whom, *down_ms).await,
+            Fault::KillDuringFailOver { after_ms, down_ms } => {
+                self.kill_during_fail_over(*after_ms, *down_ms).await
+            }
+            Fault::KillAll { down_ms, moved } => self.kill_all(*down_ms, *moved).await,
+            Fault::Stop { whom, for_ms } => self.stop(*whom, *for_ms).await,
+            Fault::Cut { whom, way, for_ms } => self.cut(*whom, *way, *for_ms).await,
+            Fault::SlowLink { whom, delay_ms, jitter_ms, for_ms } => {
+                self.slow_link(*whom, *delay_ms, *jitter_ms, *for_ms).await
+            }
+            Fault::FillDisk { whom, leave_kib, for_ms } => {
+                self.fill_disk(*whom, *leave_kib, *for_ms).await
+            }
+            Fault::Disk { whom, faults, number, for_ms } => {
+                self.break_disk(*whom, faults, *number, *for_ms).await
+            }
+            Fault::Damage { whom, file, how } => self.damage(*whom, *file, *how).await,
+            Fault::Wipe { whom, down_ms } => self.wipe(*whom, *down_ms).await,
+            Fault::JumpClock { whom, way, by_ms, for_ms } => {
+                self.jump_clock(*whom, *way, *by_ms, *for_ms).await
+            }
+            Fault::RollingRestart => self.rolling_restart().await,
+            Fault::Transfer => self.transfer().await,
+        }
+    }
+
+    /// Lets time pass, and starts whoever ended meanwhile.
+    pub(crate) async fn pass(&mut self, span: Duration) -> Result<()> {
+        let until = Instant::now() + span;
+        loop {
+            let called = witness::now();
+            for (who, how) in self.lab.tend()? {
+                self.history.note(called, What::Ended { who: who.to_string(), how });
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(TEND_INTERVAL)).await;
+        }
+    }
+
+    /// Whom the fault hits this time.
+    async fn aim(&mut self, target: Target) -> Result<Vec<Who>> {
+        let masters = self.lab.masters.len();
+        if target == Target::AnyMaster {
+            return Ok(vec![Who::Master(self.chance.random_range(0..masters))]);
+        }
+        let worker = Who::Worker(self.chance.random_range(0..self.lab.workers.len().max(1)));
+        if target == Target::Worker {
+            return Ok(vec![worker]);
+        }
+        let Some(leader) = self.await_leader().await? else {
+            bail!("nobody has led for {LEADER_PATIENCE:?}, between faults");
+        };
+        let first = self.chance.random_range(1..masters.max(2));
+        let followers = (0..masters.saturating_sub(1))
+            .map(|it| (leader + 1 + (first + it) % (masters - 1)) % masters);
+        let followers: Vec<Who> = followers.map(Who::Master).collect();
+        Ok(match target {
+            Target::Leader => vec![Who::Master(leader)],
+            Target::Follower => followers.into_iter().take(1).collect(),
+            Target::Majority => {
+                [Who::Master(leader)].into_iter().chain(followers).take(masters / 2 + 1).collect()
+            }
+            Target::LeaderAndWorker => vec![Who::Master(leader), worker],
+            Target::AnyMaster | Target::Worker => vec![worker],
+        })
+    }
+
+    /// Waits for a leader, and starts whoever ended meanwhile.
+    async fn await_leader(&mut self) -> Result<Option<usize>> {
+        let until = Instant::now() + LEADER_PATIENCE;
+        while Instant::now() < until {
+            if let Some(leader) = self.lab.leader().await {
+                return Ok(Some(leader));
+            }
+            self.pass(Duration::from_millis(50)).await?;
+        }
+        Ok(None)
+    }
+}
+
+/// Names, for people.
+fn names(whom: &[Who]) -> String {
+    let names: Vec<String> = whom.iter().map(Who::to_string).collect();
+    names.join(" and ")
+}
+
+/// The masters among them, by position.
+fn masters(whom: &[Who]) -> impl Iterator<Item = usize> {
+    whom.iter().filter_map(|who| match who {
+        Who::Master(at) => Some(*at),
+        Who::Worker(_) => None,
+    })
+}

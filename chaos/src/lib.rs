@@ -1,0 +1,3 @@
+//! What the harness and the tasks it runs have in common.
+
+pub mod witness;

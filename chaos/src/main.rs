@@ -1,0 +1,127 @@
+//! Chaos with real processes: starts masters and workers, harms them, and judges what clients and tasks saw.
+//!
+//! ```text
+//!  scenario ──► lab: masters and workers, each in its namespace
+//!                ▲ faults              ▲ load: clients            ▲ tasks: witnesses with a lock each
+//!                │                     │                          │
+//!                └── stage, seed       └── history ──► judge ◄────┘ testimony, aftermath
+//! ```
+
+mod calm;
+mod enter;
+mod faults;
+mod ground;
+mod history;
+mod judge;
+mod lab;
+mod load;
+mod process;
+mod proxy;
+mod scenario;
+mod scene;
+mod shapes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::enter::{Entered, Inside};
+use crate::scenario::Scenario;
+use crate::scene::{Outcome, Play};
+
+/// Exit code of a scenario that could not be played here.
+const SKIPPED: u8 = 77;
+
+/// Real masters and workers under real faults, and a verdict.
+#[derive(Debug, Parser)]
+#[command(name = "muster-chaos", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play a scenario and print its verdict
+    Run(Run),
+    /// Name all scenarios
+    List,
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    /// The name of a file in chaos/scenarios
+    scenario: String,
+    /// Draws everything that is drawn [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long faults go on, seconds [default: as the scenario says]
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// The muster binary [default: the one beside this one]
+    #[arg(long, value_name = "FILE")]
+    muster: Option<PathBuf>,
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::List => {
+            for (name, scenario) in Scenario::all(&scenario::folder())? {
+                println!("{name:24} {}", scenario.summary);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(run) => within(|inside| async move {
+            let outcome = play(&run, &inside).await?;
+            Ok(code(outcome))
+        }),
+    }
+}
+
+/// Does something where nothing of it can be seen from outside.
+fn within<F: Future<Output = Result<ExitCode>>>(
+    work: impl FnOnce(Inside) -> F,
+) -> Result<ExitCode> {
+    match enter::enter()? {
+        Entered::Done(code) => Ok(code),
+        Entered::Here(inside) => {
+            let folder = inside.folder.clone();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let result = runtime.block_on(work(inside));
+            if result.is_err() {
+                enter::keep(&folder)?;
+            }
+            result
+        }
+    }
+}
+
+async fn play(run: &Run, inside: &Inside) -> Result<Outcome> {
+    let mut scenario = Scenario::load(&scenario::folder(), &run.scenario)?;
+    if let Some(duration) = run.duration {
+        scenario.duration_s = duration;
+    }
+    let binary = match &run.muster {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("muster"),
+    };
+    let play = Play {
+        name: &run.scenario,
+        scenario: &scenario,
+        seed: run.seed.unwrap_or_else(rand::random),
+        inside,
+        binary: &binary,
+    };
+    play.run().await
+}
+
+fn code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Pass => ExitCode::SUCCESS,
+        Outcome::Fail => ExitCode::FAILURE,
+        Outcome::Skip => ExitCode::from(SKIPPED),
+    }
+}
