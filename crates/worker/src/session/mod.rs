@@ -141,7 +141,7 @@ pub enum StartError {
 /// Why a worker ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerError {
-    /// No master takes it, and this is what the last one that answered said: for instance that its folder belongs to
+    /// No master takes it, and this is what the last one that answered said: for example that its folder belongs to
     /// another cluster.
     #[error("the master at {address} refuses this worker: {reason}")]
     Refused {
