@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use muster_tests::tidy::{
-    Exceptions, Finding, Tree, edges, markdown, modules, protobuf, reasons, text, words,
+    Exceptions, Finding, Tree, edges, markdown, modules, platform, protobuf, reasons, text, words,
 };
 
 static TREE: LazyLock<Tree> =
@@ -41,6 +41,11 @@ fn third_party_crates_stay_in_quarantine() {
 #[test]
 fn the_core_is_pure() {
     expect_none("core", &edges::core_is_pure(&TREE));
+}
+
+#[test]
+fn nothing_goes_past_the_platform() {
+    expect_none("platform", &platform::bypasses(&TREE));
 }
 
 #[test]

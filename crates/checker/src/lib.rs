@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod history;
 pub mod judge;
 pub mod ledger;
+pub mod linear;
 mod mix;
 pub mod verdict;
 

@@ -5,23 +5,23 @@
 //! monotonic clock, and follows its wall clock only where that is ahead. The same holds when its own wall clock jumps
 //! ahead and back again.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
 use muster_core::time::{Millis, Timestamp};
+use muster_platform::Platform;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// See the module documentation.
 pub(crate) struct LogClock {
+    platform: Platform,
     base: Mutex<(Timestamp, Instant)>,
 }
 
-impl Default for LogClock {
-    fn default() -> Self {
-        LogClock { base: Mutex::new((Timestamp(0), Instant::now())) }
-    }
-}
-
 impl LogClock {
+    /// A clock over the wall clock of `platform`.
+    pub(crate) fn new(platform: Platform) -> Self {
+        LogClock { platform, base: Mutex::new((Timestamp(0), Instant::now())) }
+    }
+
     /// This master begins to lead when the log stands at `log_now`.
     pub(crate) fn begin(&self, log_now: Timestamp) {
         *self.base.lock() = (log_now, Instant::now());
@@ -29,7 +29,7 @@ impl LogClock {
 
     /// The stamp for an entry that is proposed in this moment.
     pub(crate) fn now(&self) -> Timestamp {
-        self.at(wall_clock())
+        self.at(wall_clock(&self.platform))
     }
 
     fn at(&self, wall: Timestamp) -> Timestamp {
@@ -44,9 +44,8 @@ impl LogClock {
     }
 }
 
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+fn wall_clock(platform: &Platform) -> Timestamp {
+    Timestamp(u64::try_from(platform.wall_clock().as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -55,8 +54,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_behind_the_log_goes_on_from_there() {
-        let clock = LogClock::default();
-        let far_ahead = Timestamp(wall_clock().0 + 3_600_000);
+        let clock = LogClock::new(Platform::system());
+        let far_ahead = Timestamp(wall_clock(&Platform::system()).0 + 3_600_000);
         clock.begin(far_ahead);
         let first = clock.now();
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -68,7 +67,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_jump_ahead_and_back_does_not_stop_the_clock() {
-        let clock = LogClock::default();
+        let clock = LogClock::new(Platform::system());
         let wall = Timestamp(1_000_000);
         assert_eq!(clock.at(wall), wall);
         let ahead = Timestamp(wall.0 + 3_600_000);

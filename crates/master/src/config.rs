@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_planner::Policy;
+use muster_platform::{Disk, Files, Platform};
+
+use crate::observer::Observer;
 
 /// Longest lease. Worker and leader may drift by 1 % each, and the margin behind a lease leaves half a second for it.
 const LEASE_MAX: Duration = Duration::from_secs(25);
@@ -41,6 +45,12 @@ pub struct MasterConfig {
     pub history_runs_max: u64,
     /// The planner's tunables.
     pub policy: Policy,
+    /// Sockets, clocks and threads.
+    pub platform: Platform,
+    /// Where `data_dir` is.
+    pub disk: Arc<dyn Disk>,
+    /// For tests: is told what the log does here.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for MasterConfig {
@@ -61,6 +71,9 @@ impl Default for MasterConfig {
             heartbeat: Duration::from_secs(1),
             history_runs_max: 100_000,
             policy: Policy::default(),
+            platform: Platform::system(),
+            disk: Arc::new(Files),
+            observer: None,
         }
     }
 }

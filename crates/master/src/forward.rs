@@ -2,11 +2,12 @@
 //!
 //! A forwarded call is never forwarded again: if leadership moved meanwhile the caller gets `UNAVAILABLE` and retries.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use muster_platform::{Connector, Platform};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -26,12 +27,16 @@ pub(crate) struct Asked(u64);
 pub(crate) const MESSAGE_BYTES_MAX: usize = 9 << 20;
 
 /// One lazy channel an address.
-#[derive(Default)]
 pub(crate) struct Channels {
-    by_address: Mutex<HashMap<String, Channel>>,
+    connector: Connector,
+    by_address: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl Channels {
+    pub(crate) fn new(platform: &Platform) -> Self {
+        Channels { connector: platform.connector(), by_address: Mutex::default() }
+    }
+
     fn to(&self, address: &str) -> Result<Channel, Status> {
         let mut channels = self.by_address.lock();
         if let Some(channel) = channels.get(address) {
@@ -41,11 +46,10 @@ impl Channels {
             Status::internal(format!("the leader advertises a bad address {address}: {error}"))
         })?;
         let channel = endpoint
-            .tcp_nodelay(true)
             .connect_timeout(Duration::from_millis(500))
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(2))
-            .connect_lazy();
+            .connect_with_connector_lazy(self.connector.clone());
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }

@@ -19,6 +19,7 @@ mod gate;
 mod leader;
 mod live;
 mod machine;
+mod observer;
 mod propose;
 mod read;
 mod replica;
@@ -28,4 +29,5 @@ mod view;
 mod watch;
 
 pub use config::{ConfigError, MasterConfig};
+pub use observer::Observer;
 pub use server::{Master, MasterError};

@@ -6,8 +6,8 @@
 //!
 //! `margin ≥ 2 % of the lease (clock rates) + QUORUM_AGE_MAX (a deposed leader's last acknowledgement)`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use muster_core::ids::WorkerId;
 use muster_core::time::Millis;
@@ -15,6 +15,7 @@ use muster_planner::{LiveView, Load, WorkerView};
 use muster_proto::internal::v1 as wire;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// A heartbeat is acknowledged only by a leader that a quorum confirmed within this span.
 pub(crate) const QUORUM_AGE_MAX: Duration = Duration::from_millis(500);
@@ -47,8 +48,8 @@ struct LiveWorker {
 /// See the module documentation.
 #[derive(Default)]
 pub(crate) struct Live {
-    workers: Mutex<HashMap<WorkerId, LiveWorker>>,
-    fetches: Mutex<HashMap<u64, oneshot::Sender<wire::LogChunk>>>,
+    workers: Mutex<BTreeMap<WorkerId, LiveWorker>>,
+    fetches: Mutex<BTreeMap<u64, oneshot::Sender<wire::LogChunk>>>,
     next_serial: std::sync::atomic::AtomicU64,
 }
 
@@ -85,7 +86,7 @@ impl Live {
 
     /// Leadership is over: sessions end, and workers look for the new leader.
     pub(crate) fn end(&self) {
-        for (_, worker) in self.workers.lock().drain() {
+        for worker in std::mem::take(&mut *self.workers.lock()).into_values() {
             if let Some(session) = worker.session {
                 let _gone = session
                     .outbox

@@ -19,6 +19,7 @@ use muster_raft::{Applied, HistoryItem, Machine, Shard};
 use parking_lot::RwLock;
 use tokio::sync::{Notify, mpsc};
 
+use crate::observer::Observer;
 use crate::watch::RunSignals;
 
 /// What the machine answers to one entry: one answer a command.
@@ -149,6 +150,7 @@ fn run_of(event: &Event) -> Option<RunId> {
 /// The state as Raft's machine.
 pub(crate) struct CoreMachine {
     pub(crate) cell: Arc<StateCell>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl CoreMachine {
@@ -159,6 +161,9 @@ impl CoreMachine {
             shown.index = index;
             let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
             shown.just_ended.extend(ended);
+            if let Some(observer) = &self.observer {
+                observer.applied(LogIndex(index), entry, &shown.state, &applied);
+            }
             applied
         };
         let item = |run: &Arc<Run>| HistoryItem {
@@ -220,6 +225,9 @@ impl Machine for CoreMachine {
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
         let state = State::restore(snapshot)
             .map_err(|error| invalid(format!("snapshot at {index}: {error}")))?;
+        if let Some(observer) = &self.observer {
+            observer.restored(LogIndex(index), &state);
+        }
         *self.cell.state.write() = Shown { state, index, just_ended: BTreeMap::new() };
         self.cell.applied.store(index, Ordering::Release);
         self.cell.run_signals.ring_all();
@@ -306,7 +314,7 @@ mod tests {
         let run = RunId(1);
         let cancel = Command::CancelRun(CancelRun { request: None, run });
         let (cell, _events) = StateCell::new();
-        let mut machine = CoreMachine { cell: cell.clone() };
+        let mut machine = CoreMachine { cell: cell.clone(), observer: None };
         let mut apply = |index, command| {
             let entry = Entry { at: Timestamp(index), commands: vec![command] };
             machine.apply_entry(index, &entry)

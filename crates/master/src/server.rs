@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_platform::Incoming;
 use muster_proto::FILE_DESCRIPTOR_SET;
 use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServiceServer;
 use muster_proto::v1::cluster_service_server::ClusterServiceServer;
@@ -12,10 +13,8 @@ use muster_proto::v1::run_service_server::RunServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use muster_proto::v1::workflow_service_server::WorkflowServiceServer;
 use muster_raft::{PeerAddress, RaftConfig, RaftMember, Timing};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -79,16 +78,15 @@ impl Master {
     pub async fn start(config: MasterConfig) -> Result<Master, MasterError> {
         config.check()?;
         let address = config.api_listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| MasterError::Listen { address, error })?;
-        let api_address =
-            listener.local_addr().map_err(|error| MasterError::Listen { address, error })?;
+        let failed = |error| MasterError::Listen { address, error };
+        let incoming = config.platform.listen(address).await.map_err(failed)?;
+        let api_address = incoming.local_address().map_err(failed)?;
         let (cell, events) = StateCell::new();
-        let machine = CoreMachine { cell: cell.clone() };
+        let machine = CoreMachine { cell: cell.clone(), observer: config.observer.clone() };
         let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
-        let clock = Arc::<LogClock>::default();
+        let clock = Arc::new(LogClock::new(config.platform.clone()));
         let proposer = Proposer::start(raft.clone(), clock.clone());
+        let channels = Channels::new(&config.platform);
         let replica = Arc::new(Replica {
             config,
             raft,
@@ -96,11 +94,11 @@ impl Master {
             clock,
             proposer,
             live: Live::default(),
-            channels: Channels::default(),
+            channels,
         });
         let leading = tokio::spawn(leader::run(replica.clone(), events));
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(replica.clone(), listener, stopped));
+        let server = tokio::spawn(serve(replica.clone(), incoming, stopped));
         Ok(Master { replica, api_address, stop: Some(stop), server, leading })
     }
 
@@ -151,6 +149,8 @@ fn raft_config(config: &MasterConfig) -> RaftConfig {
         .map_or(&config.name, |own| &own.name)
         .clone();
     let mut raft = RaftConfig::new(config.data_dir.clone(), &name, config.peer_listen, peers);
+    raft.platform = config.platform.clone();
+    raft.disk = config.disk.clone();
     raft.peer_address = address;
     raft.api_address = config.api_address();
     if let Some(entries) = config.snapshot_entries {
@@ -163,7 +163,7 @@ fn raft_config(config: &MasterConfig) -> RaftConfig {
     raft
 }
 
-async fn serve(replica: Arc<Replica>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+async fn serve(replica: Arc<Replica>, incoming: Incoming, stopped: oneshot::Receiver<()>) {
     let routes = routes(&replica).await;
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -173,13 +173,6 @@ async fn serve(replica: Arc<Replica>, listener: TcpListener, stopped: oneshot::R
         .max_concurrent_streams(10_000)
         .layer(tonic::service::InterceptorLayer::new(gate::admit))
         .add_routes(routes);
-    let incoming = TcpListenerStream::new(listener);
-    let incoming = tokio_stream::StreamExt::map(incoming, |connection| {
-        connection.inspect(|stream| {
-            // Without it small answers wait for a full packet; the connection works all the same.
-            let _slower = stream.set_nodelay(true);
-        })
-    });
     let ended = server
         .serve_with_incoming_shutdown(incoming, async {
             let _gone = stopped.await;

@@ -3,7 +3,7 @@
 //! A watcher never lags by more than one picture: signals say only *that* a run changed, the stream then compares the
 //! run with what it sent last. So a slow consumer costs no memory, and sees the latest state when it comes back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,7 +36,7 @@ const TASKS_BYTES_SOFT_MAX: usize = 1 << 20;
 pub(crate) struct RunSignals {
     watched: AtomicUsize,
     /// With the number of those who wait.
-    senders: Mutex<HashMap<RunId, (watch::Sender<u64>, usize)>>,
+    senders: Mutex<BTreeMap<RunId, (watch::Sender<u64>, usize)>>,
 }
 
 /// Someone who waits for changes of a run.

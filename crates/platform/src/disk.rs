@@ -49,8 +49,15 @@ pub trait Disk: Send + Sync + 'static {
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// Resolves when everything whose sync has returned is durable: at once, unless a simulation lets syncs take their
-    /// time without blocking.
+    /// time without blocking. Until then a power cut may undo them, the latest first: callers rely on the order of
+    /// their syncs, and wait here only before they tell others.
     fn settled(&self) -> BoxFuture<'static, ()>;
+}
+
+impl fmt::Debug for dyn Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disk")
+    }
 }
 
 /// A file that is read and written anywhere in it. Shared between threads.

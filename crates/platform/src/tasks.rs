@@ -1,6 +1,7 @@
 //! Handles to work that runs apart.
 
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 
@@ -51,6 +52,14 @@ impl Executor {
     /// For spawning.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Ends all tasks, if the runtime is its own, and waits for its threads, at most this long. Blocks; must not be
+    /// called by a task.
+    pub fn shutdown_within(self, patience: Duration) {
+        if let Some(runtime) = self.runtime {
+            runtime.shutdown_timeout(patience);
+        }
     }
 
     /// Ends all tasks, if the runtime is its own, without waiting for them.

@@ -205,16 +205,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> Result<(), io::Error> {
         // The history is complete up to the snapshot before the snapshot counts.
         self.history.flush(snapshot.manifest.index()).await?;
-        let files = Arc::clone(&self.files);
         let manifest = Arc::clone(&snapshot.manifest);
-        let shards = tokio::task::spawn_blocking(move || {
-            let shards = snapshot.read_all()?;
-            files.publish(&snapshot.manifest)?;
-            Ok::<_, StoreError>(shards)
-        })
-        .await
-        .map_err(io::Error::other)?
-        .inspect_err(|error| self.fatal.report(error))?;
+        let published = self.files.publish(snapshot).await;
+        let shards = published.inspect_err(|error| self.fatal.report(error))?;
         self.restore(&manifest, shards).map_err(|error| self.stop_on(manifest.index(), error))
     }
 
@@ -241,18 +234,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let shards = std::mem::take(&mut self.shards);
         let last_log_id = self.last_applied;
         let membership = self.membership.clone();
-        let files = Arc::clone(&self.files);
         // The log may be purged up to the snapshot, and then only the history has the runs that ended before it.
         self.history.flush(last_log_id.map_or(0, |id| id.index)).await?;
-        let build = move || {
-            let manifest =
-                |shards: Vec<ShardFile>| Ok(Manifest { last_log_id, membership, shards });
-            files.build(shards, manifest)
-        };
-        let snapshot = tokio::task::spawn_blocking(build)
-            .await
-            .map_err(io::Error::other)?
-            .inspect_err(|error| self.fatal.report(error))?;
+        let manifest = move |shards: Vec<ShardFile>| Manifest { last_log_id, membership, shards };
+        let built = self.files.build(shards, manifest).await;
+        let snapshot = built.inspect_err(|error| self.fatal.report(error))?;
         Ok(Snapshot { meta: snapshot.manifest.meta(), snapshot })
     }
 }

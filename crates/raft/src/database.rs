@@ -1,9 +1,12 @@
 //! Opening a redb file the way both stores want it: bounded cache, repaired after a crash, compacted when most of it is
 //! air.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase};
+use muster_platform::{BlockFile, Disk, Lock};
+use redb::{Database, ReadableDatabase, StorageBackend};
 
 use crate::error::StoreError;
 
@@ -14,20 +17,31 @@ const COMPACT_FILE_BYTES_MIN: u64 = 32 << 20;
 pub(crate) struct OpenDatabase {
     pub(crate) db: Database,
     pub(crate) path: PathBuf,
+    /// Of the folder. Released after the last of those who use the file: closing it writes, and nobody else may have
+    /// opened it by then.
+    _lock: Arc<Lock>,
 }
 
 impl OpenDatabase {
-    /// Opens or creates the file. `cache_bytes` bounds redb's page cache.
-    pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+    /// Opens or creates the file. `cache_bytes` bounds redb's page cache. What is read is on disk, also if a process
+    /// that crashed wrote it and did not come to its sync.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        cache_bytes: usize,
+        lock: Arc<Lock>,
+    ) -> Result<Self, StoreError> {
+        let file = disk.open_blocks(path).map_err(|e| StoreError::io(path, "open", &e))?;
+        file.sync().map_err(|e| StoreError::io(path, "sync", &e))?;
         let mut db = redb::Builder::new()
             .set_cache_size(cache_bytes)
-            .create(path)
+            .create_with_backend(Blocks(file))
             .map_err(|error| StoreError::redb(path, "open", error))?;
-        if compaction_pays(&db, path)? {
+        if compaction_pays(&db, &**disk, path)? {
             tracing::info!(path = %path.display(), "compacting");
             db.compact().map_err(|error| StoreError::redb(path, "compact", error))?;
         }
-        Ok(Self { db, path: path.into() })
+        Ok(Self { db, path: path.into(), _lock: lock })
     }
 
     pub(crate) fn read(&self) -> Result<redb::ReadTransaction, StoreError> {
@@ -52,9 +66,34 @@ impl OpenDatabase {
     }
 }
 
-fn compaction_pays(db: &Database, path: &Path) -> Result<bool, StoreError> {
-    let file_bytes =
-        std::fs::metadata(path).map_err(|error| StoreError::io(path, "look at", &error))?.len();
+/// A file of the platform, as redb wants it. It locks nothing: the folder is locked.
+#[derive(Debug)]
+struct Blocks(Box<dyn BlockFile>);
+
+impl StorageBackend for Blocks {
+    fn len(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+fn compaction_pays(db: &Database, disk: &dyn Disk, path: &Path) -> Result<bool, StoreError> {
+    let file_bytes = disk.size(path).map_err(|error| StoreError::io(path, "look at", &error))?;
     if file_bytes < COMPACT_FILE_BYTES_MIN {
         return Ok(false);
     }

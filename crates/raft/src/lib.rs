@@ -27,6 +27,7 @@ mod machine;
 mod network;
 mod node;
 mod record;
+mod site;
 mod snapshot;
 #[doc(hidden)]
 pub mod testing;

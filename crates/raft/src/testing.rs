@@ -1,9 +1,11 @@
-//! What only tests of the storage need: openraft's own view of it. Nothing else may use this.
+//! What only tests need: openraft's own view of the storage, and the log of a member that has stopped. Nothing else may
+//! use this.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_platform::{Disk, Lock};
 
 pub use crate::apply::StateMachine;
 pub use crate::history::{EndCursor, HistoryChange, HistoryReader, HistoryStore, RedbHistoryStore};
@@ -18,8 +20,12 @@ use crate::fatal::Fatal;
 use crate::history::{History, HistoryThread};
 use crate::log::LogThread;
 use crate::machine::Machine;
+use crate::site::Site;
 use crate::snapshot::SnapshotFiles;
 use crate::types::{LeaderId, Payload};
+
+/// redb's page cache for one file, bytes.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// Ends the stores' threads when dropped.
 pub struct Threads(Option<(LogThread, HistoryThread)>);
@@ -27,10 +33,18 @@ pub struct Threads(Option<(LogThread, HistoryThread)>);
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some((log, history)) = self.0.take() {
-            log.stop();
-            history.stop();
+            log.stop_blocking();
+            history.stop_blocking();
         }
     }
+}
+
+/// The log in the file at `path`, which nobody else may have open. `cache_bytes` bounds redb's page cache.
+///
+/// # Errors
+/// The file cannot be opened, or its frame is damaged.
+pub fn open_log(path: &Path, cache_bytes: usize) -> Result<RedbLogStore, StoreError> {
+    RedbLogStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
 }
 
 /// The log and the state machine over the files in `dir`, without Raft.
@@ -42,12 +56,15 @@ pub fn open_storage(
     log_tail_bytes: usize,
     machine: Box<dyn Machine>,
 ) -> Result<(Threads, RaftLog, StateMachine), StoreError> {
-    let fatal = Fatal::new();
-    let store = RedbLogStore::open(&dir.join("log.redb"), 4 << 20)?;
-    let (log, log_thread, _) = RaftLog::open(Box::new(store), log_tail_bytes, fatal.clone())?;
-    let store = RedbHistoryStore::open(&dir.join("history.redb"), 4 << 20)?;
-    let (history, history_thread) = History::open(Box::new(store), fatal.clone())?;
-    let files = SnapshotFiles::open(&dir.join("snapshots"))?;
+    let (fatal, site) = (Fatal::new(), Site::default());
+    let lock = Arc::new(Lock::new(()));
+    let path = dir.join("log.redb");
+    let store = RedbLogStore::open(&site.disk, &path, CACHE_BYTES, Arc::clone(&lock))?;
+    let (log, log_thread, _) =
+        RaftLog::open(Box::new(store), log_tail_bytes, fatal.clone(), &site)?;
+    let store = RedbHistoryStore::open(&site.disk, &dir.join("history.redb"), CACHE_BYTES, lock)?;
+    let (history, history_thread) = History::open(Box::new(store), fatal.clone(), &site)?;
+    let files = SnapshotFiles::open(&site, &dir.join("snapshots"))?;
     let progress = Arc::new(ApplyProgress::new());
     let machine = StateMachine::open(machine, files, history, progress, fatal)?;
     Ok((Threads(Some((log_thread, history_thread))), log, machine))
@@ -67,4 +84,65 @@ pub fn log_id(term: u64, member_id: u64, index: u64) -> LogId {
 /// The vote of `member_id` for itself in `term`.
 pub fn vote(term: u64, member_id: u64) -> Vote {
     Vote { leader_id: LeaderId { term, node_id: member_id }, committed: false }
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its log index.
+    pub index: u64,
+    /// The term of the leader that proposed it.
+    pub term: u64,
+}
+
+/// One entry of a log that was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Where it stands.
+    pub at: Position,
+    /// The proposer's bytes; `None` for what Raft keeps for itself.
+    pub command: Option<Bytes>,
+}
+
+/// The log of a member that has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLog {
+    /// Whose it is.
+    pub member_id: u64,
+    /// Everything up to here is gone; a snapshot has its effects.
+    pub purged: Option<Position>,
+    /// How far the log was known to be committed when this was last written down. The rest may be committed or not.
+    pub committed: Option<Position>,
+    /// All entries behind `purged`, in order, without gaps.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// Reads the log in the data folder of a member that has stopped, all of it into memory. Repairs the file first if the
+/// member crashed, as the member itself would.
+///
+/// # Errors
+/// The folder is in use or holds no log, or a record is damaged.
+pub fn read_log(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<StoredLog, StoreError> {
+    let path = data_dir.join("log.redb");
+    let error = |e| StoreError::io(&path, "read", &e);
+    disk.size(&path).map_err(error)?;
+    let lock = disk.lock(&data_dir.join("LOCK")).map_err(error)?;
+    let in_use = || error(std::io::Error::other("the member still runs"));
+    let lock = Arc::new(lock.ok_or_else(in_use)?);
+    let store = RedbLogStore::open(disk, &path, CACHE_BYTES, lock)?;
+    let content = store.load(usize::MAX)?;
+    let position = |id: LogId| Position { index: id.index, term: id.leader_id.term };
+    let entry = |entry: Entry| StoredEntry {
+        at: position(entry.log_id),
+        command: match entry.payload {
+            Payload::Normal(command) => Some(command.0),
+            Payload::Blank | Payload::Membership(_) => None,
+        },
+    };
+    Ok(StoredLog {
+        member_id: content.identity.map_or(0, |identity| identity.member_id),
+        purged: content.purged.map(position),
+        committed: content.committed.map(position),
+        entries: content.tail.into_iter().map(entry).collect(),
+    })
 }

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use muster_platform::{Disk, Files};
+use muster_raft::testing::read_log;
 use muster_raft::{ClusterId, OpenError, RaftMember, StoreError};
 use redb::{ReadableTable, TableDefinition};
 use support::{Cluster, Maps, SHARDS, eventually, shard_of};
@@ -164,4 +167,41 @@ async fn a_second_snapshot_writes_only_what_changed() {
     cluster.kill(0).await;
     cluster.start(0).await;
     assert_eq!(cluster.maps(0).all(), before, "restored before a leader is known");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_stopped_master_is_read_back() {
+    let files: Arc<dyn Disk> = Arc::new(Files);
+    let mut cluster = Cluster::new(1, |config| config.snapshots.keep_entries = 2);
+    read_log(&files, &cluster.dir(0)).expect_err("there is no log yet");
+    cluster.start(0).await;
+    let mut written = Vec::new();
+    for at in 0..4 {
+        let entry = format!("set k{at} v");
+        written.push((cluster.write(&entry).await, entry));
+    }
+    let refusal = read_log(&files, &cluster.dir(0)).expect_err("it runs").to_string();
+    assert!(refusal.contains("still runs"), "{refusal}");
+    let (id, status) = (cluster.node(0).member_id(), cluster.node(0).status());
+    cluster.kill(0).await;
+
+    let log = read_log(&files, &cluster.dir(0)).expect("it is in good order");
+    assert_eq!((log.member_id, log.purged), (id, None));
+    assert!(log.entries.iter().map(|entry| entry.at.index).eq(0..=status.last_log_index));
+    let commands = log.entries.iter().filter_map(|entry| {
+        let command = entry.command.as_ref()?;
+        Some((entry.at.index, String::from_utf8(command.to_vec()).expect("text")))
+    });
+    assert_eq!(commands.collect::<Vec<_>>(), written);
+    assert_eq!(log.entries.last().expect("not empty").at.term, status.term);
+
+    cluster.start(0).await;
+    cluster.write("set k4 v").await;
+    cluster.node(0).trigger_snapshot().await.expect("it runs");
+    eventually("a purged log", async || cluster.node(0).status().purged_index > 0).await;
+    let purged = cluster.node(0).status().purged_index;
+    cluster.kill(0).await;
+    let log = read_log(&files, &cluster.dir(0)).expect("it is in good order");
+    assert_eq!(log.purged.expect("some of it is gone").index, purged);
+    assert_eq!(log.entries.first().expect("not all of it").at.index, purged + 1);
 }

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use muster_raft::testing::{
-    Identity, LogContent, LogOperation, LogStore, RedbLogStore, entry, log_id, vote,
+    Identity, LogContent, LogOperation, LogStore, entry, log_id, open_log, vote,
 };
 use tempfile::TempDir;
 
@@ -94,7 +94,7 @@ fn folder() -> TempDir {
 }
 
 fn load(path: &Path) -> Result<LogContent, muster_raft::StoreError> {
-    RedbLogStore::open(path, CACHE_BYTES)?.load(TAIL_BYTES_MAX)
+    open_log(path, CACHE_BYTES)?.load(TAIL_BYTES_MAX)
 }
 
 fn is_equal(left: &LogContent, right: &LogContent) -> bool {
@@ -132,7 +132,7 @@ fn damage(file: &mut Vec<u8>, at: usize, cursor: &mut Cursor<'_>) {
 fn build() -> Vec<Stage> {
     let dir = folder();
     let path = dir.path().join("log.redb");
-    let mut store = RedbLogStore::open(&path, CACHE_BYTES).expect("an empty folder");
+    let mut store = open_log(&path, CACHE_BYTES).expect("an empty folder");
     let mut stages = Vec::new();
     for group in groups() {
         store.commit(&group).expect("a good disk");

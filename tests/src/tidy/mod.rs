@@ -8,6 +8,7 @@ pub mod edges;
 pub mod exceptions;
 pub mod markdown;
 pub mod modules;
+pub mod platform;
 pub mod protobuf;
 pub mod reasons;
 pub mod text;
@@ -20,7 +21,7 @@ use std::path::Path;
 
 pub use exceptions::Exceptions;
 
-/// Folders that hold nothing of ours.
+/// Folders that hold nothing of ours. In a second working tree of one repository `.git` is a file.
 const SKIPPED: [&str; 6] = [".git", "target", "node_modules", "__pycache__", ".venv", ".idea"];
 
 /// One file: its path from the root of the repository, with `/`, and its text.
@@ -98,10 +99,11 @@ fn collect(dir: &Path, prefix: &str, files: &mut Vec<SourceFile>) -> io::Result<
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) {
-                collect(&entry.path(), &format!("{path}/"), files)?;
-            }
+            collect(&entry.path(), &format!("{path}/"), files)?;
         } else {
             let text = String::from_utf8(fs::read(entry.path())?).unwrap_or_default();
             files.push(SourceFile { path, text });

@@ -31,7 +31,8 @@ impl Cluster {
         let mut latest = self.latest.lock().await;
         let (index, snapshot) = self.replica.cell.snapshot();
         if index == 0 || latest.0 != index {
-            let digest = tokio::task::spawn_blocking(move || snapshot.digest()).await;
+            let platform = &self.replica.config.platform;
+            let digest = platform.blocking(move || snapshot.digest()).await;
             let digest = digest.map_err(|error| Status::internal(error.to_string()))?;
             *latest = (index, digest);
         }

@@ -38,6 +38,9 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
             return;
         }
         tracing::info!(term, "this master leads");
+        if let Some(observer) = &replica.config.observer {
+            observer.leads(term);
+        }
         let duties = begin(&replica, &mut events);
         let still_leads = |it: &muster_raft::Leadership| it.is_leader && it.term == term;
         tokio::select! {
@@ -52,6 +55,9 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
         replica.cell.set_leads(false);
         replica.live.end();
         tracing::info!(term, "this master leads no more");
+        if let Some(observer) = &replica.config.observer {
+            observer.leads_no_more(term);
+        }
     }
 }
 

@@ -1,15 +1,18 @@
 //! The history thread, and reads that see what it has not written yet.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 
+use muster_platform::{Dedicated, Disk};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{EndCursor, HistoryChange, HistoryItem, HistoryReader, HistoryStore};
 use crate::error::StoreError;
 use crate::fatal::Fatal;
+use crate::site::Site;
 
 /// A group holds at most this many changes.
 const GROUP_CHANGES_MAX: usize = 4_096;
@@ -23,7 +26,8 @@ const PRUNE_LOOK_MAX: usize = 1_000;
 pub struct History {
     shared: Arc<Shared>,
     reader: Arc<dyn HistoryReader>,
-    queue: Sender<Batch>,
+    queue: UnboundedSender<Batch>,
+    site: Site,
 }
 
 struct Shared {
@@ -49,18 +53,25 @@ enum Batch {
     Stop,
 }
 
-/// Stops and joins the thread.
+/// Stops the thread.
 pub(crate) struct HistoryThread {
-    queue: Sender<Batch>,
-    thread: std::thread::JoinHandle<()>,
+    queue: UnboundedSender<Batch>,
+    thread: Dedicated,
+    ended: oneshot::Receiver<()>,
 }
 
 impl HistoryThread {
-    /// Writes what is queued, then ends. Blocks for as long as the disk takes.
-    pub(crate) fn stop(self) {
-        // An error means that the thread has ended already.
+    /// Writes what is queued, closes the file, then ends; returns afterwards.
+    pub(crate) async fn stop(self) {
+        // An error means that the thread has ended already; so below.
         let _ = self.queue.send(Batch::Stop);
-        let _ = self.thread.join();
+        let _ = self.ended.await;
+    }
+
+    /// As [`stop`](Self::stop), and blocks for as long as the disk takes.
+    pub(crate) fn stop_blocking(self) {
+        let _ = self.queue.send(Batch::Stop);
+        self.thread.join();
     }
 }
 
@@ -68,6 +79,7 @@ impl History {
     pub(crate) fn open(
         store: Box<dyn HistoryStore>,
         fatal: Fatal,
+        site: &Site,
     ) -> Result<(Self, HistoryThread), StoreError> {
         let reader = store.reader();
         let shared = Arc::new(Shared {
@@ -76,15 +88,19 @@ impl History {
             queued_bytes: watch::Sender::new(0),
             fatal,
         });
-        let (queue, batches) = std::sync::mpsc::channel();
-        let writer = Writer { store, batches, shared: Arc::clone(&shared) };
-        let thread = std::thread::Builder::new()
-            .name("raft-history".into())
-            .spawn(move || writer.run())
-            .map_err(|e| {
-                StoreError::io(std::path::Path::new("raft-history"), "start the thread", &e)
-            })?;
-        Ok((Self { shared, reader, queue: queue.clone() }, HistoryThread { queue, thread }))
+        let (queue, batches) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let disk = Arc::clone(&site.disk);
+        let writer = Writer { store, disk, batches, shared: Arc::clone(&shared) };
+        let started = site.platform.dedicate("raft-history", async move {
+            writer.run().await;
+            // Nobody may be waiting.
+            let _ = end.send(());
+        });
+        let thread = started
+            .map_err(|e| StoreError::io(Path::new("raft-history"), "start the thread", &e))?;
+        let history = Self { shared, reader, queue: queue.clone(), site: site.clone() };
+        Ok((history, HistoryThread { queue, thread, ended }))
     }
 
     /// Queues the changes that the log caused up to `index`; without changes it only notes the index.
@@ -253,13 +269,15 @@ impl History {
     }
 
     /// In order of ending, from the file alone: flush first. See [`HistoryReader::ended_after`].
-    pub(crate) fn ended_after(
+    pub(crate) async fn ended_after(
         &self,
         after: EndCursor,
         end_index_max: u64,
         limit: usize,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        self.reader.ended_after(after, end_index_max, limit)
+        let reader = Arc::clone(&self.reader);
+        let read = move || reader.ended_after(after, end_index_max, limit);
+        self.site.blocking(Path::new("history"), read).await
     }
 
     /// The queued items that match, and every queued deletion.
@@ -290,13 +308,14 @@ fn merge(
 
 struct Writer {
     store: Box<dyn HistoryStore>,
-    batches: Receiver<Batch>,
+    disk: Arc<dyn Disk>,
+    batches: UnboundedReceiver<Batch>,
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    fn run(mut self) {
-        while let Ok(first) = self.batches.recv() {
+    async fn run(mut self) {
+        while let Some(first) = self.batches.recv().await {
             let mut group = Vec::new();
             let (mut index, mut bytes, mut count, mut stop) = (0, 0, 0, false);
             let mut next = Some(first);
@@ -317,6 +336,7 @@ impl Writer {
                 if let Err(error) = self.store.commit(&group, index) {
                     return self.shared.fatal.report(&error);
                 }
+                self.disk.settled().await;
                 self.shared.written(index, bytes, count);
             }
             if stop {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_platform::{Disk, Lock};
 use muster_proto::internal::v1 as pb;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
@@ -35,12 +36,17 @@ struct Tables<'t> {
 }
 
 impl RedbHistoryStore {
-    /// Opens or creates the file. `cache_bytes` bounds redb's page cache.
+    /// Opens or creates the file. `cache_bytes` bounds redb's page cache; `lock` is the folder's.
     ///
     /// # Errors
     /// The file cannot be opened, or is damaged.
-    pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let file = Arc::new(OpenDatabase::open(path, cache_bytes)?);
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        cache_bytes: usize,
+        lock: Arc<Lock>,
+    ) -> Result<Self, StoreError> {
+        let file = Arc::new(OpenDatabase::open(disk, path, cache_bytes, lock)?);
         let transaction = file.write()?;
         {
             let open = |e| file.error("open a table", e);

@@ -6,16 +6,18 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use futures::Stream;
+use muster_platform::{Dedicated, Platform};
 use openraft::storage::{LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, storage::IOFlushed};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::tail::Tail;
-use super::writer::{self, Queue, Request, Waiter};
+use super::writer::{self, Ended, Queue, Request, Waiter};
 use super::{Identity, LogOperation, LogReader, LogStore, entry_bytes};
 use crate::error::StoreError;
 use crate::fatal::Fatal;
+use crate::site::Site;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// One read for replication returns at most this many bytes, to keep messages small.
@@ -29,20 +31,28 @@ pub struct RaftLog {
     tail: Arc<Mutex<Tail>>,
     reader: Arc<dyn LogReader>,
     queue: Queue,
+    platform: Platform,
 }
 
-/// Stops and joins the log thread.
+/// Stops the log thread.
 pub(crate) struct LogThread {
     queue: Queue,
-    thread: std::thread::JoinHandle<()>,
+    thread: Dedicated,
+    ended: Ended,
 }
 
 impl LogThread {
-    /// Writes what is queued, then ends. Blocks for as long as the disk takes.
-    pub(crate) fn stop(self) {
-        // An error means that the thread has ended already.
+    /// Writes what is queued, closes the file, then ends; returns afterwards.
+    pub(crate) async fn stop(self) {
+        // An error means that the thread has ended already; so below.
         let _ = self.queue.send(Request::Stop);
-        let _ = self.thread.join();
+        let _ = self.ended.await;
+    }
+
+    /// As [`stop`](Self::stop), and blocks for as long as the disk takes.
+    pub(crate) fn stop_blocking(self) {
+        let _ = self.queue.send(Request::Stop);
+        self.thread.join();
     }
 }
 
@@ -55,16 +65,18 @@ impl RaftLog {
         store: Box<dyn LogStore>,
         tail_bytes_max: usize,
         fatal: Fatal,
+        site: &Site,
     ) -> Result<(Self, LogThread, Option<Identity>), StoreError> {
         let content = store.load(tail_bytes_max)?;
         let identity = content.identity;
         let reader = store.reader();
         let tail = Arc::new(Mutex::new(Tail::new(content, tail_bytes_max)));
-        let (queue, thread) = writer::start(store, Arc::clone(&tail), fatal).map_err(|error| {
+        let started = writer::start(store, Arc::clone(&tail), fatal, site);
+        let (queue, thread, ended) = started.map_err(|error| {
             StoreError::io(std::path::Path::new("raft-log"), "start the thread", &error)
         })?;
-        let log = Self { tail, reader, queue: queue.clone() };
-        Ok((log, LogThread { queue, thread }, identity))
+        let log = Self { tail, reader, queue: queue.clone(), platform: site.platform.clone() };
+        Ok((log, LogThread { queue, thread, ended }, identity))
     }
 
     /// Replaces the identity; on disk when this returns.
@@ -93,8 +105,8 @@ impl RaftLog {
             // the heartbeats.
             let reader = Arc::clone(&self.reader);
             let wanted = disk.clone();
-            let read = tokio::task::spawn_blocking(move || reader.read(wanted, bytes_max));
-            match read.await.map_err(io::Error::other)? {
+            let read = self.platform.blocking(move || reader.read(wanted, bytes_max));
+            match read.await? {
                 Ok(entries) => return Ok(join(entries, copied, disk.end, bytes_max)),
                 // The beginning may have been purged since; then what is left is read.
                 Err(_) if self.tail.lock().begin() > disk.start => {}

@@ -1,16 +1,18 @@
 //! The log thread: drains the queue, commits the group with one fsync, then answers in order.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use muster_platform::{Dedicated, Disk};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{mpsc, oneshot};
 
 use super::tail::Tail;
 use super::{LogOperation, LogStore};
 use crate::error::StoreError;
 use crate::fatal::Fatal;
+use crate::site::Site;
 use crate::types::IoFlushed;
 
 /// A group holds at most this many requests.
@@ -32,38 +34,49 @@ pub(crate) enum Request {
 }
 
 /// The sending half; the thread ends when all of them are gone.
-pub(crate) type Queue = Sender<Request>;
+pub(crate) type Queue = UnboundedSender<Request>;
+
+/// Resolves when the thread has closed the file.
+pub(crate) type Ended = oneshot::Receiver<()>;
 
 /// Starts the thread.
 pub(crate) fn start(
     store: Box<dyn LogStore>,
     tail: Arc<Mutex<Tail>>,
     fatal: Fatal,
-) -> std::io::Result<(Queue, std::thread::JoinHandle<()>)> {
-    let (queue, requests) = std::sync::mpsc::channel();
+    site: &Site,
+) -> std::io::Result<(Queue, Dedicated, Ended)> {
+    let (queue, requests) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    let disk = Arc::clone(&site.disk);
     let writer =
-        Writer { store, tail, fatal, requests, operations: Vec::new(), waiters: Vec::new() };
-    let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run())?;
-    Ok((queue, thread))
+        Writer { store, disk, tail, fatal, requests, operations: Vec::new(), waiters: Vec::new() };
+    let thread = site.platform.dedicate("raft-log", async move {
+        writer.run().await;
+        // Nobody may be waiting.
+        let _ = end.send(());
+    })?;
+    Ok((queue, thread, ended))
 }
 
 struct Writer {
     store: Box<dyn LogStore>,
+    disk: Arc<dyn Disk>,
     tail: Arc<Mutex<Tail>>,
     fatal: Fatal,
-    requests: Receiver<Request>,
+    requests: UnboundedReceiver<Request>,
     operations: Vec<LogOperation>,
     waiters: Vec<Waiter>,
 }
 
 impl Writer {
-    fn run(mut self) {
+    async fn run(mut self) {
         let (mut saved, mut written_end) = {
             let tail = self.tail.lock();
             (tail.committed, tail.last.map_or(0, |id| id.index + 1))
         };
         loop {
-            let go_on = self.gather();
+            let go_on = self.gather().await;
             written_end = self.operations.iter().fold(written_end, end_after);
             // The committed position rides along with whatever is written anyway. It may lag behind, but must not name
             // an entry that is still in the queue.
@@ -75,9 +88,11 @@ impl Writer {
             if !self.operations.is_empty() || self.store.has_garbage() {
                 let result = self.store.commit(&self.operations);
                 let failed = result.is_err();
+                // Meanwhile the next group gathers in the queue.
+                self.disk.settled().await;
                 self.answer(result);
                 if failed {
-                    return self.refuse_all();
+                    return self.refuse_all().await;
                 }
             }
             if !go_on {
@@ -87,20 +102,18 @@ impl Writer {
     }
 
     /// Waits for requests and takes as many as a group may hold. False when the thread shall end.
-    fn gather(&mut self) -> bool {
-        let first = if self.store.has_garbage() {
-            match self.requests.recv_timeout(GARBAGE_PAUSE) {
+    async fn gather(&mut self) -> bool {
+        let mut next = if self.store.has_garbage() {
+            match tokio::time::timeout(GARBAGE_PAUSE, self.requests.recv()).await {
                 Ok(request) => request,
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(_) => return true,
             }
         } else {
-            match self.requests.recv() {
-                Ok(request) => request,
-                Err(_) => return false,
-            }
+            self.requests.recv().await
         };
-        let mut next = Some(first);
+        if next.is_none() {
+            return false;
+        }
         while let Some(request) = next {
             match request {
                 Request::Stop => return false,
@@ -139,9 +152,9 @@ impl Writer {
     }
 
     /// After a failed commit nothing is written any more; whoever asks is told so.
-    fn refuse_all(&mut self) {
+    async fn refuse_all(&mut self) {
         let Some(error) = self.fatal.get() else { return };
-        while let Ok(Request::Operate(_, waiter)) = self.requests.recv() {
+        while let Some(Request::Operate(_, waiter)) = self.requests.recv().await {
             respond(waiter, &Err(error.clone()));
         }
     }
@@ -170,11 +183,16 @@ fn respond(waiter: Waiter, result: &Result<(), StoreError>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::ops::Range;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::future::BoxFuture;
+    use muster_platform::{BlockFile, Lock, Platform};
     use openraft::storage::RaftLogStorage;
     use openraft::type_config::TypeConfigExt;
+    use tokio::sync::watch;
 
     use super::super::{LogContent, LogReader, RaftLog};
     use super::*;
@@ -241,7 +259,8 @@ mod tests {
     async fn a_failed_commit_is_told_to_all_and_never_tried_again() {
         let fatal = Fatal::new();
         let store = Box::new(FailingStore { commits: 0 });
-        let (mut log, _thread, _) = RaftLog::open(store, 1 << 20, fatal.clone()).expect("it loads");
+        let (mut log, _thread, _) =
+            RaftLog::open(store, 1 << 20, fatal.clone(), &Site::default()).expect("it loads");
         append(&mut log, 0).await.expect("the first commit succeeds");
         let error = append(&mut log, 1).await.expect_err("the second fails");
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
@@ -249,5 +268,115 @@ mod tests {
         assert!(reported.contains("/data/log.redb") && reported.contains("no space"), "{reported}");
         let vote = Vote { leader_id: LeaderId { term: 2, node_id: 1 }, committed: false };
         log.save_vote(&vote).await.expect_err("nothing is written any more");
+    }
+
+    /// Counts commits.
+    #[derive(Clone, Default)]
+    struct CountingStore(Arc<AtomicUsize>);
+
+    impl LogStore for CountingStore {
+        fn commit(&mut self, _: &[LogOperation]) -> Result<(), StoreError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn has_garbage(&self) -> bool {
+            false
+        }
+
+        fn load(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
+            FailingStore { commits: 0 }.load(tail_bytes_max)
+        }
+
+        fn reader(&self) -> Arc<dyn LogReader> {
+            Arc::new(NoEntries)
+        }
+    }
+
+    /// Holds no files. Settles when it is told to.
+    struct SlowDisk(watch::Receiver<bool>);
+
+    impl Disk for SlowDisk {
+        fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn size(&self, _: &Path) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn write(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_dir(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, _: &Path) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn open_blocks(&self, _: &Path) -> io::Result<Box<dyn BlockFile>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn lock(&self, _: &Path) -> io::Result<Option<Lock>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn settled(&self) -> BoxFuture<'static, ()> {
+            let mut settled = self.0.clone();
+            Box::pin(async move {
+                settled.wait_for(|settled| *settled).await.expect("the test holds the sender");
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_answered_before_the_disk_has_settled_and_the_next_group_gathers() {
+        let (settle, settled) = watch::channel(false);
+        let site = Site { platform: Platform::system(), disk: Arc::new(SlowDisk(settled)) };
+        let store = CountingStore::default();
+        let (mut log, thread, _) =
+            RaftLog::open(Box::new(store.clone()), 1 << 20, Fatal::new(), &site).expect("it loads");
+        let mut flushed = Vec::new();
+        for index in 0..10 {
+            let (sender, receiver) = TypeConfig::oneshot();
+            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
+            flushed.push(receiver);
+            while store.0.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut second = flushed.remove(1);
+        assert!(second.try_recv().is_err(), "it is queued behind the first");
+        let mut first = flushed.remove(0);
+        assert!(first.try_recv().is_err(), "it is written and may still be lost");
+        settle.send_replace(true);
+        first.await.expect("an answer").expect("it is on disk");
+        second.await.expect("an answer").expect("it is on disk");
+        thread.stop().await;
+        assert_eq!(store.0.load(Ordering::Relaxed), 2, "nine appends made one group");
     }
 }

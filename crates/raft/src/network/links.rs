@@ -1,9 +1,10 @@
 //! Connections to the peers, made when first used and made anew after a fault.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use muster_platform::{Connector, Platform};
 use muster_proto::internal::v1::peer_service_client::PeerServiceClient;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
@@ -38,19 +39,20 @@ impl AddressBook {
 pub(crate) struct Links {
     pub(crate) identity: Arc<Identity>,
     pub(crate) addresses: AddressBook,
-    links: Mutex<HashMap<String, Arc<Link>>>,
+    platform: Platform,
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
 }
 
 impl Links {
-    pub(crate) fn new(identity: Arc<Identity>, addresses: AddressBook) -> Self {
-        Self { identity, addresses, links: Mutex::default() }
+    pub(crate) fn new(identity: Arc<Identity>, addresses: AddressBook, platform: Platform) -> Self {
+        Self { identity, addresses, platform, links: Mutex::default() }
     }
 
     /// The connections to one address.
     pub(crate) fn to(&self, address: &str) -> Arc<Link> {
         let mut links = self.links.lock();
-        let link = links.entry(address.to_owned()).or_insert_with(|| Arc::new(Link::new(address)));
-        Arc::clone(link)
+        let new = || Arc::new(Link::new(address, self.platform.connector()));
+        Arc::clone(links.entry(address.to_owned()).or_insert_with(new))
     }
 }
 
@@ -58,14 +60,16 @@ impl Links {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) address: String,
+    connector: Connector,
     lanes: [Mutex<Option<Channel>>; 3],
     has_warned: AtomicBool,
 }
 
 impl Link {
-    fn new(address: &str) -> Self {
+    fn new(address: &str, connector: Connector) -> Self {
         Self {
             address: address.into(),
+            connector,
             lanes: Default::default(),
             has_warned: AtomicBool::new(false),
         }
@@ -79,11 +83,22 @@ impl Link {
         let mut slot = self.lanes[lane as usize].lock();
         let channel = match slot.as_ref() {
             Some(channel) => channel.clone(),
-            None => slot.insert(connect(&self.address)?).clone(),
+            None => slot.insert(self.connect()?).clone(),
         };
         Ok(PeerServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        Ok(Endpoint::from_shared(format!("http://{}", self.address))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(PROBE_AFTER)
+            .keep_alive_timeout(PROBE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(self.connector.clone()))
     }
 
     /// Gives up the lane's connection, which may be half dead; the next use connects again.
@@ -98,16 +113,4 @@ impl Link {
             tracing::error!(peer = %self.address, "the peer refuses this master: {}", status.message());
         }
     }
-}
-
-fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(PROBE_AFTER)
-        .keep_alive_timeout(PROBE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
 }

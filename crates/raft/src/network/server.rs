@@ -1,16 +1,15 @@
 //! The peers' port: hands calls to openraft and to the membership's keeper.
 
 use std::future::Future;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use muster_platform::Incoming;
 use muster_proto::internal::v1 as pb;
 use muster_proto::internal::v1::peer_service_server::{PeerService, PeerServiceServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::snapshot_receive::SnapshotReceiver;
@@ -38,12 +37,9 @@ pub(crate) struct PeerServer {
 /// Serves until `stop` is ready.
 pub(crate) async fn serve(
     server: PeerServer,
-    listener: TcpListener,
+    incoming: Incoming,
     stop: impl Future<Output = ()>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    listener.set_nonblocking(true)?;
-    let incoming =
-        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+) -> Result<(), tonic::transport::Error> {
     let service = PeerServiceServer::new(server)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -55,8 +51,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, stop)
-        .await?;
-    Ok(())
+        .await
 }
 
 impl PeerServer {

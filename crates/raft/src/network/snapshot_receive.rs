@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::SNAPSHOT_IDLE_TIMEOUT;
-use super::snapshot_send::blocking;
 use crate::error::StoreError;
 use crate::history::{History, HistoryChange, row_in};
 use crate::snapshot::{Manifest, SnapshotFiles, SnapshotHandle, hash_in};
@@ -54,9 +53,9 @@ impl SnapshotReceiver {
             return answer_installed(&answers, &own_vote).await;
         }
         let snapshot = self.files.pin(manifest);
-        let wanted = snapshot.clone();
-        let missing =
-            blocking(move || wanted.files.missing(&wanted.manifest)).await.map_err(fault)?;
+        let manifest = Arc::clone(&snapshot.manifest);
+        let missing = self.files.blocking(move |files| files.missing(&manifest)).await;
+        let missing = missing.map_err(fault)?;
         let need = pb::SnapshotNeed {
             sha256: missing.iter().map(|sha256| Bytes::copy_from_slice(sha256)).collect(),
             history_after_index: self.history.durable_index(),
@@ -95,8 +94,9 @@ impl SnapshotReceiver {
                     shard.extend_from_slice(&part.data);
                     if part.is_last {
                         let content = shard.split();
-                        let files = Arc::clone(&snapshot.files);
-                        blocking(move || files.receive(&sha256, &content)).await.map_err(fault)?;
+                        let receive =
+                            move |files: &Arc<SnapshotFiles>| files.receive(&sha256, &content);
+                        snapshot.files.blocking(receive).await.map_err(fault)?;
                     }
                 }
             }

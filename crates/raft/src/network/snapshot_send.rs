@@ -1,7 +1,5 @@
 //! The leader's side of a snapshot transfer: offer, then what the follower lacks, then done.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use muster_proto::internal::v1 as pb;
 use muster_proto::internal::v1::snapshot_progress::Part as Progress;
@@ -125,8 +123,7 @@ impl Sender {
             let hash = hash_in(sha256)?;
             let shard = snapshot.manifest.shards.iter().find(|shard| shard.sha256 == hash);
             let shard = *shard.ok_or(SendError::Ended)?;
-            let files = Arc::clone(&snapshot.files);
-            let mut content = blocking(move || files.read_shard(&shard)).await?;
+            let mut content = snapshot.files.blocking(move |it| it.read_shard(&shard)).await?;
             loop {
                 let data = content.split_to(content.len().min(PART_BYTES));
                 let is_last = content.is_empty();
@@ -148,8 +145,7 @@ impl Sender {
     ) -> Result<(), SendError> {
         let mut cursor = EndCursor { end_index: after_index, run_id: u64::MAX };
         loop {
-            let history = history.clone();
-            let items = blocking(move || history.ended_after(cursor, up_to, ROWS_READ_MAX)).await?;
+            let items = history.ended_after(cursor, up_to, ROWS_READ_MAX).await?;
             let Some(last) = items.last() else { return Ok(()) };
             cursor = EndCursor { end_index: last.end_index, run_id: last.run_id };
             let mut rows = Vec::new();
@@ -166,19 +162,6 @@ impl Sender {
             if !rows.is_empty() {
                 self.send(Upload::History(pb::HistoryPart { rows })).await?;
             }
-        }
-    }
-}
-
-/// Disk work off the runtime's threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => {
-            let error = std::io::Error::other(error);
-            Err(StoreError::io(std::path::Path::new("snapshots"), "run a task for", &error))
         }
     }
 }

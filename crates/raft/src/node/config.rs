@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use muster_platform::{Disk, Files, Platform};
 
 use crate::error::OpenError;
+use crate::site::Site;
 use crate::types::{ClusterId, Peer};
 
 /// Configuration of one master's Raft.
@@ -29,6 +33,10 @@ pub struct RaftConfig {
     pub snapshots: SnapshotPolicy,
     /// Sizes and bounds.
     pub limits: RaftLimits,
+    /// Sockets, clocks and threads.
+    pub platform: Platform,
+    /// Where `data_dir` is.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl RaftConfig {
@@ -51,7 +59,13 @@ impl RaftConfig {
             timing: Timing::default(),
             snapshots: SnapshotPolicy::default(),
             limits: RaftLimits::default(),
+            platform: Platform::system(),
+            disk: Arc::new(Files),
         }
+    }
+
+    pub(crate) fn site(&self) -> Site {
+        Site { platform: self.platform.clone(), disk: Arc::clone(&self.disk) }
     }
 
     pub(crate) fn own_peer(&self) -> Peer {

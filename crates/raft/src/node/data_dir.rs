@@ -9,58 +9,53 @@
 //!    snapshots/    manifests and shards
 //! ```
 
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use muster_platform::{Disk, Lock};
 
 use crate::error::{OpenError, StoreError};
-use crate::snapshot::{sync_dir, write_synced};
+use crate::site::Site;
 
 /// Content of the `FORMAT` file.
 const FORMAT: &str = "muster master data, format 1";
 
-/// A locked data folder; the lock lasts as long as the value.
+/// A locked data folder.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: Arc<Lock>,
 }
 
 impl DataDir {
     /// Creates the folder if need be, locks it and checks its format.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).map_err(|e| StoreError::io(path, "create the folder", &e))?;
+    pub(crate) fn open(site: &Site, path: &Path) -> Result<Self, OpenError> {
+        create(site, path)?;
         let lock_path = path.join("LOCK");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|e| StoreError::io(&lock_path, "open", &e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: lock_path }),
-            Err(TryLockError::Error(e)) => {
-                return Err(StoreError::io(&lock_path, "lock", &e).into());
-            }
-        }
-        let dir = Self { path: path.into(), _lock: lock };
-        dir.check_format()?;
+        let lock =
+            site.disk.lock(&lock_path).map_err(|e| StoreError::io(&lock_path, "lock", &e))?;
+        let Some(lock) = lock else { return Err(OpenError::Locked { path: lock_path }) };
+        let dir = Self { path: path.into(), lock: Arc::new(lock) };
+        dir.check_format(site)?;
         Ok(dir)
     }
 
-    fn check_format(&self) -> Result<(), OpenError> {
+    fn check_format(&self, site: &Site) -> Result<(), OpenError> {
         let path = self.path.join("FORMAT");
-        match fs::read_to_string(&path) {
-            Ok(found) if found.trim_end() == FORMAT => Ok(()),
+        match site.disk.read(&path) {
             Ok(found) => {
+                let found = String::from_utf8_lossy(&found);
+                if found.trim_end() == FORMAT {
+                    return Ok(());
+                }
                 let found = found.trim_end().chars().take(100).collect();
                 Err(OpenError::Format { path, found, expected: FORMAT })
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.check_empty()?;
-                write_synced(&path, format!("{FORMAT}\n").as_bytes())?;
-                sync_dir(&self.path)?;
+                self.check_empty(&*site.disk)?;
+                site.write_synced(&path, format!("{FORMAT}\n").as_bytes())?;
+                site.sync_dir(&self.path)?;
                 Ok(())
             }
             Err(e) => Err(StoreError::io(&path, "read", &e).into()),
@@ -68,15 +63,19 @@ impl DataDir {
     }
 
     /// A folder without `FORMAT` must hold nothing but what a start that was cut short, or a file system, leaves.
-    fn check_empty(&self) -> Result<(), OpenError> {
+    fn check_empty(&self, disk: &dyn Disk) -> Result<(), OpenError> {
         let error = |e: io::Error| StoreError::io(&self.path, "list the folder", &e);
-        for entry in fs::read_dir(&self.path).map_err(error)? {
-            let name = entry.map_err(error)?.file_name();
-            if !["LOCK", "FORMAT.tmp", "lost+found"].iter().any(|known| name == *known) {
+        for name in disk.list(&self.path).map_err(error)? {
+            if !["LOCK", "FORMAT.tmp", "lost+found"].iter().any(|known| name == Path::new(known)) {
                 return Err(OpenError::NotOurs { path: self.path.clone() });
             }
         }
         Ok(())
+    }
+
+    /// Held as long as anybody has this; all that write to the folder do.
+    pub(crate) fn lock(&self) -> Arc<Lock> {
+        Arc::clone(&self.lock)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -96,26 +95,51 @@ impl DataDir {
     }
 }
 
+/// Creates the folder if it is not there, durably: its name, and those of the folders above it that were missing.
+fn create(site: &Site, path: &Path) -> Result<(), StoreError> {
+    let is_missing = |dir: &&Path| {
+        let found = site.disk.list(dir);
+        !dir.as_os_str().is_empty() && found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    let made = site.disk.create_dir_all(path);
+    made.map_err(|e| StoreError::io(path, "create the folder", &e))?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        let is_current = parent.as_os_str().is_empty();
+        site.sync_dir(if is_current { Path::new(".") } else { parent })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_folder_is_opened_by_one_at_a_time() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let first = DataDir::open(dir.path()).expect("a new folder");
-        assert!(matches!(DataDir::open(dir.path()), Err(OpenError::Locked { .. })));
+        let first = DataDir::open(&Site::default(), dir.path()).expect("a new folder");
+        assert!(matches!(
+            DataDir::open(&Site::default(), dir.path()),
+            Err(OpenError::Locked { .. })
+        ));
         drop(first);
-        DataDir::open(dir.path()).expect("free again");
+        DataDir::open(&Site::default(), dir.path()).expect("free again");
     }
 
     #[test]
     fn other_folders_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("letters.txt"), "mine").expect("writable");
-        assert!(matches!(DataDir::open(dir.path()), Err(OpenError::NotOurs { .. })));
+        assert!(matches!(
+            DataDir::open(&Site::default(), dir.path()),
+            Err(OpenError::NotOurs { .. })
+        ));
         fs::write(dir.path().join("FORMAT"), "muster master data, format 2\n").expect("writable");
-        let refusal = DataDir::open(dir.path()).expect_err("another format").to_string();
+        let refusal =
+            DataDir::open(&Site::default(), dir.path()).expect_err("another format").to_string();
         assert!(refusal.contains("format 2") && refusal.contains("FORMAT"), "{refusal}");
     }
 }

@@ -330,7 +330,7 @@ impl RaftMember {
         T: Send + 'static,
     {
         let handle =
-            self.0.machinery.lock().as_ref().map(|machinery| machinery.runtime.handle().clone());
+            self.0.machinery.lock().as_ref().map(|machinery| machinery.executor.handle().clone());
         let stopped = || RaftError::Stopped("shutting down".into());
         let task = handle.ok_or_else(stopped)?.spawn(work(self.0.roster.clone()));
         task.await.map_err(|_| stopped())?

@@ -12,9 +12,10 @@ mod roster;
 mod space;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use muster_platform::{Executor, Platform};
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 pub use config::{PeerAddress, RaftConfig, RaftLimits, SnapshotPolicy, Timing};
@@ -31,6 +32,9 @@ use crate::network::Identity;
 use crate::snapshot::SnapshotFiles;
 use crate::types::{ClusterId, Raft};
 use data_dir::DataDir;
+
+/// How long a stop waits for the threads of the Raft runtime.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One master's part in Raft. Cheap to clone; all clones are one. Call [`shutdown`](Self::shutdown) before the last one
 /// is dropped: dropping alone stops the way a crash does.
@@ -53,12 +57,13 @@ struct Inner {
     entry_bytes_max: usize,
     /// True ends the server and the background tasks.
     stop: watch::Sender<bool>,
+    platform: Platform,
     machinery: Mutex<Option<Machinery>>,
 }
 
 /// What must be stopped in order.
 struct Machinery {
-    runtime: Runtime,
+    executor: Executor,
     log: LogThread,
     history: HistoryThread,
     dir: DataDir,
@@ -117,19 +122,14 @@ impl RaftMember {
     async fn halt(&self) {
         self.0.stop.send_replace(true);
         let machinery = self.0.machinery.lock().take();
-        if let Some(machinery) = machinery {
-            // A panic in there has been reported; there is nothing left to stop then.
-            let _ = tokio::task::spawn_blocking(move || machinery.stop()).await;
-        }
-    }
-}
-
-impl Machinery {
-    fn stop(self) {
-        self.runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-        self.log.stop();
-        self.history.stop();
-        tracing::debug!(path = %self.dir.path().display(), "stopped");
+        let Some(Machinery { executor, log, history, dir }) = machinery else { return };
+        // A panic in there has been reported; there is nothing left to stop then.
+        let _ = self.0.platform.blocking(move || executor.shutdown_within(STOP_PATIENCE)).await;
+        // Where the runtime is shared its tasks live on, this one too. It fails if Raft has ended with the runtime.
+        let _ = self.0.raft.shutdown().await;
+        log.stop().await;
+        history.stop().await;
+        tracing::debug!(path = %dir.path().display(), "stopped");
     }
 }
 
@@ -137,7 +137,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(machinery) = self.machinery.lock().take() {
             // A runtime must not be waited for here: this may be one of another runtime's threads.
-            machinery.runtime.shutdown_background();
+            machinery.executor.shutdown();
         }
     }
 }

@@ -1,18 +1,17 @@
 //! Starting a master's Raft: folder, stores, Raft, port, background tasks, in this order.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use muster_platform::{Executor, Incoming};
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::data_dir::DataDir;
 use super::{Inner, Machinery, RaftConfig, RaftMember, Roster, leadership, space};
 use crate::apply::{ApplyProgress, StateMachine};
-use crate::error::OpenError;
+use crate::error::{OpenError, StoreError};
 use crate::fatal::Fatal;
 use crate::history::{History, RedbHistoryStore};
 use crate::log::{Identity as StoredIdentity, LogThread, RaftLog, RedbLogStore};
@@ -20,6 +19,7 @@ use crate::machine::Machine;
 use crate::network::{
     AddressBook, Identity, Links, PeerNetwork, PeerServer, SnapshotReceiver, serve,
 };
+use crate::site::Site;
 use crate::snapshot::SnapshotFiles;
 use crate::types::Raft;
 
@@ -38,12 +38,16 @@ impl RaftMember {
     pub async fn open(config: RaftConfig, machine: Box<dyn Machine>) -> Result<Self, OpenError> {
         config.check()?;
         let openraft_config = Arc::new(config.openraft()?);
-        let dir = DataDir::open(&config.data_dir)?;
+        let site = config.site();
+        let dir = DataDir::open(&site, &config.data_dir)?;
         let fatal = Fatal::new();
-        let (history, history_thread) = open_history(&config, &dir, &fatal)?;
-        let (log, log_thread, stored) = open_log(&config, &dir, &fatal)?;
+        let (history, history_thread) = open_history(&config, &site, &dir, &fatal)?;
+        let (log, log_thread, stored) = open_log(&config, &site, &dir, &fatal)?;
         let identity = Arc::new(identify(&config, &dir, &log, stored).await?);
-        let files = SnapshotFiles::open(&dir.snapshots())?;
+        let files = SnapshotFiles::open(&site, &dir.snapshots())?;
+        // The names of what was made just now.
+        site.sync_dir(dir.path())?;
+        site.disk.settled().await;
         let progress = Arc::new(ApplyProgress::new());
         let state_machine = StateMachine::open(
             machine,
@@ -52,18 +56,26 @@ impl RaftMember {
             Arc::clone(&progress),
             fatal.clone(),
         )?;
-        let listener = TcpListener::bind(config.peer_listen)
-            .map_err(|source| OpenError::Listen { address: config.peer_listen, source })?;
+        let address = config.peer_listen;
+        let listening = site.platform.listen(address).await;
+        let incoming = listening.map_err(|source| OpenError::Listen { address, source })?;
         let addresses = config.peers.iter().map(|p| (p.name.clone(), p.address.clone())).collect();
-        let links = Arc::new(Links::new(Arc::clone(&identity), AddressBook(addresses)));
-        let runtime = start_runtime(&config)?;
+        let links = Arc::new(Links::new(
+            Arc::clone(&identity),
+            AddressBook(addresses),
+            site.platform.clone(),
+        ));
+        let executor = start_executor(&config)?;
         let network = PeerNetwork { links: Arc::clone(&links), history: history.clone() };
         let raft = {
             let (id, log) = (identity.member_id, log.clone());
             let start =
                 async move { Raft::new(id, openraft_config, network, log, state_machine).await };
-            let started =
-                runtime.spawn(start).await.map_err(|error| OpenError::Raft(error.to_string()))?;
+            let started = executor
+                .handle()
+                .spawn(start)
+                .await
+                .map_err(|error| OpenError::Raft(error.to_string()))?;
             started.map_err(|error| OpenError::Raft(error.to_string()))?
         };
         let roster = Arc::new(Roster {
@@ -78,8 +90,8 @@ impl RaftMember {
             asked_since: Mutex::default(),
         });
         let parts = Parts { config, raft, roster, identity, history, files, progress, fatal };
-        let machinery = Machinery { runtime, log: log_thread, history: history_thread, dir };
-        Ok(Self(Arc::new(parts.start(listener, machinery))))
+        let machinery = Machinery { executor, log: log_thread, history: history_thread, dir };
+        Ok(Self(Arc::new(parts.start(incoming, machinery))))
     }
 }
 
@@ -96,7 +108,7 @@ struct Parts {
 
 impl Parts {
     /// Starts the port and the background tasks.
-    fn start(self, listener: TcpListener, machinery: Machinery) -> Inner {
+    fn start(self, incoming: Incoming, machinery: Machinery) -> Inner {
         let (stop, stopped) = watch::channel(false);
         let server = PeerServer {
             identity: Arc::clone(&self.identity),
@@ -109,10 +121,10 @@ impl Parts {
                 turn: Arc::default(),
             },
         };
-        let runtime = &machinery.runtime;
+        let runtime = machinery.executor.handle();
         let ended = wait_for_stop(stopped.clone());
         runtime.spawn(async move {
-            if let Err(error) = serve(server, listener, ended).await {
+            if let Err(error) = serve(server, incoming, ended).await {
                 tracing::error!(%error, "the peers' port failed");
             }
         });
@@ -124,9 +136,13 @@ impl Parts {
         );
         runtime.spawn(until(stopped.clone(), snapshots));
         let free_bytes_min = self.config.limits.disk_free_bytes_min;
-        let (refuse, refusal) =
-            watch::channel(space::shortage(&self.config.data_dir, free_bytes_min));
-        let space = space::watch(self.config.data_dir.clone(), free_bytes_min, refuse);
+        let (refuse, refusal) = watch::channel(space::shortage(
+            &*self.config.disk,
+            &self.config.data_dir,
+            free_bytes_min,
+        ));
+        let disk = Arc::clone(&self.config.disk);
+        let space = space::watch(disk, self.config.data_dir.clone(), free_bytes_min, refuse);
         runtime.spawn(until(stopped.clone(), space));
         let (tell, leadership) = watch::channel(leadership::now(&self.raft));
         runtime
@@ -144,6 +160,7 @@ impl Parts {
             is_transferring: AtomicBool::new(false),
             entry_bytes_max: self.config.limits.entry_bytes_max,
             stop,
+            platform: self.config.platform,
             machinery: Mutex::new(Some(machinery)),
         }
     }
@@ -151,20 +168,24 @@ impl Parts {
 
 fn open_history(
     config: &RaftConfig,
+    site: &Site,
     dir: &DataDir,
     fatal: &Fatal,
 ) -> Result<(History, crate::history::HistoryThread), OpenError> {
-    let store = RedbHistoryStore::open(&dir.history(), config.limits.history_cache_bytes)?;
-    Ok(History::open(Box::new(store), fatal.clone())?)
+    let cache_bytes = config.limits.history_cache_bytes;
+    let store = RedbHistoryStore::open(&site.disk, &dir.history(), cache_bytes, dir.lock())?;
+    Ok(History::open(Box::new(store), fatal.clone(), site)?)
 }
 
 fn open_log(
     config: &RaftConfig,
+    site: &Site,
     dir: &DataDir,
     fatal: &Fatal,
 ) -> Result<(RaftLog, LogThread, Option<StoredIdentity>), OpenError> {
-    let store = RedbLogStore::open(&dir.log(), config.limits.log_cache_bytes)?;
-    Ok(RaftLog::open(Box::new(store), config.limits.log_tail_bytes, fatal.clone())?)
+    let cache_bytes = config.limits.log_cache_bytes;
+    let store = RedbLogStore::open(&site.disk, &dir.log(), cache_bytes, dir.lock())?;
+    Ok(RaftLog::open(Box::new(store), config.limits.log_tail_bytes, fatal.clone(), site)?)
 }
 
 /// The identity on disk, drawn anew on an empty one.
@@ -179,9 +200,9 @@ async fn identify(
         None => {
             let member_id = rand::random_range(1..=u64::MAX);
             let identity = StoredIdentity { member_id, cluster_id: None };
-            log.save_identity(identity).await.map_err(|error| {
-                crate::error::StoreError::io(&dir.log(), "write the identity", &error)
-            })?;
+            log.save_identity(identity)
+                .await
+                .map_err(|error| StoreError::io(&dir.log(), "write the identity", &error))?;
             identity
         }
     };
@@ -193,16 +214,9 @@ async fn identify(
     Ok(Identity::new(identity.member_id, identity.cluster_id))
 }
 
-fn start_runtime(config: &RaftConfig) -> Result<Runtime, OpenError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("raft")
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            crate::error::StoreError::io(&config.data_dir, "start threads for", &error).into()
-        })
+fn start_executor(config: &RaftConfig) -> Result<Executor, OpenError> {
+    let started = config.platform.executor("raft", RUNTIME_THREADS, BLOCKING_THREADS_MAX);
+    started.map_err(|error| StoreError::io(&config.data_dir, "start threads for", &error).into())
 }
 
 async fn wait_for_stop(mut stopped: watch::Receiver<bool>) {

@@ -1,8 +1,7 @@
 //! The `snapshots` folder.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -14,14 +13,15 @@ use super::{Hash, Manifest, ShardFile, SnapshotHandle};
 use crate::error::StoreError;
 use crate::machine::{Shard, ShardToken};
 use crate::record::{self, Kind};
+use crate::site::{Site, TEMPORARY};
 
 const MANIFEST: &str = "manifest";
 const SHARD: &str = "shard";
-const TEMPORARY: &str = "tmp";
 
 /// Reads, writes and cleans the folder. Shared by all who use it.
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
+    site: Site,
     dir: PathBuf,
     state: Mutex<State>,
     /// Held while files are written and collected, so that no fresh shard is taken for garbage.
@@ -36,7 +36,7 @@ struct State {
     /// Builds under way: their shards are in no manifest yet, so nothing may be collected.
     builds: usize,
     /// What the last build knew about each shard.
-    tokens: HashMap<u64, (ShardToken, ShardFile)>,
+    tokens: BTreeMap<u64, (ShardToken, ShardFile)>,
     shards_written: u64,
 }
 
@@ -58,15 +58,19 @@ impl SnapshotFiles {
     ///
     /// # Errors
     /// The newest manifest is damaged.
-    pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
-        fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, "create the folder", &e))?;
-        let files = Self { dir: dir.into(), state: Mutex::default(), writing: Mutex::default() };
+    pub(crate) fn open(site: &Site, dir: &Path) -> Result<Arc<Self>, StoreError> {
+        let made = site.disk.create_dir_all(dir);
+        made.map_err(|e| StoreError::io(dir, "create the folder", &e))?;
+        let (state, writing) = (Mutex::default(), Mutex::default());
+        let files = Self { site: site.clone(), dir: dir.into(), state, writing };
         let newest = files.list(MANIFEST)?.into_iter().max();
         if let Some(path) = newest {
-            files.state.lock().set_current(Arc::new(read_manifest(&path)?));
+            files.state.lock().set_current(Arc::new(files.read_manifest(&path)?));
         }
+        // A process that crashed may have left names that are not on disk yet; what they replace goes after them.
+        site.sync_dir(dir)?;
         for path in files.list(TEMPORARY)? {
-            remove(&path)?;
+            files.remove(&path)?;
         }
         files.collect_garbage()?;
         Ok(Arc::new(files))
@@ -83,28 +87,40 @@ impl SnapshotFiles {
         self.state.lock().shards_written
     }
 
+    /// Does work with the files off the runtime's threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let files = Arc::clone(self);
+        self.site.blocking(&self.dir, move || work(&files)).await
+    }
+
     /// Encodes and writes what changed since the last snapshot. `manifest` makes the manifest of the shards; it is
-    /// published unless a newer snapshot was installed meanwhile.
-    pub(crate) fn build(
+    /// published unless a newer snapshot was installed meanwhile. On disk when this returns.
+    pub(crate) async fn build(
         self: &Arc<Self>,
         shards: Vec<Shard>,
-        manifest: impl FnOnce(Vec<ShardFile>) -> Result<Manifest, StoreError>,
+        manifest: impl FnOnce(Vec<ShardFile>) -> Manifest + Send + 'static,
     ) -> Result<SnapshotHandle, StoreError> {
-        self.state.lock().builds += 1;
-        let built = self
-            .write_shards(shards)
-            .and_then(manifest)
-            .map(Arc::new)
-            .and_then(|manifest| self.make_current(&manifest).map(|()| manifest));
-        self.state.lock().builds -= 1;
-        let manifest = built?;
-        self.collect_garbage()?;
-        Ok(SnapshotHandle { manifest, files: Arc::clone(self) })
+        let write = move |files: &Arc<Self>| {
+            files.state.lock().builds += 1;
+            let built = files.write_shards(shards).map(manifest).map(Arc::new);
+            let built = built.and_then(|manifest| {
+                files.make_current(&manifest)?;
+                Ok(SnapshotHandle { manifest, files: Arc::clone(files) })
+            });
+            files.state.lock().builds -= 1;
+            built
+        };
+        let snapshot = self.blocking(write).await?;
+        self.settle().await?;
+        Ok(snapshot)
     }
 
     fn write_shards(&self, shards: Vec<Shard>) -> Result<Vec<ShardFile>, StoreError> {
         let mut written = Vec::with_capacity(shards.len());
-        let mut tokens = HashMap::with_capacity(shards.len());
+        let mut tokens = BTreeMap::new();
         for shard in shards {
             let file = match self.known(&shard) {
                 Some(file) => file,
@@ -132,21 +148,36 @@ impl SnapshotFiles {
         (is_named && token.is_same(shard.token.as_ref()?)).then_some(*file)
     }
 
-    /// Writes a shard file unless it is there. On disk, but for its name, when this returns.
+    /// Writes a shard file unless it is there. On disk, but for its name, once the disk has settled.
     fn write_shard(&self, sha256: &Hash, content: &[u8]) -> Result<(), StoreError> {
         let path = self.shard_path(sha256);
-        if path.exists() {
+        if self.site.disk.size(&path).is_ok() {
             return Ok(());
         }
-        write_synced(&path, content)?;
+        self.site.write_synced(&path, content)?;
         self.state.lock().shards_written += 1;
         Ok(())
     }
 
-    /// Makes `manifest` the current snapshot, durably, and drops what no manifest needs.
-    pub(crate) fn publish(&self, manifest: &Arc<Manifest>) -> Result<(), StoreError> {
-        self.make_current(manifest)?;
-        self.collect_garbage()
+    /// Makes `manifest` the current snapshot, durably, and drops what no manifest needs. Returns its shards.
+    pub(crate) async fn publish(
+        self: &Arc<Self>,
+        snapshot: SnapshotHandle,
+    ) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let publish = move |files: &Arc<Self>| {
+            let shards = snapshot.read_all()?;
+            files.make_current(&snapshot.manifest)?;
+            Ok(shards)
+        };
+        let shards = self.blocking(publish).await?;
+        self.settle().await?;
+        Ok(shards)
+    }
+
+    /// Waits until what was made current is on disk. Only then what it replaces may go.
+    async fn settle(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.site.disk.settled().await;
+        self.blocking(|files| files.collect_garbage()).await
     }
 
     fn make_current(&self, manifest: &Arc<Manifest>) -> Result<(), StoreError> {
@@ -157,9 +188,9 @@ impl SnapshotFiles {
         }
         let mut bytes = Vec::new();
         record::encode(Kind::Manifest, &[], &manifest.to_message(), &mut bytes);
-        sync_dir(&self.dir)?;
-        write_synced(&self.manifest_path(manifest), &bytes)?;
-        sync_dir(&self.dir)?;
+        self.site.sync_dir(&self.dir)?;
+        self.site.write_synced(&self.manifest_path(manifest), &bytes)?;
+        self.site.sync_dir(&self.dir)?;
         self.state.lock().set_current(Arc::clone(manifest));
         Ok(())
     }
@@ -175,13 +206,13 @@ impl SnapshotFiles {
 
     /// The shards of `manifest` that are not here in good order. Files that are damaged are deleted.
     pub(crate) fn missing(&self, manifest: &Manifest) -> Result<Vec<Hash>, StoreError> {
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         let mut missing = Vec::new();
         for shard in manifest.shards.iter().filter(|shard| seen.insert(shard.sha256)) {
             match self.read_shard(shard) {
                 Ok(_) => {}
                 Err(StoreError::Damaged { path, .. }) => {
-                    remove(&path)?;
+                    self.remove(&path)?;
                     missing.push(shard.sha256);
                 }
                 Err(error) => return Err(error),
@@ -211,7 +242,7 @@ impl SnapshotFiles {
     /// Reads a shard and checks it.
     pub(crate) fn read_shard(&self, shard: &ShardFile) -> Result<Bytes, StoreError> {
         let path = self.shard_path(&shard.sha256);
-        let content = fs::read(&path).map_err(|e| match e.kind() {
+        let content = self.site.disk.read(&path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => {
                 StoreError::damaged(&path, "-", "-", "the shard file is missing")
             }
@@ -234,19 +265,19 @@ impl SnapshotFiles {
             }
             state.pinned.retain(|manifest| manifest.strong_count() > 0);
             let live: Vec<_> = state.pinned.iter().filter_map(Weak::upgrade).collect();
-            let shards: HashSet<Hash> =
+            let shards: BTreeSet<Hash> =
                 live.iter().flat_map(|manifest| manifest.shards.iter().map(|s| s.sha256)).collect();
             (shards, state.current.as_ref().map(|manifest| self.manifest_path(manifest)))
         };
         for path in self.list(MANIFEST)? {
             if manifest.as_ref() != Some(&path) {
-                remove(&path)?;
+                self.remove(&path)?;
             }
         }
-        let keep: HashSet<PathBuf> = shards.iter().map(|sha256| self.shard_path(sha256)).collect();
+        let keep: BTreeSet<PathBuf> = shards.iter().map(|sha256| self.shard_path(sha256)).collect();
         for path in self.list(SHARD)? {
             if !keep.contains(&path) {
-                remove(&path)?;
+                self.remove(&path)?;
             }
         }
         Ok(())
@@ -254,14 +285,29 @@ impl SnapshotFiles {
 
     fn list(&self, extension: &str) -> Result<Vec<PathBuf>, StoreError> {
         let error = |e: io::Error| StoreError::io(&self.dir, "list the folder", &e);
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(error)? {
-            let path = entry.map_err(error)?.path();
-            if path.extension().is_some_and(|found| found == extension) {
-                paths.push(path);
-            }
-        }
+        let names = self.site.disk.list(&self.dir).map_err(error)?;
+        let wanted = |name: &PathBuf| name.extension().is_some_and(|found| found == extension);
+        let mut paths: Vec<PathBuf> =
+            names.into_iter().filter(wanted).map(|name| self.dir.join(name)).collect();
+        // The order in which files go must not depend on the file system.
+        paths.sort_unstable();
         Ok(paths)
+    }
+
+    fn read_manifest(&self, path: &Path) -> Result<Manifest, StoreError> {
+        let damaged = |problem: String| StoreError::damaged(path, "-", "-", problem);
+        let bytes = self.site.disk.read(path).map_err(|e| StoreError::io(path, "read", &e))?;
+        let message = record::decode(Kind::Manifest, &[], bytes.into()).map_err(damaged)?;
+        Manifest::from_message(message).map_err(|problem| damaged(problem.to_string()))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        match self.site.disk.remove(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io(path, "delete", &e))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn shard_path(&self, sha256: &Hash) -> PathBuf {
@@ -286,36 +332,5 @@ impl SnapshotHandle {
     pub(crate) fn read_all(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let read = |shard: &ShardFile| Ok((shard.id, self.files.read_shard(shard)?));
         self.manifest.shards.iter().map(read).collect()
-    }
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
-    let bytes = fs::read(path).map_err(|e| StoreError::io(path, "read", &e))?;
-    let message = record::decode(Kind::Manifest, &[], bytes.into())
-        .map_err(|problem| StoreError::damaged(path, "-", "-", problem))?;
-    Manifest::from_message(message).map_err(|problem| StoreError::damaged(path, "-", "-", problem))
-}
-
-/// Writes beside the path, syncs, renames.
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let temporary = path.with_extension(TEMPORARY);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e| StoreError::io(path, "write", &e))
-}
-
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    let sync = || File::open(dir)?.sync_all();
-    sync().map_err(|e| StoreError::io(dir, "sync the folder", &e))
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, "delete", &e)),
-        _ => Ok(()),
     }
 }

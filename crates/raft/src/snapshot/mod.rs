@@ -16,7 +16,7 @@ mod files;
 use bytes::Bytes;
 use muster_proto::internal::v1 as pb;
 
-pub(crate) use files::{SnapshotFiles, sync_dir, write_synced};
+pub(crate) use files::SnapshotFiles;
 
 use crate::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::wire::{self, Malformed};
