@@ -85,6 +85,8 @@ pub struct WorkerRecord {
     pub registered: LogIndex,
     /// The entry that declared it lost.
     pub lost: Option<LogIndex>,
+    /// The term of that entry, where the feeder knows it.
+    pub lost_in_term: Option<u64>,
 }
 
 /// A request id that was answered.
@@ -131,6 +133,7 @@ impl Ledger {
                 incarnation: worker.incarnation,
                 registered: index,
                 lost: None,
+                lost_in_term: None,
             });
             record.lost = record.lost.or(lost);
         }

@@ -1,5 +1,7 @@
 //! Every invariant of the state, by name. Run after each apply in tests, and on request in the field.
 
+mod numbers;
+
 use std::fmt;
 
 use crate::ids::TaskIndex;
@@ -38,6 +40,7 @@ impl State {
 
     /// Checks everything but the derived indexes against a recount.
     pub(crate) fn check_replicated(&self) -> Result<(), Violation> {
+        self.check_numbers()?;
         for run in self.runs.iter() {
             self.check_run(run)?;
         }

@@ -1,5 +1,7 @@
 //! Two masters that apply the same log: one keeps its state, the other gets the bytes, and now and then a snapshot.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use muster_core::command::{Command, Entry, RunSource, SubmitRun};
 use muster_core::ids::LogIndex;
@@ -21,6 +23,7 @@ const RUN_GROWTH_MAX: usize = 4;
 const BYTES_PER_BYTE_MAX: usize = 256;
 
 /// See the module documentation.
+#[derive(Clone)]
 pub struct Replicas {
     keeper: State,
     follower: State,
@@ -38,10 +41,13 @@ impl Default for Replicas {
 impl Replicas {
     /// Both in the state of the scene.
     pub fn new() -> Self {
-        let (keeper, index) = scene();
-        let follower = restored(&keeper);
-        let bytes = encoded_bytes(&keeper.snapshot());
-        Replicas { keeper, follower, index, bytes }
+        static IN_THE_SCENE: LazyLock<Replicas> = LazyLock::new(|| {
+            let (keeper, index) = scene();
+            let follower = restored(&keeper);
+            let bytes = encoded_bytes(&keeper.snapshot());
+            Replicas { keeper, follower, index, bytes }
+        });
+        IN_THE_SCENE.clone()
     }
 
     /// The state that was never restored.

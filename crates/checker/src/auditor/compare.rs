@@ -12,6 +12,7 @@ use muster_core::time::Millis;
 
 use super::load::Load;
 use super::rules;
+use super::shape::Shape;
 use super::step::{Step, place};
 use super::work::{Work, WorkTask};
 use super::workers::is_lost;
@@ -89,7 +90,10 @@ impl Step<'_> {
             self.compare_tasks(&work, actual);
             self.compare_end(&work, actual, left.is_some());
         }
-        self.recount(actual);
+        let shape = self.book.shapes.of(&actual.version);
+        for (invariant, what) in recount(actual, &shape) {
+            self.found(invariant, format!("run {id} {what}"));
+        }
         match left {
             Some(run) => self.close(&run),
             None => self.book.watch(actual),
@@ -208,41 +212,6 @@ impl Step<'_> {
         }
     }
 
-    /// Counts anew what a run counts.
-    fn recount(&mut self, run: &Run) {
-        let shape = self.book.shapes.of(&run.version);
-        let is_open =
-            |at: usize| run.tasks.get(at).is_some_and(|task| rules::end_of(&task.cells).is_none());
-        let open = (0..run.tasks.len()).filter(|at| is_open(*at)).count();
-        if open != run.open as usize {
-            let what = format!("run {} counts {} open tasks, there are {open}", run.id, run.open);
-            self.found(Invariant::I16, what);
-        }
-        for (at, task) in run.tasks.iter().enumerate() {
-            let waiting = shape.upstream(at).iter().filter(|it| is_open(**it)).count();
-            if waiting != task.waiting as usize {
-                let counted = task.waiting;
-                let what =
-                    format!("run {} task {at} waits for {waiting}, counts {counted}", run.id);
-                self.found(Invariant::I16, what);
-            }
-            let output_bytes: usize = task
-                .outputs
-                .iter()
-                .flat_map(|it| it.iter())
-                .map(|(key, value)| key.len() + value.len())
-                .sum();
-            let message_bytes = task.message.as_ref().map_or(0, |it| it.len());
-            if output_bytes > limits::OUTPUT_BYTES_MAX || message_bytes > limits::REASON_BYTES_MAX {
-                let what = format!(
-                    "run {} task {at} keeps {output_bytes} + {message_bytes} bytes",
-                    run.id
-                );
-                self.found(Invariant::I17, what);
-            }
-        }
-    }
-
     /// Writes down a run that left the state.
     fn close(&mut self, run: &Run) {
         self.book.forget_run(run.id);
@@ -354,6 +323,33 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// Counts anew what a run counts, and measures what it keeps.
+fn recount(run: &Run, shape: &Shape) -> Vec<(Invariant, String)> {
+    let mut found = Vec::new();
+    let is_open =
+        |at: usize| run.tasks.get(at).is_some_and(|task| rules::end_of(&task.cells).is_none());
+    let open = (0..run.tasks.len()).filter(|at| is_open(*at)).count();
+    if open != run.open as usize {
+        found.push((Invariant::I16, format!("counts {} open tasks, there are {open}", run.open)));
+    }
+    for (at, task) in run.tasks.iter().enumerate() {
+        let waiting = shape.upstream(at).iter().filter(|it| is_open(**it)).count();
+        if waiting != task.waiting as usize {
+            let counted = task.waiting;
+            found
+                .push((Invariant::I16, format!("task {at} waits for {waiting}, counts {counted}")));
+        }
+        let outputs = task.outputs.iter().flat_map(|outputs| outputs.iter());
+        let output_bytes: usize = outputs.map(|(key, value)| key.len() + value.len()).sum();
+        let message_bytes = task.message.as_ref().map_or(0, |message| message.len());
+        if output_bytes > limits::OUTPUT_BYTES_MAX || message_bytes > limits::REASON_BYTES_MAX {
+            let what = format!("task {at} keeps {output_bytes} and {message_bytes} bytes");
+            found.push((Invariant::I17, what));
+        }
+    }
+    found
 }
 
 /// The state that all of `range` was in; `None` if it was in several.

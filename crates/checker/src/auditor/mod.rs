@@ -270,9 +270,9 @@ impl Auditor {
     }
 
     fn audit(&mut self, applying: &Applying<'_>, before: &Snapshot) {
-        let Applying { index, entry, after, applied, .. } = *applying;
+        let Applying { entry, after, applied, .. } = *applying;
         let parts = (&mut self.book, &mut self.ledger, &mut self.verdict);
-        let mut step = Step::new(parts, index, (before, after), entry, applied);
+        let mut step = Step::new(parts, before, applying);
         step.walk(entry, applied);
         let is_as_it_should = step.compare();
         if !is_as_it_should {

@@ -20,6 +20,7 @@ use muster_core::state::task::{StopReason, TaskState};
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Timestamp;
 
+use super::Applying;
 use super::book::{Answered, Book};
 use super::rules;
 use super::work::Work;
@@ -36,6 +37,7 @@ pub(super) struct Step<'a> {
     pub(super) ledger: &'a mut Ledger,
     pub(super) verdict: &'a mut Verdict,
     pub(super) index: LogIndex,
+    pub(super) term: Option<u64>,
     pub(super) now: Timestamp,
     pub(super) before: &'a Snapshot,
     pub(super) after: &'a State,
@@ -55,11 +57,10 @@ pub(super) struct Step<'a> {
 impl<'a> Step<'a> {
     pub(super) fn new(
         (book, ledger, verdict): (&'a mut Book, &'a mut Ledger, &'a mut Verdict),
-        index: LogIndex,
-        (before, after): (&'a Snapshot, &'a State),
-        entry: &Entry,
-        applied: &Applied,
+        before: &'a Snapshot,
+        applying: &Applying<'a>,
     ) -> Self {
+        let Applying { index, term, entry, after, applied, .. } = *applying;
         let mut left = BTreeMap::new();
         for event in &applied.events {
             if let Event::RunEnded { run } = event
@@ -78,6 +79,7 @@ impl<'a> Step<'a> {
             ledger,
             verdict,
             index,
+            term,
             before,
             after,
             left,

@@ -60,6 +60,7 @@ impl Step<'_> {
             incarnation: worker.incarnation,
             registered: self.index,
             lost: None,
+            lost_in_term: None,
         };
         self.ledger.workers.insert(id, record);
         self.book.workers.insert(id, Arc::new(worker));
@@ -89,6 +90,7 @@ impl Step<'_> {
         self.count(Rare::WorkerLost);
         if let Some(record) = self.ledger.workers.get_mut(&id) {
             record.lost.get_or_insert(self.index);
+            record.lost_in_term = self.term;
         }
         let tasks = self.book.holdings.of(id).map(|it| it.tasks.keys().copied().collect());
         let tasks: Vec<_> = tasks.unwrap_or_default();

@@ -43,12 +43,19 @@ impl Requests {
     pub fn restore(answered: BlockMap<AnsweredRequest>) -> Self {
         let mut requests = Requests::default();
         for (number, request) in answered.iter_below(u64::MAX) {
-            requests.next = requests.next.max(number + 1);
+            requests.next = requests.next.max(number.saturating_add(1));
             requests.oldest = number;
             requests.position.insert(request.id.clone(), number);
         }
         requests.answered = answered;
         requests
+    }
+
+    /// Whether every id is there once, and the numbers follow each other by age and stay below `bound`.
+    pub(crate) fn is_well_formed(&self, bound: u64) -> bool {
+        let ascends = self.answered.iter().is_sorted_by_key(|request| request.at);
+        let is_whole = self.next.checked_sub(self.oldest) == Some(self.answered.len() as u64);
+        self.position.len() == self.answered.len() && is_whole && ascends && self.next <= bound
     }
 
     /// What was answered to `id`.

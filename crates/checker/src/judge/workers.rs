@@ -1,0 +1,108 @@
+//! Leases as workers see them, against what the log says about who is lost (I12).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_core::ids::{LogIndex, Text};
+
+use super::Judge;
+use crate::history::{Nanos, Observed};
+use crate::verdict::{At, Invariant};
+
+/// One life of a worker: its name and incarnation.
+type Life = (Text, u64);
+
+/// Workers' clocks and masters' may be off by one part in this many, each.
+const DRIFT_PARTS: u64 = 100;
+
+/// What workers and masters said about themselves.
+#[derive(Default)]
+struct Said {
+    /// When a lease was confirmed, and until when it then held.
+    leases: BTreeMap<Life, Vec<(Nanos, Nanos)>>,
+    /// Workers that ended by themselves, and when.
+    left: BTreeMap<Life, Nanos>,
+    /// When a term's leader began to lead.
+    leads: BTreeMap<u64, Nanos>,
+}
+
+impl Judge<'_> {
+    pub(super) fn check_workers(&mut self) {
+        let said = self.said();
+        let mut names: BTreeSet<Life> = BTreeSet::new();
+        for (id, record) in &self.ledger.workers {
+            let life = (record.name.clone(), record.incarnation);
+            names.insert(life.clone());
+            let Some(lost) = record.lost else { continue };
+            let Some(at) = self.ledger.applied_at.get(&lost).copied() else { continue };
+            if said.left.get(&life).is_some_and(|left| *left <= at) {
+                continue;
+            }
+            let leases = said.leases.get(&life).into_iter().flatten();
+            let until =
+                leases.filter(|(confirmed, _)| *confirmed <= at).map(|(_, until)| *until).max();
+            if let Some(until) = until.filter(|until| at < *until) {
+                let what = format!(
+                    "worker {id} ({}) was lost at {at}, its lease held until {until}",
+                    life.0
+                );
+                self.verdict.found(Invariant::I12, At::Index(lost), what);
+            }
+            let leads = record.lost_in_term.and_then(|term| said.leads.get(&term));
+            self.check_patience(lost, at, leads);
+        }
+        self.check_registered(&names);
+    }
+
+    fn said(&self) -> Said {
+        let mut said = Said::default();
+        for observation in self.history.iter() {
+            let at = observation.at;
+            match &observation.what {
+                Observed::LeaseConfirmed { worker, incarnation, until } => {
+                    let life = (worker.clone(), *incarnation);
+                    said.leases.entry(life).or_default().push((at, *until));
+                }
+                Observed::WorkerLeft { worker, incarnation } => {
+                    said.left.entry((worker.clone(), *incarnation)).or_insert(at);
+                }
+                Observed::Leads { term, .. } => {
+                    said.leads.entry(*term).or_insert(at);
+                }
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// A new leader waits a whole lease before it gives anybody up.
+    fn check_patience(&mut self, lost: LogIndex, at: Nanos, leads: Option<&Nanos>) {
+        let Some(leads) = leads else { return };
+        let lease = self.expected.lease;
+        let at_least = *leads + Nanos(lease.0 - lease.0 / DRIFT_PARTS);
+        if at < at_least {
+            let what =
+                format!("a worker was lost {} after its leader began to lead", at.since(*leads));
+            self.verdict.found(Invariant::I12, At::Index(lost), what);
+        }
+    }
+
+    /// A worker that was told that it is taken in is in the log.
+    fn check_registered(&mut self, names: &BTreeSet<Life>) {
+        for observation in self.history.iter() {
+            let Observed::WorkerRegistered { worker, incarnation, id } = &observation.what else {
+                continue;
+            };
+            let at = At::Time(observation.at);
+            let record = self.ledger.workers.get(id);
+            let is_it =
+                record.is_some_and(|it| (&it.name, it.incarnation) == (worker, *incarnation));
+            if !is_it && self.ledger.begins_after.0 == 0 {
+                let is_known = names.contains(&(worker.clone(), *incarnation));
+                let what = format!(
+                    "{worker} was told it is worker {id} (known: {is_known}), the log has {record:?}"
+                );
+                self.verdict.found(Invariant::I12, at, what);
+            }
+        }
+    }
+}
