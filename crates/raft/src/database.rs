@@ -46,6 +46,13 @@ impl OpenDatabase {
         Ok(Self { db, path: path.into(), _lock: lock })
     }
 
+    /// Reads the whole file and compares every page with its checksum. Records have checksums of their own, but those
+    /// do not show that a record is gone, because a page that leads to it, or its key, was damaged.
+    pub(crate) fn verify(&mut self) -> Result<(), StoreError> {
+        let is_sound = self.db.check_integrity().map_err(|error| self.error("verify", error))?;
+        if is_sound { Ok(()) } else { Err(self.damaged("-", "-", "a page is damaged")) }
+    }
+
     pub(crate) fn read(&self) -> Result<redb::ReadTransaction, StoreError> {
         self.db.begin_read().map_err(|error| self.error("begin a read", error))
     }
