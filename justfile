@@ -43,6 +43,10 @@ dev *ARGS='--masters 3 --workers 2':
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
+# Looks for inputs that break a promise, with libFuzzer. Example: just fuzz snapshot 300; `just fuzz list` lists targets
+fuzz *ARGS:
+    fuzz/run {{ARGS}}
+
 # Advisories, licences and bans; needs cargo-deny.
 deny:
     cargo deny --all-features check

@@ -63,7 +63,7 @@ pub(crate) async fn settle(
     cancel_the_endless(&client, history).await;
     let runs = wait_for_ends(lab, &client, history, until, violations).await?;
     let calm_after = started.elapsed();
-    serve_something_new(&client, violations).await;
+    serve_something_new(&client, history, violations).await;
     let views = converge(lab, violations).await;
     Ok(Aftermath { runs, views, calm_after })
 }
@@ -155,12 +155,12 @@ async fn look(
 }
 
 /// New work is served.
-async fn serve_something_new(client: &Client, violations: &mut Violations) {
-    let ends = async {
-        let run = client.submit(Submission::workflow("short")).await?;
-        client.wait_run(&run, Some(FRESH_MAX)).await
+async fn serve_something_new(client: &Client, history: &History, violations: &mut Violations) {
+    let wish = Submission::workflow("short").request_id("fresh");
+    let Some(run) = load::submit(client, history, "fresh", "short", &wish).await else {
+        return violations.add("L4", "a fresh run is not accepted");
     };
-    match ends.await {
+    match client.wait_run(load::key(&run), Some(FRESH_MAX)).await {
         Ok(run) if run.status() == v1::RunStatus::Succeeded => {}
         Ok(run) => violations.add("L4", format!("a fresh run ended as {:?}", run.status())),
         Err(error) => violations.add("L4", format!("a fresh run is not served: {error}")),

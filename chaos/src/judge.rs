@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use muster_chaos::witness::{self, Deed, Testimony};
+use muster_checker::Verdict;
 use muster_client::v1;
 
 use crate::calm::{Aftermath, Ended};
@@ -25,6 +26,16 @@ pub(crate) struct Violations {
 impl Violations {
     pub(crate) fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
         self.found.push((invariant, what.into()));
+    }
+
+    /// Takes over what the checker found.
+    pub(crate) fn add_verdict(&mut self, verdict: &Verdict) {
+        for violation in &verdict.violations {
+            self.add(violation.invariant.code(), format!("{}: {}", violation.at, violation.what));
+        }
+        if verdict.dropped > 0 {
+            self.add("more", format!("{} violations that were not kept", verdict.dropped));
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -7,10 +7,13 @@
 //!                └── stage, seed       └── history ──► judge ◄────┘ testimony, aftermath
 //! ```
 
+mod account;
+mod audit;
 mod calm;
 mod enter;
 mod faults;
 mod ground;
+mod herd;
 mod history;
 mod judge;
 mod lab;
@@ -20,6 +23,7 @@ mod proxy;
 mod scenario;
 mod scene;
 mod shapes;
+mod stand;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -94,7 +94,8 @@ async fn carry(
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(length @ 1..) = from.read(&mut chunk).await {
             let Weather { delay, jitter, .. } = *now.borrow();
-            let due = Instant::now() + delay + jitter.mul_f64(rand::rng().random_range(0.0..=1.0));
+            let share = rand::rng().random_range(0.0..=1.0);
+            let due = Instant::now() + delay + jitter.mul_f64(share);
             if sender.send((due, chunk[..length].to_vec())).await.is_err() {
                 return;
             }

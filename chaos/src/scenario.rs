@@ -97,7 +97,7 @@ pub(crate) struct Load {
     #[serde(default = "pause_default")]
     pub(crate) pause_ms: Span,
     /// Shares of the shapes of runs.
-    #[serde(default)]
+    #[serde(default = "Mix::usual")]
     pub(crate) mix: Mix,
     /// Simulated workers that hold a session and carry nothing out.
     #[serde(default)]
@@ -107,7 +107,7 @@ pub(crate) struct Load {
 }
 
 /// Shares of the shapes of runs, in any unit.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Mix {
     pub(crate) short: u32,
@@ -118,11 +118,24 @@ pub(crate) struct Mix {
     pub(crate) noop: u32,
     pub(crate) cancelled: u32,
     pub(crate) poison: u32,
+    pub(crate) crowd: u32,
+    pub(crate) probe: u32,
+    pub(crate) endless: u32,
 }
 
-impl Default for Mix {
-    fn default() -> Self {
-        Mix { short: 8, long: 2, flaky: 2, failing: 1, array: 1, noop: 4, cancelled: 1, poison: 0 }
+impl Mix {
+    /// Something of everything that harms nobody.
+    fn usual() -> Mix {
+        Mix {
+            short: 8,
+            long: 2,
+            flaky: 2,
+            failing: 1,
+            array: 1,
+            noop: 4,
+            cancelled: 1,
+            ..Mix::default()
+        }
     }
 }
 

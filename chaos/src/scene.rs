@@ -1,29 +1,25 @@
 //! One scenario, from the start of the cluster to the verdict.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use muster_chaos::witness::{self, LOCKS};
+use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::time::Instant;
 
-use crate::calm;
 use crate::enter::{self, Inside};
 use crate::faults::{Fault, Stage};
-use crate::ground::Ground;
-use crate::history::{History, What};
-use crate::judge::{self, Case, Violations};
-use crate::lab::{self, Lab};
-use crate::load::{self, Clients};
+use crate::herd::Herd;
+use crate::history::What;
+use crate::judge::Violations;
+use crate::lab;
+use crate::load::Clients;
 use crate::scenario::Scenario;
+use crate::stand::{Found, Stand};
 
-/// How long masters that are asked to stop in the end may take.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a herd may take to be registered, at the start and in the end.
+const GATHER_MAX: Duration = Duration::from_secs(60);
 
 /// What a scenario came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +66,8 @@ impl Play<'_> {
 
     /// What this machine lacks.
     fn missing(&self) -> Option<String> {
-        let faults = || self.scenario.fault.iter().map(|it| &it.fault);
-        let cuts = faults().any(|fault| matches!(fault, Fault::Cut { .. }));
+        let mut faults = self.scenario.fault.iter().map(|it| &it.fault);
+        let cuts = faults.any(|fault| matches!(fault, Fault::Cut { .. }));
         if !self.inside.has_namespaces && (cuts || self.scenario.volume_mib.is_some()) {
             return Some("it needs namespaces, which need root or user namespaces".to_owned());
         }
@@ -87,73 +83,75 @@ impl Play<'_> {
 
     async fn play(&self, violations: &mut Violations) -> Result<String> {
         let (scenario, seed) = (self.scenario, self.seed);
-        let ground = Ground::prepare(self.inside.has_namespaces)?;
-        let folder = self.inside.folder.join("cluster");
-        let testimony = self.inside.folder.join("testimony");
-        fs::create_dir_all(&folder)?;
-        fs::create_dir_all(testimony.join(LOCKS))?;
-        let started = Instant::now();
-        let mut lab = Lab::start(scenario, ground, &folder, self.binary).await?;
-        let formed = started.elapsed();
-        load::apply_shapes(&lab.client, &witness_binary()?, &testimony).await?;
-
-        let history = Arc::new(History::default());
-        let clients = Clients::start(scenario, &lab.client.endpoints(), &history, seed)?;
-        let chance = StdRng::seed_from_u64(seed);
-        let mut stage = Stage { lab: &mut lab, scenario, history: &history, chance };
-        let span = Duration::from_secs(scenario.duration_s);
-        let played = stage.play(span).await;
-        clients.stop().await;
-        let aftermath = match played {
-            Ok(_) => calm::settle(&mut lab, scenario, &history, violations).await?,
-            Err(error) => {
-                violations.add("L1", format!("{error:#}"));
-                calm::Aftermath::default()
-            }
-        };
-        stop(&mut lab).await?;
-        history.save(&self.inside.folder.join("history.jsonl"))?;
-        let events = history.events();
-        let testimonies = witness::read(&testimony)?;
-        let case = Case {
-            scenario,
-            events: &events,
-            aftermath: &aftermath,
-            testimonies: &testimonies,
-            folder: &folder,
-        };
-        let counters = judge::judge(&case, violations)?;
-
+        let mut stand = Stand::start(scenario, self.inside, self.binary).await?;
+        let formed = stand.formed;
         let mut report = String::new();
-        for event in &events {
-            match &event.what {
-                What::Fault(what) => writeln!(report, "  fault: {what}")?,
-                What::Ended { who, how } => writeln!(report, "  {who} ended by itself: {how}")?,
-                What::Submit { .. } | What::Cancel { .. } | What::Read { .. } => {}
+        let herd = match scenario.load.herd {
+            0 => None,
+            size => {
+                let herd = Herd::start(size, &stand.lab.client.endpoints());
+                let took = herd.gather(GATHER_MAX).await?;
+                writeln!(report, "  {size} simulated workers registered in {took:.1?}")?;
+                Some(herd)
             }
+        };
+        let clients =
+            Clients::start(scenario, &stand.lab.client.endpoints(), &stand.history, seed)?;
+        let chance = StdRng::seed_from_u64(seed);
+        let (lab, history) = (&mut stand.lab, &stand.history);
+        let mut stage =
+            Stage { lab, scenario, history, chance, herd: herd.as_ref(), gathered: Vec::new() };
+        let played = stage.play(Duration::from_secs(scenario.duration_s)).await;
+        let gathered = std::mem::take(&mut stage.gathered);
+        clients.stop().await;
+        if let Err(error) = played {
+            violations.add("L1", format!("{error:#}"));
         }
-        writeln!(report, "  formed in {formed:.1?}, calm after {:.1?}", aftermath.calm_after)?;
-        writeln!(report, "  {counters}")?;
+        let found = stand.finish(scenario, violations).await?;
+        if let Some(herd) = &herd {
+            describe_herd(herd, &gathered, &mut report, violations)?;
+        }
+        describe(&found, formed, &mut report)?;
         Ok(report)
     }
 }
 
-/// Stops everybody, masters in good order: their volumes are read afterwards.
-async fn stop(lab: &mut Lab) -> Result<()> {
-    for worker in &mut lab.workers {
-        worker.process.kill();
+fn describe(found: &Found, formed: Duration, report: &mut String) -> Result<()> {
+    for event in &found.events {
+        match &event.what {
+            What::Fault(what) => writeln!(report, "  fault: {what}")?,
+            What::Ended { who, how } => writeln!(report, "  {who} ended by itself: {how}")?,
+            What::Submit { .. } | What::Cancel { .. } | What::Read { .. } => {}
+        }
     }
-    for master in &mut lab.masters {
-        master.process.terminate(STOP_PATIENCE).await?;
+    for note in &found.notes {
+        writeln!(report, "NOTE {note}")?;
     }
+    writeln!(report, "  formed in {formed:.1?}, calm after {:.1?}", found.aftermath.calm_after)?;
+    writeln!(report, "  {}", found.counters)?;
     Ok(())
 }
 
-/// The tasks' program, which is built into the same folder as the harness.
-fn witness_binary() -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("muster-witness");
-    if !path.exists() {
-        bail!("{} is not there; build muster-chaos with all its binaries", path.display());
+/// A change of leader costs no simulated worker its registration (I12).
+fn describe_herd(
+    herd: &Herd,
+    gathered: &[Duration],
+    report: &mut String,
+    violations: &mut Violations,
+) -> Result<()> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (registrations, lost) =
+        (herd.tally.registrations.load(Relaxed), herd.tally.lost.load(Relaxed));
+    let attempts = herd.tally.attempts.load(Relaxed);
+    writeln!(
+        report,
+        "  the herd: {registrations} registrations, {lost} lost, {attempts} attempts"
+    )?;
+    for took in gathered {
+        writeln!(report, "  the herd was whole again after {took:.2?}")?;
     }
-    Ok(path)
+    if lost > 0 {
+        violations.add("I12", format!("{lost} simulated workers were declared lost"));
+    }
+    Ok(())
 }

@@ -32,7 +32,7 @@ const fn shape(name: &'static str, end: End, tasks: &'static str) -> Shape {
 
 /// `WITNESS` stands for what makes a task a witness, `FAILING` for one that fails as often as the run says, `ARRAY` for
 /// one with indices.
-pub(crate) const SHAPES: [Shape; 8] = [
+pub(crate) const SHAPES: [Shape; 11] = [
     shape(
         "short",
         End::Succeeds,
@@ -57,6 +57,13 @@ pub(crate) const SHAPES: [Shape; 8] = [
     ),
     shape("cancelled", End::Either, "  a: {WITNESS}\n  b: {needs: [a], WITNESS}\n"),
     shape("poison", End::Fails, "  a: {maxLost: 2, WITNESS}\n"),
+    shape(
+        "crowd",
+        End::Succeeds,
+        "  a: {array: 0-199, pool: herd, noop: {}, resources: {cpu: 100m}}\n",
+    ),
+    shape("probe", End::Succeeds, "  a: {WITNESS}\n"),
+    shape("endless", End::Either, "  a: {WITNESS}\n"),
 ];
 
 /// A share of a short task's work is at least this, milliseconds.
@@ -82,6 +89,9 @@ impl Shape {
             mix.noop,
             mix.cancelled,
             mix.poison,
+            mix.crowd,
+            mix.probe,
+            mix.endless,
         ];
         let all: u32 = shares.iter().sum();
         let mut left = chance.random_range(0..all.max(1));
@@ -117,7 +127,8 @@ impl Shape {
         let lease = scenario.lease_ms;
         let ms = match self.name {
             "long" => lease * chance.random_range(LONG_LEASES_PERCENT) / 100,
-            "cancelled" => lease * CANCELLED_LEASES,
+            "cancelled" | "endless" => lease * CANCELLED_LEASES,
+            "probe" => 0,
             _ => chance.random_range(SHORT_MS),
         };
         let fails = match self.name {
@@ -139,12 +150,13 @@ mod tests {
     fn every_shape_is_drawn_by_its_share() {
         use rand::SeedableRng;
         let mut chance = StdRng::seed_from_u64(1);
-        let mix = Mix { poison: 1, ..Mix::default() };
-        for shape in &SHAPES {
-            assert!((0..1_000).any(|_| Shape::draw(&mix, &mut chance) == shape), "{}", shape.name);
+        let mix = Mix { short: 1, poison: 2, noop: 3, ..Mix::default() };
+        let mut drawn = std::collections::BTreeMap::new();
+        for _ in 0..6_000 {
+            *drawn.entry(Shape::draw(&mix, &mut chance).name).or_insert(0) += 1;
         }
-        let only = Mix { short: 0, long: 0, flaky: 0, failing: 0, array: 0, cancelled: 0, ..mix };
-        let none_short = (0..100).all(|_| Shape::draw(&only, &mut chance).name != "short");
-        assert!(none_short);
+        let near = |name: &str, count: i32| (drawn[name] - count).abs() < 300;
+        assert!(near("short", 1_000) && near("poison", 2_000) && near("noop", 3_000), "{drawn:?}");
+        assert_eq!(drawn.len(), 3);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Disk {
     root: PathBuf,
     cut: Option<Cut>,
     cut_at: Option<u64>,
-    lies: bool,
+    lie_one_in: Option<u64>,
     chance: Chance,
     /// Changes and syncs so far.
     steps: u64,
@@ -54,7 +54,7 @@ impl Disk {
             root: settings.root.clone(),
             cut: settings.cut,
             cut_at: settings.cut_at,
-            lies: settings.lies,
+            lie_one_in: settings.lie_one_in,
             chance: Chance::new(settings.seed),
             steps: 0,
             syncs: 0,
@@ -185,7 +185,7 @@ impl Disk {
         if fails {
             return Sync::Failed;
         }
-        if self.lies {
+        if self.lie_one_in.is_some_and(|n| self.chance.one_in(n)) {
             return Sync::Done;
         }
         if self.cut.is_none() {
@@ -210,6 +210,11 @@ impl Disk {
 
     /// Undoes what is not durable and ends the process.
     pub(crate) fn cut_power(&mut self) -> ! {
+        let is_done = raw::while_all_stand_still(|| self.undo());
+        raw::exit(if is_done { crate::EXIT_CUT } else { crate::EXIT_MISUSE })
+    }
+
+    fn undo(&mut self) {
         let tears = self.cut == Some(Cut::Torn);
         let (mut changes, mut sectors_kept) = (0, 0);
         for stored in self.files.values_mut() {
@@ -220,11 +225,10 @@ impl Disk {
         let keep = if tears { self.chance.up_to(self.names.len()) } else { 0 };
         let names = sure(self.names.undo_to(keep));
         raw::say(&format!(
-            "faultdisk: power cut at step {} after {} syncs: {changes} writes and {names} names undone, of which \
-             {sectors_kept} sectors and before them {keep} names survive\n",
+            "faultdisk: power cut at step {} after {} syncs: {changes} writes not durable, {sectors_kept} of their \
+             sectors survive; {names} names undone, {keep} that are not durable survive\n",
             self.steps, self.syncs
         ));
-        raw::exit(crate::EXIT_CUT)
     }
 }
 

@@ -25,7 +25,7 @@
 //! | `MUSTER_FAULTDISK_SEED` | A number from which all chances follow; 0 if unset. |
 //! | `MUSTER_FAULTDISK_CUT` | `clean` or `torn`: keep book of what is not durable, so that the power can be cut. |
 //! | `MUSTER_FAULTDISK_CUT_AT` | Cut the power before this step, counted from 1. A step is a change or a sync. |
-//! | `MUSTER_FAULTDISK_LIE` | `1`: syncs succeed and make nothing durable. |
+//! | `MUSTER_FAULTDISK_LIE_ONE_IN` | N ≥ 1: with a chance of 1 in N a sync succeeds and makes nothing durable. |
 //!
 //! A process whose variables make no sense ends at once with [exit code](EXIT_MISUSE) 98.
 //!
@@ -48,8 +48,8 @@
 //!
 //! # Power cut
 //!
-//! The process ends at once with [exit code](EXIT_CUT) 99, without a further instruction of its own, and what it did to
-//! the root since the last covering sync is undone:
+//! All threads stand still, what the process did to the root since the last covering sync is undone, and the process
+//! ends with [exit code](EXIT_CUT) 99. Once it has ended, the root is what the disk would hold:
 //!
 //! - Content and length of a file are durable once `fsync` or `fdatasync` of *that file* has returned.
 //!   `sync_file_range` makes nothing durable.

@@ -25,6 +25,45 @@ pub(crate) fn say(text: &str) {
     unsafe { libc::syscall(libc::SYS_write, libc::STDERR_FILENO, text.as_ptr(), text.len()) };
 }
 
+/// Does `work` in a forked child while every thread of this process stands still, and waits for it. False if it failed.
+///
+/// Nobody here sees the work half done: what the other threads did until then is done, and after it they have no more
+/// than the moment in which this one ends the process.
+pub(crate) fn while_all_stand_still(work: impl FnOnce()) -> bool {
+    // SAFETY: the child has this thread alone. The C library makes its own locks usable after a fork; of our own locks
+    // the child takes none, and it ends without returning.
+    unsafe {
+        let parent = libc::getpid();
+        match libc::fork() {
+            -1 => false,
+            0 => {
+                while !stands_still(parent) {
+                    libc::sched_yield();
+                }
+                work();
+                libc::kill(parent, libc::SIGCONT);
+                libc::_exit(0);
+            }
+            child => {
+                libc::kill(parent, libc::SIGSTOP);
+                let mut status = 0;
+                libc::waitpid(child, &raw mut status, 0) == child && status == 0
+            }
+        }
+    }
+}
+
+/// Whether all threads of a process are stopped.
+fn stands_still(process_id: libc::pid_t) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process_id}/task")) else { return true };
+    let mut paths = threads.filter_map(Result::ok).map(|thread| thread.path().join("stat"));
+    paths.all(|path| {
+        // The state follows the name, which stands in parentheses. A thread may end meanwhile.
+        let stat = std::fs::read_to_string(path);
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    })
+}
+
 /// Blocks every signal in this thread, so that those of the process go to its own threads.
 pub(crate) fn block_signals() {
     // SAFETY: a set of signals is plain data, filled before it is used.

@@ -19,7 +19,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) cut: Option<Cut>,
     pub(crate) cut_at: Option<u64>,
-    pub(crate) lies: bool,
+    pub(crate) lie_one_in: Option<u64>,
     pub(crate) faults: Faults,
 }
 
@@ -43,6 +43,10 @@ impl Settings {
             let value = get(name).map(|text| text.parse::<u64>().map_err(|_| text));
             value.transpose().map_err(|text| format!("MUSTER_FAULTDISK_{name} is `{text}`"))
         };
+        let lie_one_in = count("LIE_ONE_IN")?;
+        if lie_one_in == Some(0) {
+            return Err("MUSTER_FAULTDISK_LIE_ONE_IN is `0`".to_owned());
+        }
         let cut_at = count("CUT_AT")?;
         if cut_at.is_some() && cut.is_none() {
             return Err("MUSTER_FAULTDISK_CUT_AT needs MUSTER_FAULTDISK_CUT".to_owned());
@@ -55,7 +59,7 @@ impl Settings {
             seed: count("SEED")?.unwrap_or(0),
             cut,
             cut_at,
-            lies: get("LIE").as_deref() == Some("1"),
+            lie_one_in,
             faults,
         }))
     }
@@ -141,6 +145,7 @@ mod tests {
         assert_eq!((settings.faults.stall_ms, settings.faults.fail_at), (1, Some(2)));
         assert!(read(&[("CUT", "some")]).is_err());
         assert!(read(&[("CUT_AT", "7")]).is_err());
+        assert!(read(&[("LIE_ONE_IN", "0")]).is_err());
         assert!(read(&[("SEED", "x")]).is_err());
     }
 }

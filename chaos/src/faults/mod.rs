@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::ground::Who;
+use crate::herd::Herd;
 use crate::history::{History, What};
 use crate::lab::Lab;
 use crate::scenario::{Scenario, Span, Weighted};
@@ -22,6 +23,8 @@ use crate::scenario::{Scenario, Span, Weighted};
 const TEND_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a fault waits for somebody to lead, so that there is somebody to be harmed.
 const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long all simulated workers may take to be registered again.
+const GATHER_MAX: Duration = Duration::from_secs(60);
 
 /// One fault; see the scenarios for what they mean together.
 #[derive(Clone, Debug, Deserialize)]
@@ -119,13 +122,16 @@ pub(crate) struct Stage<'s> {
     pub(crate) scenario: &'s Scenario,
     pub(crate) history: &'s History,
     pub(crate) chance: StdRng,
+    /// Simulated workers, which are waited for after each fault.
+    pub(crate) herd: Option<&'s Herd>,
+    /// How long that took each time, from the beginning of the fault.
+    pub(crate) gathered: Vec<Duration>,
 }
 
 impl Stage<'_> {
     /// Does faults until the time is over. A fault that has begun is taken back.
-    pub(crate) async fn play(&mut self, span: Duration) -> Result<u64> {
+    pub(crate) async fn play(&mut self, span: Duration) -> Result<()> {
         let until = Instant::now() + span;
-        let mut count = 0;
         while Instant::now() < until {
             let gap = self.scenario.gap_ms.draw(&mut self.chance);
             self.pass(gap.min(until.saturating_duration_since(Instant::now()))).await?;
@@ -136,9 +142,12 @@ impl Stage<'_> {
             let called = witness::now();
             let done = self.carry_out(&fault).await?;
             self.history.note(called, What::Fault(done));
-            count += 1;
+            if let Some(herd) = self.herd {
+                herd.gather(GATHER_MAX).await?;
+                self.gathered.push(witness::now().saturating_sub(called));
+            }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn choose(&mut self) -> Fault {

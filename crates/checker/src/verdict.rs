@@ -107,13 +107,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Violations that a verdict keeps in full. One fault breaks the same promise a thousand times.
-pub const VIOLATIONS_KEPT_MAX: usize = 100;
+/// Violations of one promise that a verdict keeps in full. One fault breaks the same promise a thousand times.
+pub const VIOLATIONS_KEPT_MAX: usize = 20;
 
 /// What was found in all that was shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was broken, as found; at most [`VIOLATIONS_KEPT_MAX`].
+    /// What was broken, as found; at most [`VIOLATIONS_KEPT_MAX`] of each promise.
     pub violations: Vec<Violation>,
     /// How many more there were.
     pub dropped: u64,
@@ -139,8 +139,14 @@ impl Verdict {
         self.coverage.merge(&other.coverage);
     }
 
+    /// How many violations there were.
+    pub fn count(&self) -> u64 {
+        self.violations.len() as u64 + self.dropped
+    }
+
     pub(crate) fn add(&mut self, violation: Violation) {
-        if self.violations.len() < VIOLATIONS_KEPT_MAX {
+        let same = self.violations.iter().filter(|it| it.invariant == violation.invariant);
+        if same.count() < VIOLATIONS_KEPT_MAX {
             self.violations.push(violation);
         } else {
             self.dropped += 1;
@@ -182,7 +188,7 @@ mod tests {
         let mut other = Verdict::default();
         other.found(Invariant::I5, At::End, "changed");
         other.merge(verdict);
-        assert_eq!((other.violations.len(), other.dropped), (VIOLATIONS_KEPT_MAX, 8));
+        assert_eq!((other.violations.len(), other.dropped), (VIOLATIONS_KEPT_MAX + 1, 7));
         assert!(other.names(Invariant::I5) && other.names(Invariant::I4));
         assert_eq!(other.violations[1].to_string(), "I4 at index 3: twice");
     }

@@ -15,7 +15,7 @@ use muster_client::{API_PORT, Client};
 use muster_core::spec::Resources;
 use muster_master::{Master, MasterConfig, MasterError};
 use muster_worker::executor::process::guardian::GuardianCommand;
-use muster_worker::session::{StartError, Worker, WorkerConfig, WorkerHandle};
+use muster_worker::session::{StartError, Worker, WorkerConfig, WorkerError, WorkerHandle};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -72,6 +72,8 @@ pub(crate) enum EmbeddedError {
     Master { name: String, error: MasterError },
     #[error("{name}: {error}")]
     Worker { name: String, error: StartError },
+    #[error("{name}: {error}")]
+    WorkerEnded { name: String, error: WorkerError },
     #[error("the cluster was not ready within {} s: {what}", READY_MAX.as_secs())]
     NotReady { what: String },
 }
@@ -133,7 +135,7 @@ impl Embedded {
         let deadline = Instant::now() + READY_MAX;
         self.await_leader(deadline).await?;
         for number in 0..options.workers {
-            let name = format!("worker-{number}");
+            let name = worker_name(number);
             let mut config = WorkerConfig::new(name.clone(), dir.join(&name), self.endpoints());
             config.capacity = options
                 .capacity
@@ -192,12 +194,24 @@ impl Embedded {
     }
 
     async fn await_workers(&mut self, deadline: Instant) -> Result<(), EmbeddedError> {
-        for worker in &self.workers {
+        for (number, worker) in self.workers.iter().enumerate() {
             let mut registered = worker.registered();
-            let wait = registered.wait_for(Option::is_some);
-            if tokio::time::timeout_at(deadline, wait).await.is_err() {
-                let what = "not every worker could register".to_owned();
-                return Err(EmbeddedError::NotReady { what });
+            let wait = async {
+                tokio::select! {
+                    _ = registered.wait_for(Option::is_some) => Ok(()),
+                    error = worker.failed() => Err(error),
+                }
+            };
+            match tokio::time::timeout_at(deadline, wait).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let name = worker_name(number);
+                    return Err(EmbeddedError::WorkerEnded { name, error });
+                }
+                Err(_) => {
+                    let what = "not every worker could register".to_owned();
+                    return Err(EmbeddedError::NotReady { what });
+                }
             }
         }
         Ok(())
@@ -258,6 +272,10 @@ fn master_configs(
             ..MasterConfig::default()
         })
         .collect())
+}
+
+fn worker_name(number: usize) -> String {
+    format!("worker-{number}")
 }
 
 fn loopback(port: u16) -> SocketAddr {

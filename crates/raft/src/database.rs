@@ -9,6 +9,7 @@ use muster_platform::{BlockFile, Disk, Lock};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use crate::error::StoreError;
+use crate::site::TEMPORARY;
 
 /// Files smaller than this are never compacted.
 const COMPACT_FILE_BYTES_MIN: u64 = 32 << 20;
@@ -31,6 +32,7 @@ impl OpenDatabase {
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
+        create(&**disk, path)?;
         let file = disk.open_blocks(path).map_err(|e| StoreError::io(path, "open", &e))?;
         file.sync().map_err(|e| StoreError::io(path, "sync", &e))?;
         let mut db = redb::Builder::new()
@@ -42,6 +44,13 @@ impl OpenDatabase {
             db.compact().map_err(|error| StoreError::redb(path, "compact", error))?;
         }
         Ok(Self { db, path: path.into(), _lock: lock })
+    }
+
+    /// Reads the whole file and compares every page with its checksum. Records have checksums of their own, but those
+    /// do not show that a record is gone, because a page that leads to it, or its key, was damaged.
+    pub(crate) fn verify(&mut self) -> Result<(), StoreError> {
+        let is_sound = self.db.check_integrity().map_err(|error| self.error("verify", error))?;
+        if is_sound { Ok(()) } else { Err(self.damaged("-", "-", "a page is damaged")) }
     }
 
     pub(crate) fn read(&self) -> Result<redb::ReadTransaction, StoreError> {
@@ -64,6 +73,24 @@ impl OpenDatabase {
     ) -> StoreError {
         StoreError::damaged(&self.path, table, key, problem)
     }
+}
+
+/// Creates an empty database unless there is a file, beside the path: a file that was begun and not finished when the
+/// power went would be taken for a damaged one.
+fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    match disk.size(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::io(path, "look at", &error)),
+        Ok(_) => return Ok(()),
+    }
+    let begun = path.with_extension(TEMPORARY);
+    let io_error = |error: io::Error| StoreError::io(&begun, "create", &error);
+    let file = disk.open_blocks(&begun).map_err(io_error)?;
+    file.set_len(0).map_err(io_error)?;
+    let db = redb::Builder::new().create_with_backend(Blocks(file));
+    drop(db.map_err(|error| StoreError::redb(&begun, "create", error))?);
+    disk.sync(&begun).map_err(io_error)?;
+    disk.rename(&begun, path).map_err(|error| StoreError::io(path, "rename to", &error))
 }
 
 /// A file of the platform, as redb wants it. It locks nothing: the folder is locked.

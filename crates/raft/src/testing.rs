@@ -47,6 +47,14 @@ pub fn open_log(path: &Path, cache_bytes: usize) -> Result<RedbLogStore, StoreEr
     RedbLogStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
 }
 
+/// The history's store alone, without a lock on its folder.
+///
+/// # Errors
+/// As [`RaftMember::open`](crate::RaftMember::open).
+pub fn open_history(path: &Path, cache_bytes: usize) -> Result<RedbHistoryStore, StoreError> {
+    RedbHistoryStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
+}
+
 /// The log and the state machine over the files in `dir`, without Raft.
 ///
 /// # Errors

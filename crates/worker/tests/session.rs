@@ -165,6 +165,26 @@ async fn attempts_are_dead_before_an_unrenewed_lease_ends() {
     assert_eq!((finish.attempt, finish.outcome()), (Some(held(0, 0, 9)), OutcomeKind::Lost));
 }
 
+/// The test's only thread does nothing but wait for the processes to be dead.
+#[tokio::test]
+async fn a_stuck_runtime_does_not_delay_the_end_of_attempts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pids");
+    let lease = Duration::from_secs(3);
+    let mut master = Master::start().await;
+    let _worker = start(dir.path(), &master).await;
+    let (mut connection, _) = master.register(3000).await;
+    let registered_at = Instant::now();
+    connection.renews = false;
+    connection.dispatch(assignment(&two_processes(&file), &held(0, 0, 9)));
+    connection.quiet_for(Duration::from_millis(100)).await;
+    let pids = pids_in(&file, 2);
+    assert!(registered_at.elapsed() < Duration::from_millis(2000), "the machine is too slow");
+    wait_until(lease - registered_at.elapsed(), "attempts are dead with the lease", || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_taken_without_a_lease() {
     let dir = tempfile::tempdir().unwrap();

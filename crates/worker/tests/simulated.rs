@@ -1,4 +1,5 @@
-//! A worker as a simulation runs it: one thread, an executor and a journal from outside, no processes.
+//! A worker as a simulation runs it: one thread, a network in memory, time that passes only when nothing else happens,
+//! an executor and a journal from outside, no processes.
 
 // Every test binary uses a part of it.
 #[allow(dead_code, missing_docs, unreachable_pub)]
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use muster_core::spec::ExecutorSpec;
 use muster_platform::{Connection, Dedicated, Executor as Tasks, Listener, Platform, Provider};
@@ -23,18 +25,29 @@ use muster_worker::observer::{Event, Observer};
 use muster_worker::session::{Worker, WorkerConfig, WorkerHandle};
 use support::argv;
 use support::master::{Connection as Stream, Master, assignment, held};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
 const LEASE_MS: u32 = 60_000;
 /// How long the journal's disk takes.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// The operating system, but for its threads: everything runs among the tasks of the runtime.
-struct OneThread;
+/// How many bytes may be under way on a connection.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// A machine of one thread, whose connections all lead to one master.
+struct OneThread {
+    master: mpsc::UnboundedSender<Connection>,
+    booted: Instant,
+}
 
 impl Provider for OneThread {
-    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Connection>> {
-        let address = address.to_owned();
-        Box::pin(async move { Platform::system().connect(&address).await })
+    fn connect(&self, _: &str) -> BoxFuture<'static, io::Result<Connection>> {
+        let (near, far) = tokio::io::duplex(WINDOW_BYTES);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let sent = self.master.send(Connection::new(far, None)).map_err(|_| refused());
+        Box::pin(async move { sent.map(|()| Connection::new(near, None)) })
     }
 
     fn listen(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
@@ -42,11 +55,11 @@ impl Provider for OneThread {
     }
 
     fn since_boot(&self) -> Duration {
-        Platform::system().since_boot()
+        self.booted.elapsed()
     }
 
     fn wall_clock(&self) -> Duration {
-        Platform::system().wall_clock()
+        self.booted.elapsed()
     }
 
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, io::Result<()>> {
@@ -62,6 +75,14 @@ impl Provider for OneThread {
     fn executor(&self, _: &str, _: usize, _: usize) -> io::Result<Tasks> {
         unreachable!("workers have no runtimes of their own")
     }
+}
+
+/// A master and the machine from which it can be reached.
+fn network() -> (Master, Platform) {
+    let (sender, incoming) = mpsc::unbounded_channel();
+    let incoming = UnboundedReceiverStream::new(incoming).map(Ok);
+    let machine = OneThread { master: sender, booted: Instant::now() };
+    (Master::serve("http://master:1".to_owned(), incoming), Platform::new(machine))
 }
 
 /// A store whose content outlives the worker, and which may be found unreadable once.
@@ -110,9 +131,10 @@ impl JournalStore for Memory {
 }
 
 /// Takes over what would be processes: those that are `sleep` go on until they are stopped.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Simulated {
     live: Arc<AtomicU32>,
+    platform: Platform,
 }
 
 /// Counts an attempt for as long as its future lives.
@@ -136,10 +158,11 @@ impl Executor for Simulated {
     fn execute(&self, mut attempt: Attempt) -> BoxFuture<'static, Ending> {
         self.live.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(self.live.clone());
+        let platform = self.platform.clone();
         let is_sleep = attempt.assignment.task.executor == argv(&["sleep"]);
         Box::pin(async move {
             let _alive = alive;
-            let started_at = Platform::system().since_boot();
+            let started_at = platform.since_boot();
             let outcome = if is_sleep {
                 match attempt.stop.requested(Stop::Gently).await {
                     Stop::Gently => Outcome::Cancelled,
@@ -149,41 +172,58 @@ impl Executor for Simulated {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 succeeded(BTreeMap::new())
             };
-            Ending { outcome, started_at, ended_at: Platform::system().since_boot() }
+            Ending { outcome, started_at, ended_at: platform.since_boot() }
         })
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Event>>>);
+/// What happened, and when.
+#[derive(Clone)]
+struct Log {
+    events: Arc<Mutex<Vec<(Duration, Event)>>>,
+    platform: Platform,
+}
 
 impl Observer for Log {
     fn observe(&self, event: Event) {
-        self.0.lock().unwrap().push(event);
+        self.events.lock().unwrap().push((self.platform.since_boot(), event));
     }
 }
 
 impl Log {
-    fn position(&self, is_it: impl Fn(&Event) -> bool) -> usize {
-        let events = self.0.lock().unwrap();
-        events.iter().position(is_it).unwrap_or_else(|| panic!("not among {events:?}"))
+    /// Where the first of these is, and when it happened.
+    fn first(&self, is_it: impl Fn(&Event) -> bool) -> (usize, Duration) {
+        let events = self.events.lock().unwrap();
+        let at = events.iter().position(|(_, event)| is_it(event));
+        let at = at.unwrap_or_else(|| panic!("not among {events:?}"));
+        (at, events[at].0)
     }
 }
 
-#[derive(Default)]
+/// What there is but for the master. Survives the worker.
 struct Bench {
+    dir: tempfile::TempDir,
     journal: Memory,
     executor: Simulated,
     log: Log,
+    platform: Platform,
 }
 
 impl Bench {
-    async fn start(&self, dir: &Path, master: &Master) -> WorkerHandle {
-        let mut config = WorkerConfig::new("w1", dir.join("worker"), vec![master.address.clone()]);
+    fn new(platform: Platform) -> Self {
+        let executor = Simulated { live: Arc::default(), platform: platform.clone() };
+        let log = Log { events: Arc::default(), platform: platform.clone() };
+        let dir = tempfile::tempdir().unwrap();
+        Bench { dir, journal: Memory::default(), executor, log, platform }
+    }
+
+    async fn start(&self) -> WorkerHandle {
+        let masters = vec!["http://master:1".to_owned()];
+        let mut config = WorkerConfig::new("w1", self.dir.path().join("worker"), masters);
         config.runs_processes = false;
         config.executors = vec![Arc::new(self.executor.clone())];
         config.load = LoadMeter::over(Path::new("/nonexistent"), 1);
-        config.platform = Platform::new(OneThread);
+        config.platform = self.platform.clone();
         config.journal = Arc::new(self.journal.clone());
         config.observer = Some(Arc::new(self.log.clone()));
         Worker::start(config).await.unwrap()
@@ -202,80 +242,84 @@ async fn quiet(stream: &mut Stream) {
     stream.quiet_for(Duration::from_millis(200)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_outcome_is_reported_once_it_is_durable_and_everything_is_observed() {
-    let (dir, bench) = (tempfile::tempdir().unwrap(), Bench::default());
-    let mut master = Master::start().await;
-    let worker = bench.start(dir.path(), &master).await;
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let worker = bench.start().await;
     let (mut stream, register) = master.register(LEASE_MS).await;
     assert_eq!(register.executors, ["simulated", "noop"]);
-    let sent_at = tokio::time::Instant::now();
     stream.dispatch(command("true", 9));
-    let finish = stream.finish().await;
-    assert!(sent_at.elapsed() >= SETTLE, "reported before it was durable");
-    assert_eq!(finish.outcome(), OutcomeKind::Succeeded);
+    assert_eq!(stream.finish().await.outcome(), OutcomeKind::Succeeded);
     quiet(&mut stream).await;
     assert!(bench.journal.0.lock().unwrap().entries.is_empty(), "acknowledged and forgotten");
 
-    let incarnation = register.incarnation;
-    let is_ours = |event: &Event, name: &str| {
-        let (found, of) = match event {
-            Event::Registered { incarnation, .. } => ("registered", *incarnation),
-            Event::LeaseConfirmed { .. } => ("confirmed", incarnation),
-            Event::LeaseLapsed => ("lapsed", incarnation),
-            Event::Accepted { incarnation, .. } => ("accepted", *incarnation),
-            Event::Started { incarnation, .. } => ("started", *incarnation),
-            Event::Ended { incarnation, .. } => ("ended", *incarnation),
-            Event::Reported { incarnation, .. } => ("reported", *incarnation),
-            Event::Acknowledged { incarnation, .. } => ("acknowledged", *incarnation),
-        };
-        (found, of) == (name, incarnation)
+    let ours = register.incarnation;
+    let named = |name: &str| {
+        bench.log.first(|event| {
+            let (found, incarnation) = match event {
+                Event::Registered { incarnation, .. } => ("registered", *incarnation),
+                Event::LeaseConfirmed { .. } => ("confirmed", ours),
+                Event::LeaseLapsed => ("lapsed", ours),
+                Event::Accepted { incarnation, .. } => ("accepted", *incarnation),
+                Event::Started { incarnation, .. } => ("started", *incarnation),
+                Event::Ended { incarnation, .. } => ("ended", *incarnation),
+                Event::Reported { incarnation, .. } => ("reported", *incarnation),
+                Event::Acknowledged { incarnation, .. } => ("acknowledged", *incarnation),
+            };
+            (found, incarnation) == (name, ours)
+        })
     };
-    let order = ["registered", "accepted", "started", "ended", "reported", "acknowledged"];
-    let order = order.map(|name| bench.log.position(|event| is_ours(event, name)));
+    let order =
+        ["confirmed", "registered", "accepted", "started", "ended", "reported", "acknowledged"];
+    let order = order.map(|name| named(name).0);
     assert!(order.is_sorted(), "{order:?}");
-    bench.log.position(|event| is_ours(event, "confirmed"));
+    assert!(named("reported").1 - named("ended").1 >= SETTLE, "reported before it was durable");
     worker.shut_down(Duration::from_secs(1)).await;
 }
 
-#[tokio::test]
-async fn a_lease_that_is_not_renewed_ends_simulated_attempts_in_time() {
-    let (dir, bench) = (tempfile::tempdir().unwrap(), Bench::default());
-    let mut master = Master::start().await;
-    let _worker = bench.start(dir.path(), &master).await;
-    let (mut stream, _) = master.register(1500).await;
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_not_renewed_ends_attempts_at_the_time() {
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let _worker = bench.start().await;
+    // No multiple of any period.
+    let (mut stream, _) = master.register(1733).await;
     stream.renews = false;
     stream.dispatch(command("sleep", 9));
     quiet(&mut stream).await;
     assert_eq!(bench.live(), 1);
-    while bench.live() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let now = Platform::system().since_boot();
-    let events = bench.log.0.lock().unwrap().clone();
-    let end = events.iter().find_map(|event| match event {
-        Event::LeaseConfirmed { end, .. } => Some(*end),
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.live(), 0);
+    let events = bench.log.events.lock().unwrap().clone();
+    let stop_at = events.iter().find_map(|(_, event)| match event {
+        Event::LeaseConfirmed { stop_at, .. } => Some(*stop_at),
         _ => None,
     });
-    assert!(now < end.expect("there was a lease"), "an attempt outlived the lease");
-    let lapsed = bench.log.position(|event| *event == Event::LeaseLapsed);
-    let lost = |event: &Event| matches!(event, Event::Ended { outcome: Outcome::Lost, .. });
-    assert!(lapsed < bench.log.position(lost));
+    let (lapsed, lapsed_at) = bench.log.first(|event| *event == Event::LeaseLapsed);
+    let (lost, _) =
+        bench.log.first(|event| matches!(event, Event::Ended { outcome: Outcome::Lost, .. }));
+    assert!(lapsed < lost);
+    let late = lapsed_at.checked_sub(stop_at.expect("there was a lease")).expect("not before");
+    assert!(late <= Duration::from_millis(2), "timers are that coarse, not more: {late:?}");
 }
 
 #[test]
 fn attempts_die_with_their_runtime_and_outcomes_do_not() {
-    let (dir, bench) = (tempfile::tempdir().unwrap(), Bench::default());
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
     let power = runtime();
-    let worker = power.block_on(async {
-        let mut master = Master::start().await;
-        let worker = bench.start(dir.path(), &master).await;
+    let (mut bench, worker) = power.block_on(async {
+        let (mut master, platform) = network();
+        let bench = Bench::new(platform);
+        let worker = bench.start().await;
         let (mut stream, _) = master.register(LEASE_MS).await;
         stream.dispatch(command("sleep", 9));
         stream.dispatch(command("true", 10));
         assert_eq!(stream.report().await.finishes[0].attempt, Some(held(0, 0, 10)));
-        worker
+        (bench, worker)
     });
     assert_eq!(bench.live(), 1);
     drop(power);
@@ -283,8 +327,9 @@ fn attempts_die_with_their_runtime_and_outcomes_do_not() {
     drop(worker);
 
     runtime().block_on(async {
-        let mut master = Master::start().await;
-        let worker = bench.start(dir.path(), &master).await;
+        let (mut master, platform) = network();
+        bench.platform = platform;
+        let _worker = bench.start().await;
         let (mut stream, register) = master.register(LEASE_MS).await;
         assert!(register.held.is_empty());
         let finish = stream.finish().await;
@@ -292,17 +337,55 @@ fn attempts_die_with_their_runtime_and_outcomes_do_not() {
             (finish.attempt, finish.outcome()),
             (Some(held(0, 0, 10)), OutcomeKind::Succeeded)
         );
-        drop(worker);
     });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unreadable_journal_is_set_aside() {
-    let (dir, bench) = (tempfile::tempdir().unwrap(), Bench::default());
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
     bench.journal.0.lock().unwrap().is_unreadable = true;
-    let mut master = Master::start().await;
-    let _worker = bench.start(dir.path(), &master).await;
+    let _worker = bench.start().await;
     let (mut stream, _) = master.register(LEASE_MS).await;
     stream.dispatch(command("true", 9));
     assert_eq!(stream.finish().await.outcome(), OutcomeKind::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_every_master_refuses_ends_with_the_reason() {
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let worker = bench.start().await;
+    let (stream, _) = master.register(1500).await;
+    drop(stream);
+    let refused_since = bench.platform.since_boot();
+    let failed = worker.failed();
+    tokio::pin!(failed);
+    let error = loop {
+        tokio::select! {
+            error = &mut failed => break error,
+            (stream, register) = master.accept() => {
+                assert_eq!(register.cluster_id, "test-cluster");
+                stream.refuse("this worker belongs to cluster test-cluster");
+            }
+        }
+    };
+    assert!(error.to_string().contains("belongs to cluster test-cluster"), "{error}");
+    let patience = bench.platform.since_boot() - refused_since;
+    assert!(patience >= Duration::from_secs(10), "given up after {patience:?}");
+    worker.shut_down(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refusal_does_not_keep_a_worker_from_its_cluster() {
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let worker = bench.start().await;
+    for _ in 0..3 {
+        let (stream, _) = master.accept().await;
+        stream.refuse("this worker belongs to another cluster");
+    }
+    let (_stream, _) = master.register(LEASE_MS).await;
+    let mut registered = worker.registered();
+    registered.wait_for(Option::is_some).await.unwrap();
 }

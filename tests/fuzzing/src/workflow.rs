@@ -42,7 +42,7 @@ pub(crate) fn check(data: &[u8]) {
 fn check_errors(errors: &SpecErrors, text: &str) {
     assert!(!errors.errors.is_empty(), "a refusal without a reason");
     assert!(errors.errors.len() <= ERRORS_MAX);
-    let lines = text.split('\n').count() + 1;
+    let lines = text.split(['\n', '\r']).count() + 1;
     for error in &errors.errors {
         let position = error.position.expect("an error of a file has a position");
         assert!(position.line >= 1 && position.line as usize <= lines, "{position:?} of {lines}");

@@ -1,7 +1,7 @@
 //! The C library's functions as the process finds them, in front of the C library.
 //!
 //! Each one looks whether it is about a file under the root, does what it must before, makes the system call itself,
-//! and notes what came of it. `open` and `openat` take their mode as an ordinary argument: on the 64-bit Linux targets an
+//! and notes what came of it. `open` and `openat` take their mode as an ordinary argument: on 64-bit Linux an
 //! integer after the named arguments is passed in the same register either way, and without `O_CREAT` it is not used.
 #![allow(unsafe_code)]
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use muster_core::ids::{RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::state::cells::{Cells, IndexRange};
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{Run, RunEnded, RunStatus};
 use muster_core::state::task::{Attempt, Stop, Task, TaskState, TaskStatus};
 use muster_core::time::Millis;
 
@@ -15,16 +15,14 @@ use super::rules;
 use super::shape::Shape;
 use super::step::{Step, place};
 use super::work::{Work, WorkTask};
-use super::workers::is_lost;
 use crate::coverage::Rare;
 use crate::ledger::EndedRun;
 use crate::mix::spec_digest;
 use crate::verdict::Invariant;
 
 impl Step<'_> {
-    /// Compares everything that changed or should have. Returns whether all was as it should be.
-    pub(super) fn compare(&mut self) -> bool {
-        let before = self.verdict.violations.len() as u64 + self.verdict.dropped;
+    /// Compares everything that changed or should have.
+    pub(super) fn compare(&mut self) {
         if self.after.now() != self.now {
             let (is, wanted) = (self.after.now().0, self.now.0);
             self.found(Invariant::I17, format!("the log's time is {is}, should be {wanted}"));
@@ -36,7 +34,6 @@ impl Step<'_> {
         self.compare_workflows();
         self.compare_requests();
         self.check_sizes();
-        before == self.verdict.violations.len() as u64 + self.verdict.dropped
     }
 
     /// Runs that changed in the state, or should have.
@@ -86,9 +83,16 @@ impl Step<'_> {
             };
             self.found(invariant, format!("run {id} {what}"));
         } else if let Some(work) = self.work.remove(&id).filter(|work| !work.is_doubtful) {
+            let before = self.verdict.count();
             self.compare_identity(&work, actual);
             self.compare_tasks(&work, actual);
-            self.compare_end(&work, actual, left.is_some());
+            let is_same = self.verdict.count() == before;
+            let wanted =
+                work.ended.map(|status| RunEnded { at: self.now, index: self.index, status });
+            let wrong = wrong_end(wanted, actual.ended, left.is_some());
+            if let Some(what) = wrong.filter(|_| is_same) {
+                self.found(Invariant::I6, format!("run {id} {what}"));
+            }
         }
         let shape = self.book.shapes.of(&actual.version);
         for (invariant, what) in recount(actual, &shape) {
@@ -118,9 +122,9 @@ impl Step<'_> {
     }
 
     fn compare_tasks(&mut self, work: &Work, run: &Run) {
-        if run.tasks.len() != work.tasks.len() {
-            return self
-                .found(Invariant::I2, format!("run {} has other tasks than before", run.id));
+        if !has_form(work, run) {
+            let what = format!("run {} has other tasks or indices than its spec", run.id);
+            return self.found(Invariant::I2, what);
         }
         let before = self.before.runs.get(run.id.0).cloned();
         for (at, (wanted, actual)) in work.tasks.iter().zip(&run.tasks).enumerate() {
@@ -144,10 +148,6 @@ impl Step<'_> {
         wanted: &WorkTask,
         actual: &Task,
     ) {
-        if actual.cells.indices() != wanted.cells.indices() {
-            let what = format!("run {} task {task} has other indices than its spec", work.id);
-            return self.found(Invariant::I2, what);
-        }
         for (range, is) in actual.cells.iter() {
             for (range, should) in wanted.cells.within(range) {
                 if is == should || self.is_jittered(work, task, is, should) {
@@ -186,29 +186,6 @@ impl Step<'_> {
                 is_new && first == Millis(0) && *is == ready
             }
             _ => false,
-        }
-    }
-
-    fn compare_end(&mut self, work: &Work, run: &Run, has_left: bool) {
-        let id = run.id;
-        match (work.ended, has_left) {
-            (Some(status), true) => {
-                let Some(ended) = run.ended else {
-                    return self
-                        .found(Invariant::I6, format!("run {id} left without having ended"));
-                };
-                if ended.status != status || ended.index != self.index || ended.at != self.now {
-                    let what = format!("run {id} ended as {ended:?}, should have {status:?}");
-                    self.found(Invariant::I6, what);
-                }
-            }
-            (Some(_), false) => {
-                self.found(Invariant::I6, format!("every task of run {id} ended, and it did not"));
-            }
-            (None, true) => {
-                self.found(Invariant::I6, format!("run {id} ended before its tasks did"));
-            }
-            (None, false) => {}
         }
     }
 
@@ -256,16 +233,6 @@ impl Step<'_> {
             if !is_counted {
                 let what = format!("worker {id} has given {load:?}, {counted:?} is counted");
                 self.found(Invariant::I16, what);
-            }
-            let fits = wanted.as_ref().is_none_or(|worker| load.is_within(&worker.capacity));
-            if !fits {
-                self.found(
-                    Invariant::I11,
-                    format!("worker {id} has given {load:?}, more than it has"),
-                );
-            }
-            if wanted.is_none_or(|worker| is_lost(&worker)) && load != Load::default() {
-                self.found(Invariant::I12, format!("worker {id} is gone, and still has attempts"));
             }
         }
     }
@@ -322,6 +289,30 @@ impl Step<'_> {
                 self.found(Invariant::I17, format!("{count} {what}, at most {max} are allowed"));
             }
         }
+    }
+}
+
+/// Whether a run has the tasks and indices that it should.
+fn has_form(work: &Work, run: &Run) -> bool {
+    run.tasks.len() == work.tasks.len()
+        && run
+            .tasks
+            .iter()
+            .zip(&work.tasks)
+            .all(|(is, should)| is.cells.indices() == should.cells.indices())
+}
+
+/// What is wrong with how a run ended, or did not; its tasks are as they should be.
+fn wrong_end(
+    wanted: Option<RunEnded>,
+    ended: Option<RunEnded>,
+    has_left: bool,
+) -> Option<&'static str> {
+    match (wanted, has_left) {
+        (Some(_), false) => Some("did not end, and all its tasks did"),
+        (None, true) => Some("ended before its tasks did"),
+        (Some(_), true) if ended != wanted => Some("ended with another status, time or index"),
+        (Some(_), true) | (None, false) => None,
     }
 }
 
@@ -398,7 +389,8 @@ fn name_difference(
     if status(should) == TaskStatus::Cancelled || status(is) == TaskStatus::Cancelled {
         return Invariant::I15;
     }
-    if should.tries() != is.tries() || is_retried(should) != is_retried(is) {
+    let waits = status(should) == TaskStatus::Backoff && status(is) == TaskStatus::Backoff;
+    if waits || should.tries() != is.tries() || is_retried(should) != is_retried(is) {
         return Invariant::I10;
     }
     if status(should) == TaskStatus::Succeeded || status(is) == TaskStatus::Succeeded {
@@ -410,4 +402,76 @@ fn name_difference(
 /// Whether another attempt may follow.
 fn is_retried(state: &TaskState) -> bool {
     matches!(state.status(), TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Held)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_core::ids::{LogIndex, Name};
+    use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
+    use muster_core::state::workflow::WorkflowVersion;
+    use muster_core::time::Timestamp;
+
+    use super::*;
+
+    fn run() -> Run {
+        let name = |text: &str| Name::parse(text).expect("a name");
+        let mut second = TaskSpec::new(name("b"), ExecutorSpec::Noop);
+        second.needs = vec![name("a")];
+        let spec = WorkflowSpec {
+            name: name("w"),
+            labels: BTreeMap::new(),
+            timeout: None,
+            priority: 0,
+            params: BTreeMap::new(),
+            tasks: vec![TaskSpec::new(name("a"), ExecutorSpec::Noop), second],
+        };
+        let version = WorkflowVersion::compile(1, name("n"), 1, Timestamp(0), spec);
+        let version = Arc::new(version.expect("it is a DAG"));
+        Run::new(RunId(1), 1, version, Arc::default(), Timestamp(0))
+    }
+
+    fn found(edit: impl FnOnce(&mut Run)) -> Vec<Invariant> {
+        let mut run = run();
+        edit(&mut run);
+        let shape = Shape::of(&run.version.spec);
+        recount(&run, &shape).into_iter().map(|(invariant, _)| invariant).collect()
+    }
+
+    #[test]
+    fn counters_that_are_wrong_and_texts_that_are_large_are_found() {
+        assert_eq!(found(|_| {}), []);
+        assert_eq!(found(|run| run.open = 1), [Invariant::I16]);
+        assert_eq!(found(|run| run.tasks[1].waiting = 0), [Invariant::I16]);
+        let long: muster_core::ids::Text = "x".repeat(limits::OUTPUT_BYTES_MAX).into();
+        assert_eq!(found(|run| run.tasks[0].message = Some(long.clone())), [Invariant::I17]);
+        let outputs = Arc::new([("k".into(), long)].into());
+        assert_eq!(found(|run| run.tasks[0].outputs = Some(outputs)), [Invariant::I17]);
+    }
+
+    #[test]
+    fn a_run_of_another_form_is_found() {
+        let mut run = run();
+        let work = Work::of(&run, Arc::new(Shape::of(&run.version.spec)));
+        assert!(has_form(&work, &run));
+        let array = muster_core::spec::ArraySpec { first: 0, last: 3 };
+        run.tasks[1].cells = Cells::new(Some(array), TaskState::Blocked);
+        assert!(!has_form(&work, &run));
+        run.tasks.pop();
+        assert!(!has_form(&work, &run));
+    }
+
+    #[test]
+    fn ends_that_are_wrong_are_found() {
+        let end = |index| {
+            Some(RunEnded { at: Timestamp(1), index: LogIndex(index), status: RunStatus::Failed })
+        };
+        assert_eq!(wrong_end(end(1), end(1), true), None);
+        assert_eq!(wrong_end(None, None, false), None);
+        assert!(wrong_end(end(1), end(2), true).is_some());
+        assert!(wrong_end(end(1), None, true).is_some());
+        assert!(wrong_end(end(1), None, false).is_some());
+        assert!(wrong_end(None, end(1), true).is_some());
+    }
 }

@@ -200,11 +200,11 @@ impl<'a> Step<'a> {
             }
             (Some(known), Err(rejection)) => {
                 let is_reused = matches!(rejection, Rejection::RequestIdReused { .. });
-                if is_reused == (known.digest == key.digest) {
+                if is_reused && known.digest != key.digest {
+                    self.count(Rare::RequestIdReused);
+                } else {
                     let what = format!("request id `{id}`, answered before, was told: {rejection}");
                     self.found(Invariant::I3, what);
-                } else {
-                    self.count(Rare::RequestIdReused);
                 }
                 None
             }

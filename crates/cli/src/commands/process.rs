@@ -220,7 +220,10 @@ async fn start_worker(args: WorkerArgs, global: &Global) -> Outcome {
     config.guardian = guardian();
     let worker = Worker::start(config).await.map_err(Failure::error)?;
     tracing::info!(name, "the worker runs");
-    asked_to_stop().await;
+    tokio::select! {
+        () = asked_to_stop() => {}
+        error = worker.failed() => return Err(Failure::error(error)),
+    }
     tracing::info!(attempts = worker.live_attempts(), "asked to stop");
     stop(worker.shut_down(args.grace)).await;
     Ok(Exit::Ok)

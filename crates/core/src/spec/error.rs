@@ -89,7 +89,7 @@ impl SpecError {
 
 /// The line at `position`, cut to a readable width, with the place underlined.
 fn snippet(position: Position, gutter: usize, source: &str) -> String {
-    let Some(line) = source.lines().nth(position.line.saturating_sub(1) as usize) else {
+    let Some(line) = lines(source).nth(position.line.saturating_sub(1) as usize) else {
         return String::new();
     };
     let length = line.chars().count();
@@ -114,6 +114,18 @@ fn snippet(position: Position, gutter: usize, source: &str) -> String {
         "",
         "^".repeat(marks)
     )
+}
+
+/// The lines as YAML counts them: a carriage return ends one too, alone or before a line feed.
+fn lines(source: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(source);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(['\n', '\r']) else { return rest.take() };
+        let skipped = if text[end..].starts_with("\r\n") { 2 } else { 1 };
+        rest = Some(&text[end + skipped..]);
+        Some(&text[..end])
+    })
 }
 
 /// A character that neither moves the cursor nor speaks to the terminal.
@@ -209,6 +221,15 @@ mod tests {
             text,
             "error: no\n --> flow.yaml:2:3 (tasks.a)\n  |\n2 | a bcd e\n  |   ^^^\n  = help: do it\n"
         );
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line() {
+        for source in ["one\rtwo\rthree", "one\r\ntwo\r\nthree", "one\ntwo\nthree"] {
+            let text = at(2, 1, 1).render(source);
+            assert!(text.contains("2 | two\n"), "{text}");
+        }
+        assert_eq!(lines("a\r\n\rb\n").collect::<Vec<_>>(), ["a", "", "b", ""]);
     }
 
     #[test]

@@ -42,14 +42,16 @@ impl RedbLogStore {
     /// Opens or creates the file. `cache_bytes` bounds redb's page cache; `lock` is the folder's.
     ///
     /// # Errors
-    /// The file cannot be opened, or its frame is damaged. Records are checked by [`LogStore::load`].
+    /// The file cannot be opened, or a page of it is damaged. Records are checked by [`LogStore::load`].
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         path: &Path,
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
-        let file = Arc::new(OpenDatabase::open(disk, path, cache_bytes, lock)?);
+        let mut file = OpenDatabase::open(disk, path, cache_bytes, lock)?;
+        file.verify()?;
+        let file = Arc::new(file);
         let transaction = file.write()?;
         let first = {
             let entries =

@@ -42,6 +42,7 @@ use tokio::time::Instant;
 
 use self::candidates::Candidates;
 use self::folder::Folder;
+pub use self::folder::FolderError;
 use self::keeper::LeaseKeeper;
 use self::recorder::Recorder;
 use self::stream::Session;
@@ -123,15 +124,32 @@ impl WorkerConfig {
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its folder cannot be used, or a thread or the guardian cannot be started.
+    /// A thread or the guardian cannot be started, or its logs cannot be used.
     #[error("cannot start the worker: {0}")]
     Io(#[from] io::Error),
+    /// Its folder cannot be used, or is not a worker's.
+    #[error("cannot start the worker: {0}")]
+    Folder(#[from] FolderError),
     /// Its journal can be neither opened nor replaced.
     #[error("cannot start the worker: {0}")]
     Journal(#[from] JournalError),
     /// There is nobody to register with.
     #[error("cannot start the worker: no address of a master is given")]
     NoMasters,
+}
+
+/// Why a worker ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    /// No master takes it, and this is what the last one that answered said: for example that its folder belongs to
+    /// another cluster.
+    #[error("the master at {address} refuses this worker: {reason}")]
+    Refused {
+        /// The master.
+        address: String,
+        /// In the master's words.
+        reason: String,
+    },
 }
 
 /// A worker: a namespace for [`Worker::start`].
@@ -143,6 +161,7 @@ pub struct Worker;
 pub struct WorkerHandle {
     shutdown: watch::Sender<Option<Instant>>,
     registered: watch::Receiver<Option<WorkerId>>,
+    failure: watch::Receiver<Option<WorkerError>>,
     attempts: Arc<Attempts>,
     keeper: Arc<LeaseKeeper>,
     session: JoinHandle<()>,
@@ -192,6 +211,7 @@ impl Worker {
 
         let (shutdown, shutdown_asked) = watch::channel(None);
         let (registered_sender, registered) = watch::channel(None);
+        let (failure_sender, failure) = watch::channel(None);
         let incarnation = rand::random();
         witness.set_incarnation(incarnation);
         let session = Session {
@@ -206,11 +226,12 @@ impl Worker {
             recorder,
             recorded,
             registered: registered_sender,
+            failure: failure_sender,
             incarnation,
             outbox: VecDeque::new(),
         };
         let session = tokio::spawn(session.run(shutdown_asked));
-        Ok(WorkerHandle { shutdown, registered, attempts, keeper, session, closed })
+        Ok(WorkerHandle { shutdown, registered, failure, attempts, keeper, session, closed })
     }
 }
 
@@ -236,6 +257,19 @@ impl WorkerHandle {
     /// The id the cluster gave it; `None` while it is not registered.
     pub fn registered(&self) -> watch::Receiver<Option<WorkerId>> {
         self.registered.clone()
+    }
+
+    /// Resolves when the worker has ended by itself, with the reason.
+    pub fn failed(&self) -> impl Future<Output = WorkerError> + Send + use<> {
+        let mut failure = self.failure.clone();
+        async move {
+            let failed = failure.wait_for(Option::is_some).await;
+            match failed.ok().and_then(|failure| failure.clone()) {
+                Some(error) => error,
+                // It was shut down.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// How many attempts are running.

@@ -16,15 +16,15 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Endpoint;
+use tonic::{Code, Streaming};
 
-use super::WorkerConfig;
 use super::candidates::Candidates;
 use super::convert::{self, Definitions};
 use super::folder::Folder;
 use super::keeper::LeaseKeeper;
 use super::recorder::{Recorded, Recorder};
+use super::{WorkerConfig, WorkerError};
 use crate::attempts::Attempts;
 use crate::executor::Stop;
 use crate::logs::LogStore;
@@ -50,6 +50,9 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const DEATH_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a worker that leaves waits for the leader to close the stream.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long refusals of masters are not believed while none takes the worker: one of the addresses may belong to
+/// another cluster, and the leader of the right one may be about to come back.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the last acknowledgements.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,7 @@ pub(super) struct Session {
     pub(super) recorder: Recorder,
     pub(super) recorded: mpsc::UnboundedReceiver<Recorded>,
     pub(super) registered: watch::Sender<Option<WorkerId>>,
+    pub(super) failure: watch::Sender<Option<WorkerError>>,
     pub(super) candidates: Candidates,
     pub(super) incarnation: u64,
     /// Outcomes to be sent on this stream or the next.
@@ -95,6 +99,8 @@ pub(super) struct Stream {
 pub(super) enum End {
     /// The peer is gone, silent, or talks nonsense.
     Broken(String),
+    /// The peer leads, and will not have this worker.
+    Refused(String),
     /// The peer does not lead.
     Redirected { leader: String, masters: Vec<String> },
     /// The lease lapsed: all attempts were killed.
@@ -108,17 +114,21 @@ pub(super) enum End {
 type Shutdown = watch::Receiver<Option<Instant>>;
 
 impl Session {
-    /// Runs until a shutdown is asked for and done.
+    /// Runs until a shutdown is asked for and done, or no master will have this worker.
     pub(super) async fn run(mut self, mut shutdown: Shutdown) {
         let over = wait_for_end(shutdown.clone(), self.attempts.clone());
         tokio::pin!(over);
+        // Or when it was started.
+        let mut last_registered = Instant::now();
         loop {
             let address = self.candidates.next();
             let end = tokio::select! {
                 end = self.connect_and_serve(&address, &mut shutdown) => end,
                 () = &mut over => End::Left,
             };
-            self.registered.send_replace(None);
+            if self.registered.send_replace(None).is_some() {
+                last_registered = Instant::now();
+            }
             let wait = match end {
                 End::Left => break,
                 End::Redirected { leader, masters } => {
@@ -127,6 +137,14 @@ impl Session {
                 }
                 End::Broken(reason) => {
                     tracing::warn!(%address, %reason, "no session with this master");
+                    self.candidates.failed()
+                }
+                End::Refused(reason) => {
+                    tracing::warn!(%address, %reason, "this master refuses the worker");
+                    if last_registered.elapsed() >= REFUSED_PATIENCE && !self.keeper.is_live() {
+                        self.failure.send_replace(Some(WorkerError::Refused { address, reason }));
+                        break;
+                    }
                     self.candidates.failed()
                 }
                 End::Lapsed => {
@@ -219,7 +237,13 @@ impl Session {
             opened = timeout(REGISTER_TIMEOUT, opening) => opened.map_err(|error| broken(&error))?,
             _ = lapses.changed() => return Err(End::Lapsed),
         };
-        let (responses, first) = opened.map_err(|error| broken(&error))?;
+        let (responses, first) = opened.map_err(|status| match status.code() {
+            // Of another cluster; or wrong in what it says of itself.
+            Code::FailedPrecondition | Code::InvalidArgument => {
+                End::Refused(status.message().to_owned())
+            }
+            _ => broken(&status),
+        })?;
         let registered = match first.and_then(|response| response.message) {
             Some(Response::Registered(registered)) => registered,
             Some(Response::Redirect(to)) => {

@@ -1,7 +1,9 @@
 //! A master that says what a test tells it to, over a real connection.
 
+use std::io;
 use std::time::Duration;
 
+use futures::Stream;
 use muster_core::spec::ExecutorSpec;
 use muster_proto::convert::executor_to_proto;
 use muster_proto::internal::v1::session_request::Message as Request;
@@ -13,9 +15,11 @@ use muster_proto::internal::v1::{
     Acknowledge, Assignment, Dispatch, FinishReport, HeartbeatAck, HeldAttempt, Redirect, Register,
     Registered, Report, SessionRequest, SessionResponse, TaskDefinition,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::transport::server::Connected;
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
 
 /// A master, and the streams that workers opened to it.
@@ -64,10 +68,18 @@ impl Master {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        Master::serve(address, TcpListenerStream::new(listener))
+    }
+
+    /// A master behind whatever `incoming` brings.
+    pub fn serve<S: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static>(
+        address: String,
+        incoming: impl Stream<Item = io::Result<S>> + Send + 'static,
+    ) -> Self {
         let (sender, connections) = mpsc::unbounded_channel();
         let service = WorkerSessionServiceServer::new(Service(sender));
         let server = tonic::transport::Server::builder().add_service(service);
-        let server = server.serve_with_incoming(TcpListenerStream::new(listener));
+        let server = server.serve_with_incoming(incoming);
         let server = tokio::spawn(async move { server.await.unwrap() });
         Master { address, connections, server }
     }
@@ -109,6 +121,10 @@ impl Connection {
             lease_ms,
             masters: Vec::new(),
         }));
+    }
+
+    pub fn refuse(&self, message: &str) {
+        let _ = self.responses.send(Err(Status::failed_precondition(message)));
     }
 
     pub fn redirect(&self, leader: &str) {
