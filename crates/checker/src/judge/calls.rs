@@ -12,7 +12,7 @@ use crate::verdict::{At, Invariant};
 /// What the calls with one request id came to.
 #[derive(Default)]
 struct Requested {
-    /// The runs that they were told, and the bodies of those that were told so.
+    /// The runs that they were told, each with the body that was told of it first.
     told: BTreeMap<RunId, u64>,
     /// All bodies that the id was used with.
     bodies: Vec<u64>,
@@ -74,12 +74,13 @@ impl Judge<'_> {
             if !its.bodies.contains(body) {
                 its.bodies.push(*body);
             }
-            let is_new = told.is_some_and(|run| its.told.insert(run, *body).is_none());
-            let others = its.told.len() - usize::from(is_new);
-            if is_new && others > 0 {
-                let what = format!("request id `{request}` was told several runs: {:?}", its.told);
+            let Some(run) = told else { continue };
+            let is_first = its.told.is_empty();
+            if !is_first && !its.told.contains_key(&run) {
+                let what = format!("request id `{request}` was told {:?} and run {run}", its.told);
                 self.verdict.found(Invariant::I3, at(operation), what);
-            } else if told.is_some_and(|run| its.told.get(&run) != Some(body)) {
+            }
+            if *its.told.entry(run).or_insert(*body) != *body {
                 let what = format!("request id `{request}` was accepted with several bodies");
                 self.verdict.found(Invariant::I3, at(operation), what);
             }

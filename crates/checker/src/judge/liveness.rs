@@ -1,6 +1,5 @@
 //! What must become of everything once nothing is broken on purpose any more (L1, L3–L5; L2 is with the masters).
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
@@ -25,22 +24,25 @@ impl Judge<'_> {
     /// Somebody leads soon after the faults, or goes on leading.
     fn check_leader(&mut self, stopped: Nanos, bounds: &Bounds) {
         let by = stopped + bounds.leader;
-        let mut leading: BTreeMap<u64, u64> = BTreeMap::new();
+        // The newest term counts: whoever led in an older one may not have noticed.
+        let mut newest = 0;
+        let mut leader = None;
         let mut there_is = false;
         for observation in self.history.iter().take_while(|it| it.at <= by) {
+            let had = leader.is_some();
             match observation.what {
-                Observed::Leads { master, term } => {
-                    leading.insert(master, term);
-                    there_is |= observation.at >= stopped;
+                Observed::Leads { master, term } if term >= newest => {
+                    newest = term;
+                    leader = Some(master);
                 }
-                Observed::StepsDown { master, .. } | Observed::MasterStopped { master } => {
-                    // Whoever led until after the faults was a leader then.
-                    there_is |= leading.remove(&master).is_some() && observation.at >= stopped;
-                }
-                _ => {}
+                Observed::StepsDown { term, .. } if term == newest => leader = None,
+                Observed::MasterStopped { master } if leader == Some(master) => leader = None,
+                _ => continue,
             }
+            // Whoever led until after the faults was a leader then.
+            there_is |= observation.at > stopped && (had || leader.is_some());
         }
-        if !there_is && leading.is_empty() {
+        if !there_is && leader.is_none() {
             let what = format!("nobody led from {stopped} to {by}");
             self.verdict.found(Invariant::L1, At::Time(by), what);
         }

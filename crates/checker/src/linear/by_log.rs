@@ -220,7 +220,9 @@ impl ByLog<'_> {
                 let cancelled = record.cancelled.ok_or("is not in the log")?;
                 let is_shared = operation.request().is_some_and(|it| self.shared.contains(it));
                 let until = record.ended.as_ref().filter(|_| !is_shared);
-                let until = until.map_or(ANY, |ended| Fit::before(ended.index));
+                let last = until.map_or(u64::MAX, |ended| ended.index.0.saturating_sub(1));
+                // A run without a live attempt ends in the very entry that cancels it.
+                let until = Fit { last: last.max(cancelled.0), ..ANY };
                 Ok(self.after_effect(operation, cancelled)?.and(until))
             }
             (Call::Cancel { run, .. }, Answer::Cancelling { is_cancelling: false }) => {
