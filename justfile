@@ -43,6 +43,14 @@ dev *ARGS='--masters 3 --workers 2':
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
+# One seed of the simulation; its trace with `--trace -`. Example: just sim 42
+sim SEED *ARGS:
+    cargo run --release -p muster-simulation -- run {{SEED}} {{ARGS}}
+
+# Many seeds, and whether everything rare happened. Example: just sim-sweep 2000 --from 10000
+sim-sweep COUNT *ARGS:
+    cargo run --release -p muster-simulation -- sweep {{COUNT}} {{ARGS}}
+
 # Looks for inputs that break a promise, with libFuzzer. Example: just fuzz snapshot 300; `just fuzz list` lists targets
 fuzz *ARGS:
     fuzz/run {{ARGS}}

@@ -28,13 +28,18 @@ pub enum Event {
     },
     /// A leader confirmed a renewal, and the end of the lease moved.
     LeaseConfirmed {
+        /// Of the worker at that moment.
+        incarnation: u64,
         /// When killing begins unless it is renewed, in time since boot.
         stop_at: Duration,
         /// When the leader may give the attempts to others, in time since boot.
         end: Duration,
     },
     /// The lease is over or was given up: nothing is taken from here on, and killing begins.
-    LeaseLapsed,
+    LeaseLapsed {
+        /// Of the worker at that moment.
+        incarnation: u64,
+    },
     /// Indices that were not known under this fence were taken from a dispatch.
     Accepted {
         /// Which.

@@ -260,7 +260,7 @@ async fn an_outcome_is_reported_once_it_is_durable_and_everything_is_observed() 
             let (found, incarnation) = match event {
                 Event::Registered { incarnation, .. } => ("registered", *incarnation),
                 Event::LeaseConfirmed { .. } => ("confirmed", ours),
-                Event::LeaseLapsed => ("lapsed", ours),
+                Event::LeaseLapsed { .. } => ("lapsed", ours),
                 Event::Accepted { incarnation, .. } => ("accepted", *incarnation),
                 Event::Started { incarnation, .. } => ("started", *incarnation),
                 Event::Ended { incarnation, .. } => ("ended", *incarnation),
@@ -296,7 +296,7 @@ async fn a_lease_that_is_not_renewed_ends_attempts_at_the_time() {
         Event::LeaseConfirmed { stop_at, .. } => Some(*stop_at),
         _ => None,
     });
-    let (lapsed, lapsed_at) = bench.log.first(|event| *event == Event::LeaseLapsed);
+    let (lapsed, lapsed_at) = bench.log.first(|event| matches!(event, Event::LeaseLapsed { .. }));
     let (lost, _) =
         bench.log.first(|event| matches!(event, Event::Ended { outcome: Outcome::Lost, .. }));
     assert!(lapsed < lost);

@@ -251,17 +251,16 @@ struct WorkerObserver {
 impl muster_worker::observer::Observer for WorkerObserver {
     fn observe(&self, event: Event) {
         let worker = self.name.as_str().into();
-        let now_incarnation = self.witness.incarnation(&self.name);
         let seen = match event {
             Event::Registered { worker: id, incarnation } => {
                 Observed::WorkerRegistered { worker, incarnation, id }
             }
-            Event::LeaseConfirmed { stop_at, .. } => Observed::LeaseConfirmed {
+            Event::LeaseConfirmed { incarnation, stop_at, .. } => Observed::LeaseConfirmed {
                 worker,
-                incarnation: now_incarnation,
+                incarnation,
                 until: nanos(self.clocks.true_time_of(stop_at)),
             },
-            Event::LeaseLapsed => Observed::LeaseLapsed { worker, incarnation: now_incarnation },
+            Event::LeaseLapsed { incarnation } => Observed::LeaseLapsed { worker, incarnation },
             Event::Reported { attempt, incarnation, outcome } => Observed::Reported {
                 worker,
                 incarnation,

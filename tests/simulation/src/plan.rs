@@ -103,7 +103,7 @@ pub struct Scheduled {
 pub enum Which {
     /// The one that leads, or the first if nobody does.
     Leader,
-    /// The so-manieth.
+    /// This one.
     Number(usize),
     /// So many, from this one on.
     Several(usize, usize),
@@ -120,13 +120,14 @@ pub enum Direction {
     In,
 }
 
-/// What goes wrong.
+/// What goes wrong. `lasts` is how long until it is mended, `down` how long until a process starts again.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "what the fields mean is said above and with each fault")]
 pub enum Fault {
     /// Masters stop without a word, and start again. With `power`, their machines do: what was not synced may be gone.
     Crash { which: Which, power: bool, down: Duration },
-    /// The next sync of a disk fails; its master must stop at once. It is started again.
-    SyncFails { which: Which, down: Duration },
+    /// The next sync of a disk fails; its master must stop at once.
+    SyncFails { which: Which },
     /// Syncs take this long for a while.
     DiskStalls { which: Which, sync: Duration, lasts: Duration },
     /// Nothing more fits on a disk for a while.
@@ -137,7 +138,7 @@ pub enum Fault {
     Isolate { which: Which, direction: Direction, lasts: Duration },
     /// A worker is cut off from all masters, or from one.
     CutWorker { worker: usize, master: Option<usize>, direction: Direction, lasts: Duration },
-    /// All messages of a host take longer.
+    /// Messages between a master and all others take up to this long.
     Slow { which: Which, latency: Duration, lasts: Duration },
     /// A master neither sends nor hears anything; what was sent meanwhile arrives afterwards.
     Freeze { which: Which, lasts: Duration },
@@ -145,7 +146,7 @@ pub enum Fault {
     FreezeWorker { worker: usize, lasts: Duration },
     /// The wall clock of a master jumps to so many milliseconds ahead of true time.
     ClockJump { which: Which, ahead_ms: i64 },
-    /// The clock of a worker changes its speed.
+    /// The clock of a worker runs so many parts per million too fast from now on.
     Drift { worker: usize, ppm: i64 },
     /// A worker dies with all its attempts, and starts again; with `journal_lost`, without what it had not reported.
     CrashWorker { worker: usize, down: Duration, journal_lost: bool },
@@ -293,7 +294,7 @@ fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
             sync: dice.millis(20, 1_500),
             lasts: dice.millis(300, 2_000),
         },
-        79..83 => Fault::SyncFails { which: one, down: dice.millis(50, 1_000) },
+        79..83 => Fault::SyncFails { which: one },
         83..85 => Fault::DiskFull { which: one, lasts: dice.millis(500, 3_000) },
         85..89 => Fault::Wipe { which: one, down: dice.millis(50, 1_000) },
         89..93 => {

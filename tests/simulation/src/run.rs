@@ -1,6 +1,6 @@
 //! One run of one seed, from the first step to the verdict.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use crate::witness::{Witness, nanos};
 use crate::workflow;
 
 /// Time goes on in steps of this length.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(2);
 /// How long a cluster may take to recover when everything is mended, before the run is given up.
 const RECOVERY_MAX: Duration = Duration::from_secs(90);
 /// Bytes that may be under way on one connection: turmoil panics beyond its own bound instead of pushing back.
@@ -68,11 +68,11 @@ struct Shared {
     is_mended: Cell<bool>,
     /// Set when everything that can be expected has come about.
     is_over: Cell<bool>,
-    transfer: RefCell<Option<usize>>,
+    transfer: Cell<Option<usize>>,
 }
 
-/// Runs a plan. Must be called on a thread of its own in a process of its own: what is left in statics and thread-locals
-/// of the crates involved would change the next run.
+/// Runs a plan. Must be called on a thread of its own in a process of its own: what is left in statics and
+/// thread-locals of the crates involved would change the next run.
 pub fn run(plan: Plan, trace: Trace) -> Report {
     entropy::take_over(plan.seed);
     let witness = Witness::new(trace);
@@ -143,7 +143,8 @@ fn add_client(
 /// When everything is mended: lets held tasks go, submits something new, and waits until all runs have ended.
 async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
     while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
-        if let Some(to) = shared.transfer.borrow_mut().take() {
+        let asked = shared.transfer.take();
+        if let Some(to) = asked {
             client.transfer(&master_host(to)).await;
         }
         tokio::time::sleep(POLL).await;
@@ -177,7 +178,7 @@ fn drive(
         havoc.mend(sim, machines, now);
         while let Some(scheduled) = faults.next_if(|scheduled| scheduled.at <= now) {
             havoc.strike(sim, machines, now, &scheduled.fault);
-            shared.transfer.replace(havoc.transfer.take());
+            shared.transfer.set(havoc.transfer.take());
         }
         if now >= plan.mended_at && !shared.is_mended.get() {
             havoc.mend_all(sim, machines, now);

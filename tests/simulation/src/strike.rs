@@ -143,7 +143,7 @@ impl Havoc {
         self.down.contains_key(host)
     }
 
-    /// Carries out one fault. What cannot happen, such as the crash of a host that is down, does not.
+    /// Carries one fault out. What cannot happen, such as the crash of a host that is down, does not.
     pub fn strike(&mut self, sim: &mut Sim<'_>, machines: &Machines, now: Duration, fault: &Fault) {
         match fault {
             Fault::Crash { which, power, down } => {
@@ -162,7 +162,7 @@ impl Havoc {
                 self.stop(sim, host.clone(), now + *down);
                 self.tell("wiped volume", host);
             }
-            Fault::SyncFails { which, .. } => {
+            Fault::SyncFails { which } => {
                 let master = self.one_of(*which);
                 machines.masters[master].disk.set_manners(|m| m.fails_next_sync = true);
                 self.tell("sync fails", master_host(master));

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use muster_checker::Coverage;
@@ -24,42 +24,38 @@ pub struct Sweep {
     pub took: Duration,
 }
 
-/// Runs `program` (this binary) for each of `seeds`, so many at once, with `arguments` besides.
+/// Runs `program` (this binary) for each of `seeds`, so many at once. With `twice`, each seed runs twice, and a trace
+/// that differs is a failure.
 ///
 /// # Errors
 /// A process cannot be started.
-pub fn sweep(
-    program: &Path,
-    seeds: std::ops::Range<u64>,
-    jobs: usize,
-    arguments: &[&str],
-) -> io::Result<Sweep> {
+pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::Result<Sweep> {
     let started = Instant::now();
-    let next = AtomicU64::new(seeds.start);
+    let next = AtomicUsize::new(0);
     let result = Mutex::new(Sweep::default());
     let work = || -> io::Result<()> {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied() else {
                 return Ok(());
-            }
-            let output = Command::new(program)
-                .args(["run", "--coverage", &seed.to_string()])
-                .args(arguments)
-                .stdin(Stdio::null())
-                .output()?;
+            };
+            let output = run(program, seed)?;
+            let again = if twice { Some(hash_of(&run(program, seed)?)) } else { None };
+            let has_differed = again.is_some_and(|again| again != hash_of(&output));
             let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
             let mut result = result.lock().expect("no thread panics while it holds the lock");
             result.seeds += 1;
             result.take_in(&text);
-            if !output.status.success() {
+            if has_differed {
+                text.push_str("  the same seed gave two traces\n");
+            }
+            if has_differed || !output.status.success() {
                 text.push_str(&String::from_utf8_lossy(&output.stderr));
                 result.failures.push((seed, text));
             }
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("workers do not panic"))
     })?;
     let mut result = result.into_inner().expect("no thread panics while it holds the lock");
@@ -68,9 +64,33 @@ pub fn sweep(
     Ok(result)
 }
 
+fn run(program: &Path, seed: u64) -> io::Result<Output> {
+    let seed = seed.to_string();
+    Command::new(program).args(["run", "--coverage", &seed]).stdin(Stdio::null()).output()
+}
+
+fn hash_of(output: &Output) -> Option<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().find_map(|word| word.strip_prefix("hash=")).map(str::to_owned)
+}
+
+/// The seeds of a list: a number at the beginning of a line; what follows, and lines that begin with `#`, is for
+/// people.
+///
+/// # Errors
+/// A line begins with neither.
+pub fn read_seeds(text: &str) -> Result<Vec<u64>, String> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let seed = |line: &str| {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        word.parse().map_err(|_| format!("`{line}` does not begin with a seed"))
+    };
+    lines.map(seed).collect()
+}
+
 impl Sweep {
-    /// Adds what one process printed: its first line tells the simulated time, lines that begin with two blanks and hold
-    /// a counter are counters.
+    /// Adds what one process printed: its first line tells the simulated time, lines that begin with two blanks and
+    /// hold a counter are counters.
     fn take_in(&mut self, text: &str) {
         let seconds = text.split_whitespace().find_map(|word| {
             word.strip_prefix("simulated=")?.strip_suffix('s')?.parse::<f64>().ok()

@@ -82,7 +82,7 @@ impl LeaseKeeper {
         if let Some((stop_at, end)) = watched.lease.stop_at().zip(watched.lease.end_at()) {
             // What acts in the worker's stead does so halfway between the worker and the end.
             self.attempts.set_lease_end(Some(stop_at + (end - stop_at) / 2));
-            self.witness.tell(|_| Event::LeaseConfirmed { stop_at, end });
+            self.witness.tell(|incarnation| Event::LeaseConfirmed { incarnation, stop_at, end });
         }
         self.wake.notify_one();
     }
@@ -101,7 +101,7 @@ impl LeaseKeeper {
     /// Nothing can be taken from the first moment on, and nothing can be started again before the last.
     fn lapse(&self, watched: &mut MutexGuard<'_, Watched>) {
         watched.lease.lapse();
-        self.witness.tell(|_| Event::LeaseLapsed);
+        self.witness.tell(|incarnation| Event::LeaseLapsed { incarnation });
         watched.killers += 1;
         MutexGuard::unlocked(watched, || self.attempts.kill_all());
         watched.killers -= 1;

@@ -1,8 +1,8 @@
 //! Runs one seed of the simulation, or many, and prints the verdict.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +11,7 @@ use muster_checker::Rare;
 use muster_simulation::machine::entropy::{real_time, uses};
 use muster_simulation::plan::Plan;
 use muster_simulation::run::{Report, run};
-use muster_simulation::sweep::{COUNTER_PREFIX, sweep};
+use muster_simulation::sweep::{COUNTER_PREFIX, read_seeds, sweep};
 use muster_simulation::trace::Trace;
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,12 @@ enum What {
     },
     /// Runs many seeds, each in a process of its own.
     Sweep(Many),
+    /// Runs the seeds that ever found something.
+    Regress {
+        /// The list.
+        #[arg(default_value = "tests/simulation/seeds.txt")]
+        list: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -60,7 +66,10 @@ struct Many {
     from: u64,
     /// Processes at once; as many as there are cores if absent.
     #[arg(long)]
-    jobs: Option<usize>,
+    threads: Option<usize>,
+    /// Runs every seed twice, and fails if the traces differ.
+    #[arg(long)]
+    twice: bool,
     /// Does not fail for rare events that never happened: for a few seeds.
     #[arg(long)]
     few: bool,
@@ -73,7 +82,11 @@ fn main() -> ExitCode {
             println!("{:#?}", Plan::from_seed(seed));
             Ok(true)
         }
-        What::Sweep(many) => run_many(&many),
+        What::Sweep(many) => {
+            let seeds: Vec<u64> = (many.from..many.from + many.count).collect();
+            run_many(&seeds, &many)
+        }
+        What::Regress { list } => regress(&list),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -127,11 +140,17 @@ fn tell(report: &Report, coverage: bool) {
     }
 }
 
-fn run_many(many: &Many) -> Result<bool> {
+fn regress(list: &Path) -> Result<bool> {
+    let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
+    let seeds = read_seeds(&text).map_err(|error| anyhow!("{}: {error}", list.display()))?;
+    run_many(&seeds, &Many { count: 0, from: 0, threads: None, twice: false, few: true })
+}
+
+fn run_many(seeds: &[u64], many: &Many) -> Result<bool> {
     let program = std::env::current_exe()?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let jobs = many.jobs.unwrap_or(cores);
-    let result = sweep(&program, many.from..many.from + many.count, jobs, &[])?;
+    let threads = many.threads.unwrap_or(cores);
+    let result = sweep(&program, seeds, threads, many.twice)?;
     for (seed, text) in &result.failures {
         let words = text.lines().filter(|line| !line.starts_with(COUNTER_PREFIX));
         println!("{}", words.collect::<Vec<_>>().join("\n"));

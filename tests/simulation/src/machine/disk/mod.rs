@@ -11,11 +11,14 @@
 //!                              of the rest some, whole or in part
 //! ```
 //!
-//! A sync returns at once and is over later: whoever wants to be sure awaits [`Disk::settled`]. Writes after a sync that
-//! is not over cannot be on the disk before what the sync covers, since a real program would still be waiting.
+//! A sync returns at once and is over later: whoever wants to be sure awaits [`Disk::settled`]. Writes after a sync
+//! that is not over cannot be on the disk before what the sync covers, since a real program would still be waiting;
+//! and syncs are over in the order in which they began.
 //!
 //! A sync that fails leaves what it should have covered in memory and never writes it, as Linux does: later syncs
 //! succeed without it.
+
+mod inode;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +33,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use self::inode::{Change, Inode, NameChange, SyncMark, apply_change, apply_name};
 use super::entropy::elapsed;
 
 /// Disks write sectors of this many bytes as a whole.
@@ -90,42 +94,11 @@ struct Content {
     pending_names: Vec<NameChange>,
     /// When everything that was synced is durable.
     settled_at: Duration,
+    /// How many syncs began.
+    syncs: u64,
     /// Locks belong to an incarnation: a crash frees them.
     incarnation: u64,
     locks: BTreeMap<PathBuf, u64>,
-}
-
-#[derive(Default)]
-struct Inode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-enum Change {
-    Write {
-        offset: usize,
-        bytes: Vec<u8>,
-    },
-    SetLen(usize),
-    /// Everything before is durable from then on.
-    SyncOver(Duration),
-}
-
-enum NameChange {
-    Set(PathBuf, usize),
-    Remove(PathBuf),
-    /// Changes before it in this folder are durable from then on.
-    SyncOver(PathBuf, Duration),
-}
-
-impl NameChange {
-    fn is_in(&self, folder: &Path) -> bool {
-        match self {
-            Self::Set(path, _) | Self::Remove(path) => path.parent() == Some(folder),
-            Self::SyncOver(..) => false,
-        }
-    }
 }
 
 impl MemoryDisk {
@@ -141,6 +114,7 @@ impl MemoryDisk {
             durable_names: BTreeMap::new(),
             pending_names: Vec::new(),
             settled_at: Duration::ZERO,
+            syncs: 0,
             incarnation: 0,
             locks: BTreeMap::new(),
         })))
@@ -188,11 +162,12 @@ impl fmt::Debug for MemoryDisk {
 impl Content {
     fn crash(&mut self) {
         let now = elapsed();
+        let last_over = self.last_over(now);
         let mut has_lost = false;
         for file in &mut self.files {
-            has_lost |= file.crash(now, &mut self.chance, &mut self.wear);
+            has_lost |= file.crash(last_over, &mut self.chance, &mut self.wear);
         }
-        self.fold_names(now);
+        self.fold_names(|mark| Some(mark.number) <= last_over);
         // A file system keeps the order of its changes: what survives is a beginning of what was pending.
         let kept = self.chance.random_range(0..=self.pending_names.len());
         has_lost |= kept < self.pending_names.len();
@@ -207,9 +182,24 @@ impl Content {
         self.manners.fails_next_sync = false;
     }
 
-    fn fold_names(&mut self, now: Duration) {
+    /// The last sync that is over at a crash: one of those under way, though nobody heard of it, or the last before.
+    fn last_over(&mut self, now: Duration) -> Option<u64> {
+        let in_files = self.files.iter().flat_map(|file| file.syncs());
+        let in_names = self.pending_names.iter().filter_map(|change| match change {
+            NameChange::Sync(_, mark) => Some(*mark),
+            NameChange::Set(..) | NameChange::Remove(_) => None,
+        });
+        let mut marks: Vec<SyncMark> = in_files.chain(in_names).collect();
+        marks.sort_by_key(|mark| mark.number);
+        let over = marks.iter().take_while(|mark| mark.over_at <= now).count();
+        let over = self.chance.random_range(over..=marks.len());
+        over.checked_sub(1).map(|last| marks[last].number)
+    }
+
+    /// Takes over the changes of names before syncs that are over.
+    fn fold_names(&mut self, is_over: impl Fn(&SyncMark) -> bool) {
         let is_over = |change: &NameChange| match change {
-            NameChange::SyncOver(folder, at) if *at <= now => Some(folder.clone()),
+            NameChange::Sync(folder, mark) if is_over(mark) => Some(folder.clone()),
             _ => None,
         };
         while let Some((at, folder)) =
@@ -259,8 +249,8 @@ impl Content {
         Ok(())
     }
 
-    /// When a sync that begins now is over.
-    fn sync_over(&mut self) -> io::Result<Option<Duration>> {
+    /// Begins a sync; `None` if the disk lies.
+    fn begin_sync(&mut self) -> io::Result<Option<SyncMark>> {
         if std::mem::take(&mut self.manners.fails_next_sync) {
             self.wear.failed_syncs += 1;
             return Err(io::Error::from_raw_os_error(libc::EIO));
@@ -269,9 +259,10 @@ impl Content {
             return Ok(None);
         }
         let range = self.manners.sync_min..=self.manners.sync_max;
-        let over = elapsed() + self.chance.random_range(range);
-        self.settled_at = self.settled_at.max(over);
-        Ok(Some(over))
+        let over_at = (elapsed() + self.chance.random_range(range)).max(self.settled_at);
+        self.settled_at = over_at;
+        self.syncs += 1;
+        Ok(Some(SyncMark { number: self.syncs, over_at }))
     }
 
     fn write(&mut self, id: usize, offset: usize, bytes: &[u8]) -> io::Result<()> {
@@ -294,109 +285,16 @@ impl Content {
     }
 
     fn sync(&mut self, id: usize) -> io::Result<()> {
-        let over = self.sync_over();
+        let begun = self.begin_sync();
         let file = &mut self.files[id];
         file.fold(elapsed());
-        match over {
-            Ok(Some(over)) => file.pending.push(Change::SyncOver(over)),
+        match begun {
+            Ok(Some(mark)) => file.pending.push(Change::Sync(mark)),
             Ok(None) => {}
             // What could not be written is clean to the kernel now, and will never be.
             Err(_) => file.forget_unsynced(),
         }
-        over.map(|_| ())
-    }
-}
-
-impl Inode {
-    /// Takes over what is durable by now.
-    fn fold(&mut self, now: Duration) {
-        let is_over = |change: &Change| matches!(change, Change::SyncOver(at) if *at <= now);
-        if let Some(last) = self.pending.iter().rposition(is_over) {
-            for change in self.pending.drain(..=last) {
-                apply_change(&mut self.durable, &change);
-            }
-        }
-    }
-
-    fn forget_unsynced(&mut self) {
-        let is_sync = |change: &Change| matches!(change, Change::SyncOver(_));
-        let kept = self.pending.iter().rposition(is_sync).map_or(0, |last| last + 1);
-        self.pending.truncate(kept);
-    }
-
-    /// Whether anything was lost.
-    fn crash(&mut self, now: Duration, chance: &mut SmallRng, wear: &mut Wear) -> bool {
-        self.fold(now);
-        let marks: Vec<usize> = (self.pending.iter().enumerate())
-            .filter_map(|(at, change)| matches!(change, Change::SyncOver(_)).then_some(at))
-            .collect();
-        // So many of the syncs under way were over, though nobody heard of it.
-        let over = chance.random_range(0..=marks.len());
-        let whole = if over == 0 { 0 } else { marks[over - 1] };
-        let uncertain = marks.get(over).copied().unwrap_or(self.pending.len());
-        let mut has_lost = uncertain < self.pending.len();
-        for (at, change) in self.pending.drain(..).enumerate().take(uncertain) {
-            if at < whole {
-                apply_change(&mut self.durable, &change);
-                continue;
-            }
-            match chance.random_range(0..3) {
-                0 => has_lost = true,
-                1 => apply_change(&mut self.durable, &change),
-                _ => has_lost |= tear(&mut self.durable, &change, chance, wear),
-            }
-        }
-        self.current.clone_from(&self.durable);
-        has_lost
-    }
-}
-
-/// Writes some sectors of a change. Whether any is missing.
-fn tear(content: &mut Vec<u8>, change: &Change, chance: &mut SmallRng, wear: &mut Wear) -> bool {
-    let Change::Write { offset, bytes } = change else {
-        apply_change(content, change);
-        return false;
-    };
-    let mut is_torn = false;
-    let mut at = 0;
-    while at < bytes.len() {
-        let to_boundary = SECTOR - (offset + at) % SECTOR;
-        let end = (at + to_boundary).min(bytes.len());
-        if chance.random_bool(0.5) {
-            let sector = Change::Write { offset: offset + at, bytes: bytes[at..end].into() };
-            apply_change(content, &sector);
-        } else {
-            is_torn = true;
-        }
-        at = end;
-    }
-    wear.torn += u64::from(is_torn);
-    is_torn
-}
-
-fn apply_change(content: &mut Vec<u8>, change: &Change) {
-    match change {
-        Change::Write { offset, bytes } => {
-            let end = offset + bytes.len();
-            if content.len() < end {
-                content.resize(end, 0);
-            }
-            content[*offset..end].copy_from_slice(bytes);
-        }
-        Change::SetLen(len) => content.resize(*len, 0),
-        Change::SyncOver(_) => {}
-    }
-}
-
-fn apply_name(names: &mut BTreeMap<PathBuf, usize>, change: NameChange) {
-    match change {
-        NameChange::Set(path, id) => {
-            names.insert(path, id);
-        }
-        NameChange::Remove(path) => {
-            names.remove(&path);
-        }
-        NameChange::SyncOver(..) => {}
+        begun.map(|_| ())
     }
 }
 
@@ -444,9 +342,10 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let content = &mut *self.0.lock();
-        content.fold_names(elapsed());
-        if let Some(over) = content.sync_over()? {
-            content.pending_names.push(NameChange::SyncOver(path.into(), over));
+        let now = elapsed();
+        content.fold_names(|mark| mark.over_at <= now);
+        if let Some(mark) = content.begin_sync()? {
+            content.pending_names.push(NameChange::Sync(path.into(), mark));
         }
         Ok(())
     }
@@ -565,116 +464,4 @@ impl BlockFile for OpenFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk(seed: u64, manners: Manners) -> (MemoryDisk, PathBuf) {
-        let disk = MemoryDisk::new(seed, manners);
-        disk.create_dir_all(Path::new("/data")).expect("room");
-        (disk, PathBuf::from("/data/file"))
-    }
-
-    const INSTANT: Manners = Manners {
-        sync_min: Duration::ZERO,
-        sync_max: Duration::ZERO,
-        fails_next_sync: false,
-        capacity_bytes: 1 << 20,
-        lies: false,
-    };
-
-    #[test]
-    fn what_was_synced_survives_and_what_was_not_may_be_lost_or_torn() {
-        let (mut kept, mut lost, mut torn) = (0, 0, 0);
-        for seed in 0..200 {
-            let (disk, path) = disk(seed, INSTANT);
-            disk.write(&path, &[1; 2048]).expect("room");
-            disk.sync(&path).expect("it works");
-            disk.sync_dir(Path::new("/data")).expect("it works");
-            disk.open_blocks(&path).expect("it is there").write(0, &[2; 2048]).expect("room");
-            disk.crash();
-            let found = disk.read(&path).expect("its name was synced");
-            assert_eq!(found.len(), 2048);
-            match (found.contains(&1), found.contains(&2)) {
-                (true, false) => lost += 1,
-                (false, true) => kept += 1,
-                _ => torn += 1,
-            }
-        }
-        assert!(kept > 20 && lost > 20 && torn > 20, "{kept} kept, {lost} lost, {torn} torn");
-    }
-
-    #[test]
-    fn a_name_that_was_not_synced_may_be_lost() {
-        let exists = (0..100).filter(|seed| {
-            let (disk, path) = disk(*seed, INSTANT);
-            disk.write(&path, b"new").expect("room");
-            disk.sync(&path).expect("it works");
-            disk.crash();
-            disk.read(&path).is_ok()
-        });
-        assert!((20..80).contains(&exists.count()));
-    }
-
-    #[test]
-    fn a_sync_under_way_promises_nothing() {
-        let slow = Manners {
-            sync_min: Duration::from_secs(1),
-            sync_max: Duration::from_secs(1),
-            ..INSTANT
-        };
-        let kept = (0..100).filter(|seed| {
-            let (disk, path) = disk(*seed, INSTANT);
-            disk.write(&path, &[1]).expect("room");
-            disk.sync(&path).expect("it works");
-            disk.sync_dir(Path::new("/data")).expect("it works");
-            disk.set_manners(|manners| *manners = slow);
-            let blocks = disk.open_blocks(&path).expect("it is there");
-            blocks.write(0, &[2]).expect("room");
-            blocks.sync().expect("it begins");
-            disk.crash();
-            disk.read(&path).expect("it is there") == [2]
-        });
-        assert!((20..95).contains(&kept.count()));
-    }
-
-    #[test]
-    fn a_failed_sync_is_not_made_good_by_the_next() {
-        let (disk, path) = disk(1, INSTANT);
-        disk.write(&path, &[1; 100]).expect("room");
-        disk.sync(&path).expect("it works");
-        disk.sync_dir(Path::new("/data")).expect("it works");
-        let blocks = disk.open_blocks(&path).expect("it is there");
-        blocks.write(0, &[2; 100]).expect("room");
-        disk.set_manners(|manners| manners.fails_next_sync = true);
-        blocks.sync().expect_err("it was told to fail");
-        blocks.sync().expect("the next one says it works");
-        disk.crash();
-        assert_eq!(disk.read(&path).expect("it is there"), [1; 100]);
-    }
-
-    #[test]
-    fn locks_and_open_files_end_with_the_process() {
-        let (disk, path) = disk(1, INSTANT);
-        let held = disk.lock(&path).expect("a lock file").expect("it is free");
-        assert!(disk.lock(&path).expect("a lock file").is_none());
-        let blocks = disk.open_blocks(&path).expect("it is there");
-        disk.release();
-        blocks.write(0, b"late").expect_err("its process is gone");
-        let next = disk.lock(&path).expect("a lock file").expect("it is free");
-        drop(held);
-        assert!(
-            disk.lock(&path).expect("a lock file").is_none(),
-            "the old guard freed the new lock"
-        );
-        drop(next);
-    }
-
-    #[test]
-    fn a_full_disk_refuses_and_recovers() {
-        let (disk, path) = disk(1, Manners { capacity_bytes: 100, ..INSTANT });
-        let error = disk.write(&path, &[1; 101]).expect_err("it does not fit");
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        disk.set_manners(|manners| manners.capacity_bytes = 200);
-        disk.write(&path, &[1; 101]).expect("it fits now");
-    }
-}
+mod tests;
