@@ -2,6 +2,7 @@
 //! air.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,10 +36,13 @@ impl OpenDatabase {
         create(&**disk, path)?;
         let file = disk.open_blocks(path).map_err(|e| StoreError::io(path, "open", &e))?;
         file.sync().map_err(|e| StoreError::io(path, "sync", &e))?;
-        let mut db = redb::Builder::new()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(Blocks(file))
-            .map_err(|error| StoreError::redb(path, "open", error))?;
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(cache_bytes);
+        let mut db = refusing(path, || {
+            builder
+                .create_with_backend(Blocks(file))
+                .map_err(|error| StoreError::redb(path, "open", error))
+        })?;
         if compaction_pays(&db, &**disk, path)? {
             tracing::info!(path = %path.display(), "compacting");
             db.compact().map_err(|error| StoreError::redb(path, "compact", error))?;
@@ -49,7 +53,10 @@ impl OpenDatabase {
     /// Reads the whole file and compares every page with its checksum. Records have checksums of their own, but those
     /// do not show that a record is gone, because a page that leads to it, or its key, was damaged.
     pub(crate) fn verify(&mut self) -> Result<(), StoreError> {
-        let is_sound = self.db.check_integrity().map_err(|error| self.error("verify", error))?;
+        let (db, path) = (&mut self.db, &self.path);
+        let is_sound = refusing(path, || {
+            db.check_integrity().map_err(|error| StoreError::redb(path, "verify", error))
+        })?;
         if is_sound { Ok(()) } else { Err(self.damaged("-", "-", "a page is damaged")) }
     }
 
@@ -91,6 +98,14 @@ fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     drop(db.map_err(|error| StoreError::redb(&begun, "create", error))?);
     disk.sync(&begun).map_err(io_error)?;
     disk.rename(&begun, path).map_err(|error| StoreError::io(path, "rename to", &error))
+}
+
+/// Takes a panic of redb for what it is while a file is opened and verified: it met damage of a kind that it does not
+/// expect. The operator gets the error that says what to do.
+fn refusing<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(StoreError::damaged(path, "-", "-", "the pages of the file contradict each other"))
+    })
 }
 
 /// A file of the platform, as redb wants it. It locks nothing: the folder is locked.
