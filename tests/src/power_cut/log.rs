@@ -81,7 +81,8 @@ impl Content {
                 let count = chance.random_range(1..8);
                 let command = |index: u64| {
                     let number = index ^ chance.random::<u32>() as u64;
-                    (!number.is_multiple_of(9)).then(|| Bytes::from(record(number, ENTRY_BYTES_MAX)))
+                    (!number.is_multiple_of(9))
+                        .then(|| Bytes::from(record(number, ENTRY_BYTES_MAX)))
                 };
                 let commands: Vec<_> = (first..first + count).map(command).collect();
                 let entries = (first..).zip(commands);
