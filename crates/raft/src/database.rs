@@ -2,12 +2,14 @@
 //! air.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use muster_platform::{BlockFile, Disk, Lock};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
+use crate::draft::Draft;
 use crate::error::StoreError;
 use crate::site::TEMPORARY;
 
@@ -33,6 +35,15 @@ impl OpenDatabase {
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
         create(&**disk, path)?;
+        guarded(path, || Self::open_existing(disk, path, cache_bytes, lock))
+    }
+
+    fn open_existing(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        cache_bytes: usize,
+        lock: Arc<Lock>,
+    ) -> Result<Self, StoreError> {
         let file = disk.open_blocks(path).map_err(|e| StoreError::io(path, "open", &e))?;
         file.sync().map_err(|e| StoreError::io(path, "sync", &e))?;
         let mut db = redb::Builder::new()
@@ -46,11 +57,26 @@ impl OpenDatabase {
         Ok(Self { db, path: path.into(), _lock: lock })
     }
 
-    /// Reads the whole file and compares every page with its checksum. Records have checksums of their own, but those
-    /// do not show that a record is gone, because a page that leads to it, or its key, was damaged.
-    pub(crate) fn verify(&mut self) -> Result<(), StoreError> {
-        let is_sound = self.db.check_integrity().map_err(|error| self.error("verify", error))?;
-        if is_sound { Ok(()) } else { Err(self.damaged("-", "-", "a page is damaged")) }
+    /// As [`open`](Self::open), after having read the whole file and compared every page with its checksum. Records
+    /// have checksums of their own, but those do not show that a record is gone, because a page that leads to it, or
+    /// its key, was damaged.
+    pub(crate) fn open_verified(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        cache_bytes: usize,
+        lock: Arc<Lock>,
+    ) -> Result<Self, StoreError> {
+        create(&**disk, path)?;
+        guarded(path, || verify(&**disk, path, cache_bytes))?;
+        Self::open(disk, path, cache_bytes, lock)
+    }
+
+    /// See [`guarded`].
+    pub(crate) fn guard<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        guarded(&self.path, work)
     }
 
     pub(crate) fn read(&self) -> Result<redb::ReadTransaction, StoreError> {
@@ -73,6 +99,29 @@ impl OpenDatabase {
     ) -> StoreError {
         StoreError::damaged(&self.path, table, key, problem)
     }
+}
+
+/// Does `work` with the file at `path`. redb panics when it meets some kinds of damage; that too is told by name.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // What was borrowed is not used again: an error of a store ends its use.
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(StoreError::damaged(path, "-", "-", format!("the database cannot be read ({text})")))
+    })
+}
+
+/// Compares every page with its checksum. redb repairs what it can by going back to the commit before: that would lose
+/// what was acknowledged, so it repairs a draft, and the file stays as it is.
+fn verify(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
+    let draft = disk.open_blocks(path).and_then(Draft::over);
+    let draft = draft.map_err(|error| StoreError::io(path, "open", &error))?;
+    let mut db = redb::Builder::new()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(draft)
+        .map_err(|error| StoreError::redb(path, "open", error))?;
+    let is_sound = db.check_integrity().map_err(|error| StoreError::redb(path, "verify", error))?;
+    if is_sound { Ok(()) } else { Err(StoreError::damaged(path, "-", "-", "a page is damaged")) }
 }
 
 /// Creates an empty database unless there is a file, beside the path: a file that was begun and not finished when the

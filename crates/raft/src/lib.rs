@@ -19,6 +19,7 @@
 
 mod apply;
 mod database;
+mod draft;
 mod error;
 mod fatal;
 mod history;

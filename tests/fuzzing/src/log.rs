@@ -1,11 +1,7 @@
 //! Log files as crashes and bad disks leave them: each is refused, or gives what was written.
-//!
-//! redb refuses some damage by a panic. That ends the master too, so it counts as a refusal here; other content does
-//! not.
 
 use std::cell::Cell;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -45,7 +41,8 @@ thread_local! {
     static IS_LOADING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lets a panic be a refusal where a fuzzer has made every panic the end of the process. Called after it did.
+/// Opening a log catches the panics of redb. A fuzzer makes every panic the end of the process before anyone can catch
+/// it; called after it did so, this undoes it for the time a log is opened.
 pub fn tolerate_refusals() {
     let end = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -70,9 +67,9 @@ pub(crate) fn check(data: &[u8]) {
     let path = dir.path().join("log.redb");
     fs::write(&path, &file).expect("the folder is writable");
     IS_LOADING.set(true);
-    let loaded = catch_unwind(AssertUnwindSafe(|| load(&path)));
+    let loaded = load(&path);
     IS_LOADING.set(false);
-    let Ok(Ok(found)) = loaded else { return };
+    let Ok(found) = loaded else { return };
     let is_new = found.identity.is_none() && found.vote.is_none() && found.last.is_none();
     // A file without a byte is a new volume, which draws an identity of its own and never votes under the old one.
     let is_acceptable = is_equal(&found, &STAGES[at].content)

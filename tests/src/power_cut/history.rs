@@ -28,6 +28,16 @@ pub struct Content {
     runs: BTreeMap<u64, HistoryItem>,
 }
 
+impl Content {
+    /// Whether all runs of this are runs of the other, and equal.
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        self.runs.iter().all(|(run_id, item)| other.runs.get(run_id) == Some(item))
+    }
+}
+
+/// How complaints begin that some runs are not found everywhere.
+pub const HIDDEN: &str = "some runs are hidden";
+
 /// The changes of one commit, and the index it makes durable.
 #[derive(Clone)]
 pub struct Group {
@@ -54,14 +64,14 @@ impl Steps for History {
         let runs: BTreeMap<u64, HistoryItem> =
             all.into_iter().map(|item| (item.run_id, item)).collect();
         if reader.count().map_err(text)? != runs.len() as u64 {
-            return Err("the count is not that of the runs".to_owned());
+            return Err(format!("{HIDDEN}: the count is not that of the runs"));
         }
         for (run_id, item) in &runs {
             let by_id = reader.get(*run_id).map_err(text)?;
             let by_name =
                 reader.find(&item.namespace, &item.workflow, item.number).map_err(text)?;
             if by_id.as_ref() != Some(item) || by_name.as_ref() != Some(item) {
-                return Err(format!("run {run_id} is not found alike by id and by name"));
+                return Err(format!("{HIDDEN}: run {run_id} is not found alike by id and by name"));
             }
         }
         let by_end =
@@ -69,7 +79,7 @@ impl Steps for History {
         let mut expected: Vec<&HistoryItem> = runs.values().collect();
         expected.sort_by_key(|item| (item.end_index, item.run_id));
         if !by_end.iter().eq(expected) {
-            return Err("the runs in order of ending are others".to_owned());
+            return Err(format!("{HIDDEN}: the runs in order of ending are others"));
         }
         let mut named = 0;
         for workflow in 0..WORKFLOWS {
@@ -78,7 +88,7 @@ impl Steps for History {
             named += page.len();
         }
         if named != runs.len() {
-            return Err(format!("{named} of {} runs are found by name", runs.len()));
+            return Err(format!("{HIDDEN}: {named} of {} are found by name", runs.len()));
         }
         Ok(Content { durable_index, runs })
     }

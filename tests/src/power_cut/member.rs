@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use muster_raft::testing;
 use muster_raft::{
     Applied, HistoryItem, Machine, PeerAddress, RaftConfig, RaftMember, Shard, Timing,
 };
@@ -168,6 +169,33 @@ pub async fn drive(dir: &Path, seed: u64, first: u64) -> Result<(), String> {
         result?;
     }
     Ok(())
+}
+
+/// Fills a new member in `dir` with numbers until it has a snapshot, and stops it.
+///
+/// # Errors
+/// Whatever the member says.
+pub async fn grow(dir: &Path) -> Result<(), String> {
+    let (member, _) = open(dir).await?;
+    for number in 0.. {
+        member.propose(entry(b'p', number)).await.map_err(|error| error.to_string())?;
+        if member.status().snapshot_index > SNAPSHOT_ENTRIES {
+            break;
+        }
+    }
+    member.stop().await;
+    Ok(())
+}
+
+/// The numbers in the newest snapshot of a member that has stopped.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn snapshot_of(dir: &Path) -> Result<Vec<u64>, String> {
+    let ledger = Ledger::default();
+    let opened = testing::open_storage(&dir.join("data"), 0, Box::new(ledger.clone()));
+    opened.map_err(|error| error.to_string())?;
+    Ok(ledger.all().into_keys().collect())
 }
 
 /// What was acknowledged so far.

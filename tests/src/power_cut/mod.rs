@@ -8,6 +8,7 @@
 //! The next round's child opens the folder itself, so that recoveries build on each other and are cut as well. What a
 //! child does follows from the round's seed; the parent works out the same.
 
+pub mod damage;
 pub mod history;
 pub mod journal;
 pub mod log;
@@ -191,7 +192,11 @@ fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a folder with all that is in it.
+///
+/// # Errors
+/// The file system's.
+pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -8,7 +8,7 @@ use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::run::Run;
-use muster_core::state::worker::Worker;
+use muster_core::state::worker::{Worker, WorkerStatus};
 use muster_core::time::Timestamp;
 
 use super::load::Holdings;
@@ -118,6 +118,15 @@ impl Book {
     /// A run for which time alone does something.
     pub(super) fn first_due(&self, now: Timestamp) -> Option<RunId> {
         self.dues.first().filter(|(at, _)| *at <= now).map(|(_, run)| *run)
+    }
+
+    /// When time alone does something.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let forgotten = self.workers.values().filter_map(|worker| match worker.status {
+            WorkerStatus::Lost { at } => Some(at + limits::LOST_WORKER_RETENTION),
+            WorkerStatus::Active | WorkerStatus::Draining => None,
+        });
+        self.dues.first().map(|(at, _)| *at).into_iter().chain(forgotten).min()
     }
 
     /// What was answered to a request id, unless that is forgotten.

@@ -275,6 +275,15 @@ impl Step<'_> {
         }
     }
 
+    /// The leader wakes up when time alone does something: not earlier, and above all not later.
+    pub(super) fn compare_deadline(&mut self) {
+        let (wanted, is) = (self.book.next_deadline(), self.after.next_deadline());
+        if wanted != is {
+            let what = format!("the next deadline is {is:?}, should be {wanted:?}");
+            self.found(Invariant::I16, what);
+        }
+    }
+
     /// Everything that callers can fill has a bound.
     fn check_sizes(&mut self) {
         let after = self.after;
@@ -377,7 +386,7 @@ fn name_difference(
     };
     match (attempt(should), attempt(is)) {
         (Some(one), Some(other)) if one != other => return Invariant::I4,
-        (Some(_), Some(_)) if stop_of(should) != stop_of(is) && stops => return Invariant::I15,
+        (Some(_), Some(_)) if stop_of(should) != stop_of(is) => return Invariant::I15,
         (None, Some(_)) if stops => return Invariant::I15,
         (None, Some(_)) => return Invariant::I4,
         (Some(_), None) if !stops => return Invariant::I5,
@@ -389,8 +398,9 @@ fn name_difference(
     if status(should) == TaskStatus::Cancelled || status(is) == TaskStatus::Cancelled {
         return Invariant::I15;
     }
-    let waits = status(should) == TaskStatus::Backoff && status(is) == TaskStatus::Backoff;
-    if waits || should.tries() != is.tries() || is_retried(should) != is_retried(is) {
+    let waits = |state| matches!(status(state), TaskStatus::Backoff | TaskStatus::Held);
+    let differs = should.tries() != is.tries() || is_retried(should) != is_retried(is);
+    if waits(should) || waits(is) || differs {
         return Invariant::I10;
     }
     if status(should) == TaskStatus::Succeeded || status(is) == TaskStatus::Succeeded {

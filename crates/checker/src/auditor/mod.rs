@@ -25,6 +25,7 @@ use muster_core::command::Entry;
 use muster_core::ids::LogIndex;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
+use muster_core::time::Timestamp;
 
 use crate::coverage::Rare;
 use crate::history::Nanos;
@@ -65,6 +66,7 @@ struct Mark {
     entry: u64,
     applied: u64,
     state: u64,
+    deadline: Option<Timestamp>,
     term: Option<u64>,
 }
 
@@ -109,6 +111,7 @@ impl Auditor {
             entry: entry_print(applying.entry),
             applied: applied_print(applying.applied),
             state: replica.print.update(&replica.state),
+            deadline: after.next_deadline(),
             term: applying.term,
         };
         match self.marks.get(&index).copied() {
@@ -147,8 +150,9 @@ impl Auditor {
         let snapshot = state.snapshot();
         let mut print = StatePrint::default();
         let fingerprint = print.update(&snapshot);
-        let known = self.marks.range(..=index).next_back().map(|(_, mark)| mark.state);
-        let differs = known.is_some_and(|known| known != fingerprint);
+        let known = self.marks.range(..=index).next_back().map(|(_, mark)| mark);
+        let same = (fingerprint, state.next_deadline());
+        let differs = known.is_some_and(|known| (known.state, known.deadline) != same);
         let is_first = self.marks.is_empty() && self.ledger.last == LogIndex(0);
         let mut is_astray = false;
         if is_first || (differs && index > self.ledger.last) {
@@ -233,6 +237,7 @@ impl Auditor {
             ),
             (known.state != mark.state, Invariant::I1, "another state"),
             (known.applied != mark.applied, Invariant::I1, "other answers"),
+            (known.deadline != mark.deadline, Invariant::I1, "another next deadline"),
         ];
         let first = differs.into_iter().find(|(differs, ..)| *differs);
         if let Some((_, invariant, what)) = first {
@@ -273,6 +278,9 @@ impl Auditor {
         let mut step = Step::new(parts, before, applying);
         step.walk(entry, applied);
         step.compare();
+        if step.verdict.count() == found {
+            step.compare_deadline();
+        }
         if self.verdict.count() > found {
             // From here on the state is taken as it is: one fault is named once.
             self.adopt(&after.snapshot());
@@ -323,6 +331,29 @@ mod tests {
             let found = auditor.verdict.violations[0].invariant.code();
             assert_eq!(found, name);
         }
+    }
+
+    #[test]
+    fn a_deadline_that_is_missed_is_found() {
+        let mut auditor = Auditor::default();
+        auditor.book.set_due(RunId(1), Some(Timestamp(1_000)));
+        let entry = Entry { at: Timestamp(0), commands: Vec::new() };
+        let (after, applied) = (State::default(), Applied::default());
+        let (replica, incarnation, index, term, at) = (1, 0, LogIndex(1), None, None);
+        let (entry, after, applied) = (&entry, &after, &applied);
+        let shown = Applying { replica, incarnation, index, term, at, entry, after, applied };
+        auditor.observe(&shown);
+        assert!(auditor.verdict.names(Invariant::I16), "{}", auditor.verdict);
+    }
+
+    #[test]
+    fn replicas_with_different_deadlines_are_found() {
+        let mark = Mark { entry: 0, applied: 0, state: 0, deadline: None, term: None };
+        let late = Mark { deadline: Some(Timestamp(1)), ..mark };
+        let mut auditor = Auditor::default();
+        assert!(auditor.compare(2, LogIndex(1), &mark, &mark));
+        assert!(!auditor.compare(2, LogIndex(1), &mark, &late));
+        assert!(auditor.verdict.names(Invariant::I1));
     }
 
     #[test]

@@ -47,6 +47,10 @@ impl RedbHistoryStore {
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
         let file = Arc::new(OpenDatabase::open(disk, path, cache_bytes, lock)?);
+        Arc::clone(&file).guard(|| Self::over(file))
+    }
+
+    fn over(file: Arc<OpenDatabase>) -> Result<Self, StoreError> {
         let transaction = file.write()?;
         {
             let open = |e| file.error("open a table", e);
@@ -114,6 +118,20 @@ impl RedbHistoryStore {
 
 impl HistoryStore for RedbHistoryStore {
     fn commit(&mut self, changes: &[HistoryChange], durable_index: u64) -> Result<(), StoreError> {
+        Arc::clone(&self.file).guard(|| self.commit_all(changes, durable_index))
+    }
+
+    fn reader(&self) -> Arc<dyn HistoryReader> {
+        Arc::new(RedbHistoryReader(Arc::clone(&self.file)))
+    }
+}
+
+impl RedbHistoryStore {
+    fn commit_all(
+        &mut self,
+        changes: &[HistoryChange],
+        durable_index: u64,
+    ) -> Result<(), StoreError> {
         let file = Arc::clone(&self.file);
         let open = |e| file.error("open a table", e);
         self.durable_index = self.durable_index.max(durable_index);
@@ -131,10 +149,6 @@ impl HistoryStore for RedbHistoryStore {
             meta.insert(DURABLE_INDEX, self.durable_index).map_err(|e| file.error("write", e))?;
         }
         transaction.commit().map_err(|e| file.error("commit", e))
-    }
-
-    fn reader(&self) -> Arc<dyn HistoryReader> {
-        Arc::new(RedbHistoryReader(Arc::clone(&self.file)))
     }
 }
 
@@ -188,13 +202,17 @@ impl RedbHistoryReader {
 
 impl HistoryReader for RedbHistoryReader {
     fn durable_index(&self) -> Result<u64, StoreError> {
-        let index = self.table(META)?.get(DURABLE_INDEX).map_err(|e| self.read_error(e))?;
-        Ok(index.map_or(0, |index| index.value()))
+        self.0.guard(|| {
+            let index = self.table(META)?.get(DURABLE_INDEX).map_err(|e| self.read_error(e))?;
+            Ok(index.map_or(0, |index| index.value()))
+        })
     }
 
     fn get(&self, run_id: u64) -> Result<Option<HistoryItem>, StoreError> {
-        let record = self.table(RUNS)?.get(run_id).map_err(|e| self.read_error(e))?;
-        record.map(|record| decode_row(&self.0, run_id, record.value())).transpose()
+        self.0.guard(|| {
+            let record = self.table(RUNS)?.get(run_id).map_err(|e| self.read_error(e))?;
+            record.map(|record| decode_row(&self.0, run_id, record.value())).transpose()
+        })
     }
 
     fn find(
@@ -203,23 +221,27 @@ impl HistoryReader for RedbHistoryReader {
         workflow: &str,
         number: u64,
     ) -> Result<Option<HistoryItem>, StoreError> {
-        let key = (namespace, workflow, number);
-        let run_id = self.table(BY_NAME)?.get(key).map_err(|e| self.read_error(e))?;
-        run_id.map_or(Ok(None), |run_id| self.get(run_id.value()))
+        self.0.guard(|| {
+            let key = (namespace, workflow, number);
+            let run_id = self.table(BY_NAME)?.get(key).map_err(|e| self.read_error(e))?;
+            run_id.map_or(Ok(None), |run_id| self.get(run_id.value()))
+        })
     }
 
     fn page(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryItem>, StoreError> {
-        let runs = self.table(RUNS)?;
-        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = runs.range((Bound::Unbounded, end)).map_err(|e| self.read_error(e))?;
-        range
-            .rev()
-            .take(limit)
-            .map(|item| {
-                let (key, value) = item.map_err(|e| self.read_error(e))?;
-                decode_row(&self.0, key.value(), value.value())
-            })
-            .collect()
+        self.0.guard(|| {
+            let runs = self.table(RUNS)?;
+            let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+            let range = runs.range((Bound::Unbounded, end)).map_err(|e| self.read_error(e))?;
+            range
+                .rev()
+                .take(limit)
+                .map(|item| {
+                    let (key, value) = item.map_err(|e| self.read_error(e))?;
+                    decode_row(&self.0, key.value(), value.value())
+                })
+                .collect()
+        })
     }
 
     fn page_of(
@@ -229,26 +251,28 @@ impl HistoryReader for RedbHistoryReader {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        let (by_name, runs) = self.index_and_runs(BY_NAME)?;
-        let end = match before {
-            Some(before) => Bound::Excluded((namespace, workflow, before)),
-            None => Bound::Included((namespace, workflow, u64::MAX)),
-        };
-        let range = by_name
-            .range::<(&str, &str, u64)>((Bound::Included((namespace, workflow, 0)), end))
-            .map_err(|e| self.read_error(e))?;
-        range
-            .rev()
-            .take(limit)
-            .map(|item| {
-                let (_, run_id) = item.map_err(|e| self.read_error(e))?;
-                self.indexed(&runs, "by_name", run_id.value())
-            })
-            .collect()
+        self.0.guard(|| {
+            let (by_name, runs) = self.index_and_runs(BY_NAME)?;
+            let end = match before {
+                Some(before) => Bound::Excluded((namespace, workflow, before)),
+                None => Bound::Included((namespace, workflow, u64::MAX)),
+            };
+            let range = by_name
+                .range::<(&str, &str, u64)>((Bound::Included((namespace, workflow, 0)), end))
+                .map_err(|e| self.read_error(e))?;
+            range
+                .rev()
+                .take(limit)
+                .map(|item| {
+                    let (_, run_id) = item.map_err(|e| self.read_error(e))?;
+                    self.indexed(&runs, "by_name", run_id.value())
+                })
+                .collect()
+        })
     }
 
     fn count(&self) -> Result<u64, StoreError> {
-        self.table(RUNS)?.len().map_err(|e| self.read_error(e))
+        self.0.guard(|| self.table(RUNS)?.len().map_err(|e| self.read_error(e)))
     }
 
     fn ended_after(
@@ -257,22 +281,24 @@ impl HistoryReader for RedbHistoryReader {
         end_index_max: u64,
         limit: usize,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        let start = (after.end_index, after.run_id);
-        let end = (end_index_max, u64::MAX);
-        if start >= end {
-            return Ok(Vec::new());
-        }
-        let (by_end, runs) = self.index_and_runs(BY_END)?;
-        let range = by_end
-            .range((Bound::Excluded(start), Bound::Included(end)))
-            .map_err(|e| self.read_error(e))?;
-        range
-            .take(limit)
-            .map(|item| {
-                let (key, _) = item.map_err(|e| self.read_error(e))?;
-                self.indexed(&runs, "by_end", key.value().1)
-            })
-            .collect()
+        self.0.guard(|| {
+            let start = (after.end_index, after.run_id);
+            let end = (end_index_max, u64::MAX);
+            if start >= end {
+                return Ok(Vec::new());
+            }
+            let (by_end, runs) = self.index_and_runs(BY_END)?;
+            let range = by_end
+                .range((Bound::Excluded(start), Bound::Included(end)))
+                .map_err(|e| self.read_error(e))?;
+            range
+                .take(limit)
+                .map(|item| {
+                    let (key, _) = item.map_err(|e| self.read_error(e))?;
+                    self.indexed(&runs, "by_end", key.value().1)
+                })
+                .collect()
+        })
     }
 }
 

@@ -49,9 +49,11 @@ impl RedbLogStore {
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
-        let mut file = OpenDatabase::open(disk, path, cache_bytes, lock)?;
-        file.verify()?;
-        let file = Arc::new(file);
+        let file = Arc::new(OpenDatabase::open_verified(disk, path, cache_bytes, lock)?);
+        Arc::clone(&file).guard(|| Self::over(file))
+    }
+
+    fn over(file: Arc<OpenDatabase>) -> Result<Self, StoreError> {
         let transaction = file.write()?;
         let first = {
             let entries =
@@ -152,6 +154,24 @@ impl RedbLogStore {
 
 impl LogStore for RedbLogStore {
     fn commit(&mut self, operations: &[LogOperation]) -> Result<(), StoreError> {
+        Arc::clone(&self.file).guard(|| self.commit_all(operations))
+    }
+
+    fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+
+    fn load(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
+        self.file.guard(|| self.load_all(tail_bytes_max))
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(RedbLogReader(Arc::clone(&self.file)))
+    }
+}
+
+impl RedbLogStore {
+    fn commit_all(&mut self, operations: &[LogOperation]) -> Result<(), StoreError> {
         let file = Arc::clone(&self.file);
         let transaction = file.write()?;
         {
@@ -170,11 +190,7 @@ impl LogStore for RedbLogStore {
         transaction.commit().map_err(|e| file.error("commit", e))
     }
 
-    fn has_garbage(&self) -> bool {
-        !self.garbage.is_empty()
-    }
-
-    fn load(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
+    fn load_all(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
         let identity: Option<pb::Identity> = self.meta(IDENTITY, Kind::Identity)?;
         let vote: Option<pb::Vote> = self.meta(VOTE, Kind::Vote)?;
         let committed: Option<pb::LogId> = self.meta(COMMITTED, Kind::LogId)?;
@@ -213,12 +229,6 @@ impl LogStore for RedbLogStore {
         Ok(content)
     }
 
-    fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::new(RedbLogReader(Arc::clone(&self.file)))
-    }
-}
-
-impl RedbLogStore {
     fn identity_in(&self, identity: &pb::Identity) -> Result<Identity, StoreError> {
         let cluster_id = if identity.cluster_id.is_empty() {
             None
@@ -257,6 +267,12 @@ struct RedbLogReader(Arc<OpenDatabase>);
 
 impl LogReader for RedbLogReader {
     fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+        self.0.guard(|| self.read_some(range, bytes_max))
+    }
+}
+
+impl RedbLogReader {
+    fn read_some(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
         let file = &self.0;
         let table = file.read()?.open_table(ENTRIES).map_err(|e| file.error("open a table", e))?;
         let mut entries: Vec<Entry> = Vec::new();
