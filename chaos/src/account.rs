@@ -113,10 +113,11 @@ fn attempt(said: &Testimony, ledger: &Ledger) -> Option<Observed> {
     // Tasks of the shapes are called by their place in the file: a, b, c.
     let place = name.bytes().next()?.checked_sub(b'a')?;
     let (run, task, fence) = (RunId(said.run), TaskIndex(place.into()), Fence(said.fence));
-    let index = index.parse().ok()?;
+    let index: u32 = index.parse().ok()?;
     Some(match said.deed {
         Deed::Begin => {
-            let placed = ledger.attempts.get(&(run, task, fence)).and_then(|placed| placed.first());
+            let mut placed = ledger.attempts.get(&(run, task, fence)).into_iter().flatten();
+            let placed = placed.find(|it| (it.range.first..=it.range.last).contains(&index));
             let worker = placed.and_then(|placed| ledger.workers.get(&placed.worker));
             let (worker, incarnation) =
                 worker.map_or((NOBODY.into(), 0), |it| (it.name.clone(), it.incarnation));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::{StreamExt, stream};
-use muster_client::{Client, Submission, is_ended, v1};
+use muster_client::{Client, RunFilter, Submission, is_ended, v1};
 use tokio::time::Instant;
 
 use crate::history::{History, RunName, requests};
@@ -61,10 +61,11 @@ pub(crate) async fn settle(
     let client = lab.client.with_deadline(CALL_DEADLINE);
     resolve(&client, history, until).await;
     cancel_the_endless(&client, history).await;
+    serve_something_new(&client, history, violations).await;
     let runs = wait_for_ends(lab, &client, history, until, violations).await?;
     let calm_after = started.elapsed();
-    serve_something_new(&client, history, violations).await;
     let views = converge(lab, violations).await;
+    compare_histories(lab, &runs, violations).await?;
     Ok(Aftermath { runs, views, calm_after })
 }
 
@@ -197,4 +198,40 @@ async fn converge(lab: &Lab, violations: &mut Violations) -> Vec<View> {
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Every master has every run in its own history, as it ended (I1, I2).
+async fn compare_histories(
+    lab: &Lab,
+    ended: &BTreeMap<u64, Ended>,
+    violations: &mut Violations,
+) -> Result<()> {
+    const PAGE: u32 = 1_000;
+    for at in 0..lab.masters.len() {
+        let alone = Client::connect([lab.api_address(at)])?.with_stale_reads();
+        let filter = RunFilter { page_size: PAGE, ..RunFilter::default() };
+        let mut runs = alone.with_deadline(CALL_DEADLINE).list_runs(filter);
+        let mut shown = BTreeMap::new();
+        while let Some(run) = runs.next().await {
+            match run {
+                Ok(run) => shown.insert(run.id, run.status()),
+                Err(error) => {
+                    violations.add("I2", format!("m{at} cannot list its runs: {error}"));
+                    break;
+                }
+            };
+        }
+        for (id, Ended { run, .. }) in ended {
+            match shown.get(id) {
+                Some(status) if *status == run.status() => {}
+                Some(status) => {
+                    let what =
+                        format!("m{at} shows run {id} as {status:?}, not {:?}", run.status());
+                    violations.add("I1", what);
+                }
+                None => violations.add("I2", format!("m{at} does not have run {id}")),
+            }
+        }
+    }
+    Ok(())
 }

@@ -23,6 +23,8 @@ const VIEW_PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(20);
 /// A lease holds so many heartbeats.
 const HEARTBEATS_PER_LEASE: u64 = 5;
+/// More than any scenario has, so that every run can be read in the end.
+const HISTORY_RUNS: u64 = 10_000_000;
 /// What each worker says it has: more than the tasks of a run really take.
 const WORKER_CORES: &str = "64";
 
@@ -68,6 +70,7 @@ impl Lab {
             format!("--lease={}ms", scenario.lease_ms),
             format!("--heartbeat={}ms", scenario.lease_ms / HEARTBEATS_PER_LEASE),
             format!("--snapshot-entries={}", scenario.snapshot_entries),
+            format!("--history-runs={HISTORY_RUNS}"),
         ];
         let addresses = (0..scenario.masters).flat_map(|at| match scenario.moves_masters() {
             true => ground.addresses_ever(at).to_vec(),

@@ -12,12 +12,14 @@ mod audit;
 mod calm;
 mod enter;
 mod faults;
+mod figures;
 mod ground;
 mod herd;
 mod history;
 mod judge;
 mod lab;
 mod load;
+mod overload;
 mod process;
 mod proxy;
 mod scenario;
@@ -28,10 +30,11 @@ mod stand;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::enter::{Entered, Inside};
+use crate::figures::{Figure, Measuring};
 use crate::scenario::Scenario;
 use crate::scene::{Outcome, Play};
 
@@ -52,6 +55,29 @@ enum Command {
     Run(Run),
     /// Name all scenarios
     List,
+    /// Measure something for docs/reliability.md
+    Figures(Figures),
+    /// Play a short set, for every change
+    Ci {
+        /// The muster binary [default: the one beside this one]
+        #[arg(long, value_name = "FILE")]
+        muster: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Figures {
+    /// What to measure
+    figure: Figure,
+    /// How often, or for the overload how many seconds [default: as published]
+    #[arg(long)]
+    count: Option<u64>,
+    /// Draws everything that is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The muster binary [default: the one beside this one]
+    #[arg(long, value_name = "FILE")]
+    muster: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -69,6 +95,17 @@ struct Run {
     muster: Option<PathBuf>,
 }
 
+/// What `ci` plays: scenarios, and for how many seconds faults go on in each.
+const CI: [(&str, u64); 7] = [
+    ("leader-kill", 12),
+    ("stop-worker", 14),
+    ("partition", 12),
+    ("partition-worker", 12),
+    ("power-cut", 10),
+    ("all-moved", 8),
+    ("wiped-volume", 8),
+];
+
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
@@ -78,11 +115,43 @@ fn main() -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ci { muster } => ci(muster),
         Command::Run(run) => within(|inside| async move {
             let outcome = play(&run, &inside).await?;
             Ok(code(outcome))
         }),
+        Command::Figures(figures) => within(|inside| async move {
+            let binary = binary(figures.muster)?;
+            let measuring = Measuring {
+                inside: &inside,
+                binary: &binary,
+                count: figures.count,
+                seed: figures.seed,
+            };
+            Ok(code(figures.figure.measure(&measuring).await?))
+        }),
     }
+}
+
+/// Plays the short set, each scenario in a process of its own, with a fresh seed.
+fn ci(muster: Option<PathBuf>) -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for (name, seconds) in CI {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.args(["run", name, "--duration", &seconds.to_string()]);
+        if let Some(muster) = &muster {
+            command.arg("--muster").arg(muster);
+        }
+        let status = command.status()?;
+        if !status.success() && status.code() != Some(SKIPPED.into()) {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("FAILED: {}", failed.join(" "));
+    Ok(ExitCode::FAILURE)
 }
 
 /// Does something where nothing of it can be seen from outside.
@@ -108,10 +177,7 @@ async fn play(run: &Run, inside: &Inside) -> Result<Outcome> {
     if let Some(duration) = run.duration {
         scenario.duration_s = duration;
     }
-    let binary = match &run.muster {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("muster"),
-    };
+    let binary = binary(run.muster.clone())?;
     let play = Play {
         name: &run.scenario,
         scenario: &scenario,
@@ -120,6 +186,21 @@ async fn play(run: &Run, inside: &Inside) -> Result<Outcome> {
         binary: &binary,
     };
     play.run().await
+}
+
+/// The binary that was given, or the one beside this one.
+fn binary(given: Option<PathBuf>) -> Result<PathBuf> {
+    let path = match given {
+        Some(path) => path,
+        None => std::env::current_exe()?.with_file_name("muster"),
+    };
+    if !path.exists() {
+        bail!(
+            "{} is not there; build it with `cargo build --release -p muster-cli`",
+            path.display()
+        );
+    }
+    Ok(path)
 }
 
 fn code(outcome: Outcome) -> ExitCode {

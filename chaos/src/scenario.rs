@@ -17,10 +17,6 @@ use crate::faults::Fault;
 pub(crate) struct Span([u64; 2]);
 
 impl Span {
-    pub(crate) const fn new(least: u64, most: u64) -> Span {
-        Span([least, most])
-    }
-
     /// A span of time, drawn.
     pub(crate) fn draw(self, chance: &mut StdRng) -> Duration {
         Duration::from_millis(self.draw_number(chance))
@@ -102,7 +98,7 @@ pub(crate) struct Load {
     /// Simulated workers that hold a session and carry nothing out.
     #[serde(default)]
     pub(crate) herd: usize,
-    /// Submissions come this many times as fast as the cluster can carry them out.
+    /// Instead of clients: submissions so many times as fast as the cluster can carry them out.
     pub(crate) overload: Option<f64>,
 }
 

@@ -15,6 +15,7 @@ use crate::history::What;
 use crate::judge::Violations;
 use crate::lab;
 use crate::load::Clients;
+use crate::overload;
 use crate::scenario::Scenario;
 use crate::stand::{Found, Stand};
 
@@ -85,6 +86,10 @@ impl Play<'_> {
         let (scenario, seed) = (self.scenario, self.seed);
         let mut stand = Stand::start(scenario, self.inside, self.binary).await?;
         let formed = stand.formed;
+        if let Some(times) = scenario.load.overload {
+            overload::play(scenario, times, &stand, violations).await?;
+            return Ok(String::new());
+        }
         let mut report = String::new();
         let herd = match scenario.load.herd {
             0 => None,

@@ -1,0 +1,299 @@
+//! Ten times as many submissions as the cluster can carry out, for two minutes: what it carries out meanwhile, what it
+//! takes in memory, and how long until it serves as before.
+//!
+//! Offered load is an open loop: a submission leaves when its time has come, whatever became of those before it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use futures::StreamExt;
+use muster_client::{Client, RunFilter, Submission, v1};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::judge::Violations;
+use crate::lab::Lab;
+use crate::scenario::Scenario;
+use crate::stand::Stand;
+
+/// One run: ten tasks that do nothing, in a row of two.
+const MANIFEST: &str = "apiVersion: v1\nkind: Workflow\nname: overload\ntasks:\n  \
+    a: {array: 0-7, noop: {}, resources: {cpu: 10m}}\n  b: {needs: [a], noop: {}, resources: {cpu: 10m}}\n";
+
+/// Callers that submit and wait, to find the peak; and for how long.
+const CALLERS: usize = 64;
+const PEAK_SPAN: Duration = Duration::from_secs(20);
+/// Open-loop submissions leave in groups, this often.
+const GROUP_EVERY: Duration = Duration::from_millis(10);
+/// Their clients, and how long one of them waits for an answer.
+const CLIENTS: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Answers that are waited for at once; beyond it, submissions are not sent, and counted.
+const WAITING_MAX: usize = 20_000;
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+const GOODPUT_SHARE_MIN: f64 = 0.8;
+const RECOVERY_MAX: Duration = Duration::from_secs(30);
+/// A fresh run that ends within this is served as before.
+const SERVED_WITHIN: Duration = Duration::from_secs(1);
+/// How long all that was accepted may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(1_800);
+
+/// What became of what was offered.
+#[derive(Default)]
+struct Offered {
+    sent: AtomicU64,
+    not_sent: AtomicU64,
+    refused: AtomicU64,
+    accepted: Mutex<BTreeSet<u64>>,
+}
+
+impl Offered {
+    fn accept(&self, run: u64) {
+        self.accepted.lock().expect("nothing panics while holding it").insert(run);
+    }
+
+    fn accepted(&self) -> u64 {
+        self.accepted.lock().expect("nothing panics while holding it").len() as u64
+    }
+}
+
+/// One look at the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    at: Duration,
+    accepted: u64,
+    live_runs: u64,
+    memory_bytes: u64,
+}
+
+impl Sample {
+    fn ended(&self) -> u64 {
+        self.accepted.saturating_sub(self.live_runs)
+    }
+}
+
+/// Offers `times` the peak for as long as the scenario says, and prints what came of it.
+pub(crate) async fn play(
+    scenario: &Scenario,
+    times: f64,
+    stand: &Stand,
+    violations: &mut Violations,
+) -> Result<()> {
+    let lab = &stand.lab;
+    lab.client.apply(MANIFEST).await?;
+    let offered = Arc::new(Offered::default());
+
+    let before = sample(lab, &offered, Duration::ZERO).await;
+    find_peak(lab, &offered).await?;
+    let after = sample(lab, &offered, PEAK_SPAN).await;
+    let peak = rate(&before, &after);
+    let span = Duration::from_secs(scenario.duration_s);
+    let samples = overload(lab, &offered, peak * times, span).await?;
+    let stopped = Instant::now();
+    let recovered = recover(lab, &offered, stopped).await;
+    let drained = drain(lab, stopped).await;
+    let lost = lost(lab, &offered).await?;
+
+    let (first, last) = (samples.first().copied(), samples.last().copied());
+    let goodput = first.zip(last).map_or(0.0, |(first, last)| rate(&first, &last));
+    let outcome = Outcome { peak, goodput, span, before: after, samples, recovered, drained, lost };
+    outcome.print(&offered);
+    if lost > 0 {
+        violations.add("I2", format!("{lost} accepted runs are lost"));
+    }
+    if goodput < GOODPUT_SHARE_MIN * peak {
+        violations.add("goal", format!("goodput {goodput:.0} runs/s, peak {peak:.0} runs/s"));
+    }
+    if recovered.is_none_or(|span| span > RECOVERY_MAX) {
+        violations.add("goal", format!("served as before after {}", spelled(recovered)));
+    }
+    Ok(())
+}
+
+/// All that was measured.
+struct Outcome {
+    /// Runs a second.
+    peak: f64,
+    goodput: f64,
+    span: Duration,
+    /// Before the overload.
+    before: Sample,
+    samples: Vec<Sample>,
+    recovered: Option<Duration>,
+    drained: Option<Duration>,
+    lost: usize,
+}
+
+impl Outcome {
+    fn print(&self, offered: &Offered) {
+        let Outcome { peak, goodput, before, samples, .. } = self;
+        let rate = offered.sent.load(Relaxed) as f64 / self.span.as_secs_f64();
+        let (accepted, refused) = (offered.accepted(), offered.refused.load(Relaxed));
+        let not_sent = offered.not_sent.load(Relaxed);
+        let memory = samples.iter().map(|it| it.memory_bytes).max().unwrap_or_default() >> 20;
+        let live = samples.iter().map(|it| it.live_runs).max().unwrap_or(0);
+        println!("| what | figure |\n|---|---|");
+        println!("| peak, {CALLERS} callers that wait for their runs | {peak:.0} runs/s |");
+        println!("| offered for {} s | {rate:.0} runs/s |", self.span.as_secs());
+        println!("| not offered for want of room in the harness | {not_sent} |");
+        println!("| accepted / not accepted | {accepted} / {refused} |");
+        let share = 100.0 * goodput / peak;
+        println!("| runs that ended meanwhile | {goodput:.0} runs/s, {share:.0} % of peak |");
+        let memory_before = before.memory_bytes >> 20;
+        println!(
+            "| memory of the largest master, before and at most | {memory_before} MiB, {memory} MiB |"
+        );
+        println!("| live runs at most | {live} |");
+        let recovered = spelled(self.recovered);
+        println!("| a fresh run ends within {SERVED_WITHIN:?} again | {recovered} |");
+        println!("| everything accepted has ended | {} |", spelled(self.drained));
+        println!("| accepted and lost | {} |", self.lost);
+        println!("\nEvery 10 s: accepted, ended, live, memory of the largest master\n\n```text");
+        for it in samples.iter().step_by(10) {
+            let (seconds, mib, ended) = (it.at.as_secs(), it.memory_bytes >> 20, it.ended());
+            println!(
+                "{seconds:>4} s {:>9} {ended:>9} {:>9} {mib:>6} MiB",
+                it.accepted, it.live_runs
+            );
+        }
+        println!("```");
+    }
+}
+
+fn spelled(span: Option<Duration>) -> String {
+    span.map_or("never".to_owned(), |span| format!("after {span:.1?}"))
+}
+
+/// Runs that ended, per second.
+fn rate(from: &Sample, to: &Sample) -> f64 {
+    let span = to.at.saturating_sub(from.at).as_secs_f64().max(f64::MIN_POSITIVE);
+    to.ended().saturating_sub(from.ended()) as f64 / span
+}
+
+async fn sample(lab: &Lab, offered: &Offered, at: Duration) -> Sample {
+    let accepted = offered.accepted();
+    let mut live_runs = 0;
+    for view in lab.views().await.into_iter().flatten() {
+        live_runs = live_runs.max(view.live_runs);
+    }
+    let memory_bytes = lab.masters.iter().map(|it| it.process.memory_bytes()).max();
+    Sample { at, accepted, live_runs, memory_bytes: memory_bytes.unwrap_or_default() }
+}
+
+/// A closed loop: everybody waits for the end of a run before submitting the next.
+async fn find_peak(lab: &Lab, offered: &Arc<Offered>) -> Result<()> {
+    let mut callers = JoinSet::new();
+    let until = Instant::now() + PEAK_SPAN;
+    for _ in 0..CALLERS {
+        let (client, offered) = (Client::connect(lab.client.endpoints())?, offered.clone());
+        callers.spawn(async move {
+            while Instant::now() < until {
+                if let Ok(run) = client.submit(Submission::workflow("overload")).await {
+                    offered.accept(run.run_id);
+                    let _ended = client.wait_run(&run, Some(PEAK_SPAN)).await;
+                }
+            }
+        });
+    }
+    while callers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// An open loop of `rate` submissions a second. Returns a sample a second.
+async fn overload(
+    lab: &Lab,
+    offered: &Arc<Offered>,
+    rate: f64,
+    span: Duration,
+) -> Result<Vec<Sample>> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(lab.client.endpoints())?.with_deadline(PATIENCE));
+    }
+    let started = Instant::now();
+    let mut groups = interval(GROUP_EVERY);
+    groups.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut calls: JoinSet<()> = JoinSet::new();
+    let (mut due, mut number, mut samples) = (0.0, 0_usize, Vec::new());
+    let mut next_sample = SAMPLE_EVERY;
+    while started.elapsed() < span {
+        groups.tick().await;
+        let owed = started.elapsed().as_secs_f64() * rate;
+        while due < owed {
+            due += 1.0;
+            if calls.len() >= WAITING_MAX {
+                offered.not_sent.fetch_add(1, Relaxed);
+                continue;
+            }
+            number += 1;
+            offered.sent.fetch_add(1, Relaxed);
+            let (client, offered) = (clients[number % CLIENTS].clone(), offered.clone());
+            calls.spawn(async move {
+                match client.submit(Submission::workflow("overload")).await {
+                    Ok(run) => offered.accept(run.run_id),
+                    Err(_) => {
+                        offered.refused.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+        while calls.try_join_next().is_some() {}
+        if started.elapsed() >= next_sample {
+            samples.push(sample(lab, offered, started.elapsed()).await);
+            next_sample = started.elapsed() + SAMPLE_EVERY;
+        }
+    }
+    while calls.join_next().await.is_some() {}
+    Ok(samples)
+}
+
+/// Until a run that is submitted now ends as soon as one does in calm.
+async fn recover(lab: &Lab, offered: &Offered, stopped: Instant) -> Option<Duration> {
+    while stopped.elapsed() < DRAIN_MAX {
+        let started = Instant::now();
+        let client = lab.client.with_deadline(SERVED_WITHIN);
+        if let Ok(run) = client.submit(Submission::workflow("overload")).await {
+            offered.accept(run.run_id);
+            let ended = client.wait_run(&run, Some(SERVED_WITHIN)).await;
+            if ended.is_ok() && started.elapsed() <= SERVED_WITHIN {
+                return Some(stopped.elapsed());
+            }
+        }
+        sleep(SAMPLE_EVERY).await;
+    }
+    None
+}
+
+/// Until no run is live.
+async fn drain(lab: &Lab, stopped: Instant) -> Option<Duration> {
+    while stopped.elapsed() < DRAIN_MAX {
+        let views = lab.views().await;
+        if views.iter().all(|view| view.as_ref().is_some_and(|view| view.live_runs == 0)) {
+            return Some(stopped.elapsed());
+        }
+        sleep(SAMPLE_EVERY).await;
+    }
+    None
+}
+
+/// How many accepted runs no list shows as succeeded.
+async fn lost(lab: &Lab, offered: &Offered) -> Result<usize> {
+    let filter = RunFilter {
+        workflow: "overload".to_owned(),
+        statuses: vec![v1::RunStatus::Succeeded],
+        page_size: 1_000,
+    };
+    let mut accepted = offered.accepted.lock().expect("nothing panics while holding it").clone();
+    let client = lab.client.with_deadline(DRAIN_MAX);
+    let mut runs = client.list_runs(filter);
+    while let Some(run) = runs.next().await {
+        match run {
+            Ok(run) => accepted.remove(&run.id),
+            Err(error) => bail!("the runs cannot be listed: {error}"),
+        };
+    }
+    Ok(accepted.len())
+}
