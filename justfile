@@ -66,3 +66,8 @@ doc:
 # The public API from Python; needs python3 with venv, and PyPI. Builds the binary first.
 check-api:
     .ci/run python
+
+# Real processes under real faults. Example: just chaos leader-kill 42 (without a seed: another one each time)
+chaos SCENARIO SEED='':
+    cargo build --release -p muster-cli -p muster-chaos -p muster-faultdisk
+    target/release/muster-chaos run {{SCENARIO}} {{ if SEED == '' { '' } else { '--seed ' + SEED } }}

@@ -95,7 +95,7 @@ fn outside() -> Result<ExitCode> {
         .env(FOLDER, folder.path())
         .status()
         .context("cannot start the harness inside")?;
-    if !status.success() && fs::exists(folder.path().join(KEEP))? {
+    if fs::exists(folder.path().join(KEEP))? {
         println!("kept: {}", folder.keep().display());
     }
     Ok(exit_code(status))
@@ -113,9 +113,9 @@ fn works(way: &[&str]) -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
-/// Marks the folder as worth keeping: a verdict other than a pass.
+/// Marks the folder as worth keeping.
 pub(crate) fn keep(folder: &Path) -> Result<()> {
-    fs::write(folder.join(KEEP), "kept because the verdict was not a pass\n")?;
+    fs::write(folder.join(KEEP), "not to be removed by later runs\n")?;
     Ok(())
 }
 

@@ -304,3 +304,118 @@ fn count(case: &Case<'_>, counters: &mut Counters) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::history::RunName;
+
+    fn event(called: u64, returned: u64, what: What) -> Event {
+        let span = Duration::from_millis;
+        Event { called: span(called), returned: span(returned), what }
+    }
+
+    fn submitted(request: &str, number: u64) -> What {
+        let run = RunName { id: 100 + number, workflow: "short".to_owned(), number };
+        What::Submit { request: request.to_owned(), shape: "short", answer: Answer::Yes(run) }
+    }
+
+    fn read(status: &str) -> What {
+        What::Read { run: 101, answer: Answer::Yes(status.to_owned()) }
+    }
+
+    fn found(judge: impl FnOnce(&mut Violations)) -> Vec<&'static str> {
+        let mut violations = Violations::default();
+        judge(&mut violations);
+        violations.found.iter().map(|(invariant, _)| *invariant).collect()
+    }
+
+    #[test]
+    fn numbers_follow_the_order_of_calls_that_do_not_overlap() {
+        let fine = [
+            event(0, 10, submitted("a", 1)),
+            event(20, 30, submitted("b", 2)),
+            event(25, 28, submitted("c", 3)),
+            event(40, 50, submitted("a", 1)),
+        ];
+        assert_eq!(found(|it| judge_numbers(&fine, it)), [""; 0]);
+        let wrong = [event(0, 10, submitted("a", 2)), event(20, 30, submitted("b", 1))];
+        assert_eq!(found(|it| judge_numbers(&wrong, it)), ["I14"]);
+        let far = [
+            event(0, 10, submitted("a", 9)),
+            event(0, 90, submitted("b", 5)),
+            event(20, 30, submitted("c", 1)),
+        ];
+        assert_eq!(found(|it| judge_numbers(&far, it)), ["I14"]);
+    }
+
+    #[test]
+    fn what_has_ended_stays_so() {
+        let reads = |reads: [(u64, u64, &str); 2]| {
+            let events = reads.map(|(called, returned, word)| event(called, returned, read(word)));
+            found(|it| judge_reads(&events, it))
+        };
+        assert_eq!(reads([(0, 10, "running"), (20, 30, "failed")]), [""; 0]);
+        assert_eq!(reads([(0, 30, "running"), (5, 10, "failed")]), [""; 0], "they overlap");
+        assert_eq!(reads([(0, 10, "failed"), (20, 30, "running")]), ["I14"]);
+        assert_eq!(reads([(0, 10, "failed"), (20, 30, "succeeded")]), ["I6"]);
+    }
+
+    fn ended(status: v1::RunStatus, fence: u64, output: &str) -> Aftermath {
+        let outputs = [("fence".to_owned(), output.to_owned())].into();
+        let task = v1::Task { id: "a".to_owned(), fence, outputs, ..v1::Task::default() };
+        let run = v1::Run { id: 101, status: status.into(), ..v1::Run::default() };
+        let ended = Ended { shape: "short", run, tasks: vec![task] };
+        Aftermath { runs: [(101, ended)].into(), ..Aftermath::default() }
+    }
+
+    #[test]
+    fn results_carry_the_fence_of_an_attempt_that_was() {
+        let scenario: Scenario =
+            toml::from_str("summary = \"\"\nduration-s = 1\nload = {}\n").expect("a scenario");
+        let begun = Testimony {
+            deed: Deed::Begin,
+            run: 101,
+            task: "a".to_owned(),
+            fence: 7,
+            attempt: 1,
+            pid: 1,
+            at: Duration::ZERO,
+        };
+        let judged = |aftermath: &Aftermath, testimonies: &[Testimony]| {
+            let folder = Path::new("/nowhere");
+            let case = Case { scenario: &scenario, events: &[], aftermath, testimonies, folder };
+            found(|it| judge_ends(&case, it, &mut Counters::default()))
+        };
+        let succeeded = v1::RunStatus::Succeeded;
+        let begun = [begun];
+        assert_eq!(judged(&ended(succeeded, 7, "7"), &begun), [""; 0]);
+        assert_eq!(judged(&ended(succeeded, 9, "7"), &begun), ["I4", "I4"]);
+        assert_eq!(judged(&ended(succeeded, 7, "7"), &[]), ["I4"]);
+        assert_eq!(judged(&ended(v1::RunStatus::Failed, 7, "7"), &begun), ["I10"]);
+    }
+
+    #[test]
+    fn one_request_has_one_run() {
+        let scenario: Scenario =
+            toml::from_str("summary = \"\"\nduration-s = 1\nload = {}\n").expect("a scenario");
+        let judged = |events: &[Event]| {
+            let (aftermath, folder) = (Aftermath::default(), Path::new("/nowhere"));
+            let case = Case {
+                scenario: &scenario,
+                events,
+                aftermath: &aftermath,
+                testimonies: &[],
+                folder,
+            };
+            found(|it| judge_requests(&case, it, &mut Counters::default()))
+        };
+        let (one, other) = (event(0, 1, submitted("a", 1)), event(2, 3, submitted("a", 2)));
+        assert_eq!(judged(&[one.clone(), one.clone()]), [""; 0]);
+        assert_eq!(judged(&[one, other]), ["I3"]);
+        let gone = Answer::Refused("NotFound: gone".to_owned());
+        assert_eq!(judged(&[event(0, 1, What::Read { run: 101, answer: gone })]), ["I2"]);
+    }
+}

@@ -90,6 +90,9 @@ struct Run {
     /// How long faults go on, seconds [default: as the scenario says]
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
+    /// Keep the folder with logs and history whatever the verdict
+    #[arg(long)]
+    keep: bool,
     /// The muster binary [default: the one beside this one]
     #[arg(long, value_name = "FILE")]
     muster: Option<PathBuf>,
@@ -178,6 +181,9 @@ async fn play(run: &Run, inside: &Inside) -> Result<Outcome> {
         scenario.duration_s = duration;
     }
     let binary = binary(run.muster.clone())?;
+    if run.keep {
+        enter::keep(&inside.folder)?;
+    }
     let play = Play {
         name: &run.scenario,
         scenario: &scenario,
