@@ -201,6 +201,49 @@ fn what_the_log_contradicts_is_found() {
 }
 
 #[test]
+fn what_nobody_asked_for_or_no_answer_at_all_is_found() {
+    let lines = "
+        invoked call=1 client=1 what=submit request=r1 body=7 workflow=w
+        returned call=1 answer=submitted run=1 number=1";
+    assert_eq!(
+        judge(lines, &[(5, None, None), (6, None, None)]),
+        (false, true),
+        "run 2 is nobody's"
+    );
+    let odd = "
+        invoked call=1 client=1 what=submit request=r1 body=7 workflow=w
+        returned call=1 answer=submitted run=1 number=1
+        invoked call=2 client=1 what=get run=1 is_stale=false
+        returned call=2 answer=done";
+    assert_eq!(judge(odd, &[(5, None, None)]), (false, true));
+    let applied = "
+        invoked call=1 client=1 what=apply request=r1 body=7 workflow=w
+        returned call=1 answer=applied version=1";
+    assert_eq!(judge(applied, &[]), (false, true), "it is not in the log");
+}
+
+#[test]
+fn a_run_that_is_older_than_the_history_is_taken_as_it_is() {
+    let lines = "
+        invoked call=1 client=1 what=get run=1 is_stale=false
+        returned call=1 answer=run status=running
+        invoked call=2 client=1 what=get run=1 is_stale=false
+        returned call=2 answer=run status=succeeded
+        invoked call=3 client=1 what=get run=1 is_stale=false
+        returned call=3 answer=run status=SEEN";
+    let fine = |seen: &str| {
+        let text = lines.replace("SEEN", seen);
+        let text: String = (1..)
+            .zip(text.trim().lines())
+            .map(|(at, it)| format!("{at} {}\n", it.trim()))
+            .collect();
+        let history: History = text.parse().expect("the test writes history");
+        one_run::check(&operations(&history), false).is_clean()
+    };
+    assert!(fine("succeeded") && !fine("running") && !fine("failed"));
+}
+
+#[test]
 fn a_request_id_that_was_used_is_refused_only_with_another_body() {
     let lines = "
         invoked call=1 client=1 what=submit request=r1 body=7 workflow=w

@@ -2,7 +2,7 @@
 
 use muster_checker::Invariant::*;
 use muster_checker::{Applying, Auditor, Rare};
-use muster_core::command::{Command, Entry};
+use muster_core::command::{ApplyWorkflow, Command, Entry};
 use muster_core::ids::{LogIndex, RunId, WorkerId};
 use muster_core::limits;
 use muster_core::reply::Reply;
@@ -109,7 +109,12 @@ fn i17_answers_and_time_that_do_not_fit() {
     log.show(1, &entry, &state, &applied);
     expect(log, &[I17]);
 
-    for command in [submit("r2", &workflow(&["a"])), register("gamma", 9, 1)] {
+    let apply = Command::ApplyWorkflow(ApplyWorkflow {
+        request: None,
+        namespace: name("default"),
+        spec: Box::new(workflow(&["a"])),
+    });
+    for command in [submit("r2", &workflow(&["a"])), register("gamma", 9, 1), apply] {
         let mut log = begun(&workflow(&["a"]));
         log.answer(without_request(command), Ok(Reply::Done));
         expect(log, &[I17]);
@@ -198,6 +203,30 @@ fn a_log_that_begins_with_a_snapshot_is_audited_from_there() {
     assert_eq!(log.auditor.ledger().begins_after, LogIndex(4));
     log.claim(&[finish(1, 1, 4, succeeded())], &[finish(1, 1, 7, succeeded())]);
     expect(log, &[I4]);
+}
+
+#[test]
+fn a_snapshot_of_what_nobody_showed_is_taken_as_it_is() {
+    let spec = workflow(&["a", "b: a"]);
+    let mut log = begun(&spec);
+    let mut hidden = begun(&spec);
+    hidden.go(finish(1, 0, 4, succeeded()));
+    hidden.go(place(1, 1, 2));
+    log.auditor.restored(2, 0, LogIndex(6), &hidden.state);
+    (log.state, log.index) = (hidden.state, 6);
+    assert!(log.auditor.verdict().is_clean(), "{}", log.auditor.verdict());
+    // Entry 5 turns up later, where a log without gaps could not have one.
+    let (mut late, entry) = (begun(&spec).state, log.entry(&[finish(1, 0, 4, succeeded())]));
+    log.index = 5;
+    let applied = late.apply(LogIndex(5), &entry);
+    log.show(1, &entry, &late, &applied);
+    log.index = 7;
+    let entry = log.entry(&[finish(1, 1, 6, failed())]);
+    let (mut state, real) = (log.state.clone(), log.entry(&[finish(1, 1, 6, succeeded())]));
+    let applied = state.apply(LogIndex(7), &real);
+    log.show(2, &entry, &state, &applied);
+    let (verdict, _) = log.finish();
+    assert!(!verdict.is_clean() && !verdict.names(I18), "audited from there: {verdict}");
 }
 
 #[test]
