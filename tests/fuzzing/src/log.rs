@@ -53,6 +53,9 @@ pub fn tolerate_refusals() {
 }
 
 /// The first byte picks the stage, the rest is damage.
+///
+/// A file that was not closed may end in a commit that was under way. redb cannot tell one that is torn from one that
+/// was damaged later: it falls back to the commit before. More than one commit is never given up.
 pub(crate) fn check(data: &[u8]) {
     let mut cursor = Cursor::new(data);
     let at = cursor.below(STAGES.len());
@@ -70,18 +73,17 @@ pub(crate) fn check(data: &[u8]) {
     let loaded = load(&path);
     IS_LOADING.set(false);
     let Ok(found) = loaded else { return };
-    let is_new = found.identity.is_none() && found.vote.is_none() && found.last.is_none();
-    // A file without a byte is a new volume, which draws an identity of its own and never votes under the old one.
     let is_acceptable = is_equal(&found, &STAGES[at].content)
-        || (file.is_empty() && is_new)
-        || (STAGES[at].was_open && is_of_commit_before(&found, at, is_new));
+        || is_new(&found)
+        || (STAGES[at].was_open && at > 0 && is_equal(&found, &STAGES[at - 1].content));
     assert!(is_acceptable, "stage {at}: {found:?}");
 }
 
-/// A file that was not closed may end in a commit that was under way. redb cannot tell one that is torn from one that
-/// was damaged later: it falls back to the commit before. More than one commit is never given up.
-fn is_of_commit_before(found: &LogContent, at: usize, is_new: bool) -> bool {
-    if at == 0 { is_new } else { is_equal(found, &STAGES[at - 1].content) }
+/// Nothing at all is left: the volume is a new one, which draws an identity of its own and never votes under the old.
+/// redb gives that for a file without a byte, and where one half of its header and a page of the other are damaged.
+fn is_new(found: &LogContent) -> bool {
+    let positions = [found.committed, found.purged, found.last];
+    found.identity.is_none() && found.vote.is_none() && positions.iter().all(Option::is_none)
 }
 
 fn folder() -> TempDir {
