@@ -18,6 +18,7 @@ pub mod event;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod mutant;
 pub mod reply;
 pub mod snapshot;
 pub mod spec;

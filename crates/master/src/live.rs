@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_core::ids::WorkerId;
+use muster_core::mutant::{self, Mutant};
 use muster_core::time::Millis;
 use muster_planner::{LiveView, Load, WorkerView};
 use muster_proto::internal::v1 as wire;
@@ -68,7 +69,8 @@ impl Live {
             live.entry(worker).or_default();
         }
         for entry in live.values_mut() {
-            (entry.seen_at, entry.is_losing) = (Some(now), false);
+            let seen_at = Some(now).filter(|_| !mutant::is_on(Mutant::MassExpiry));
+            (entry.seen_at, entry.is_losing) = (seen_at, false);
         }
     }
 
@@ -134,13 +136,13 @@ impl Live {
         true
     }
 
-    /// Workers whose lease and margin are over; from now on nothing of them is acknowledged.
-    pub(crate) fn lapse(&self, lease: Duration) -> Vec<WorkerId> {
+    /// Workers that were silent for longer than `patience`, which is their lease and [`MARGIN`]; from now on nothing of
+    /// them is acknowledged.
+    pub(crate) fn lapse(&self, patience: Duration) -> Vec<WorkerId> {
         let now = Instant::now();
         let mut lapsed = Vec::new();
         for (id, worker) in self.workers.lock().iter_mut() {
-            let is_over =
-                worker.seen_at.is_none_or(|seen| now.duration_since(seen) > lease + MARGIN);
+            let is_over = worker.seen_at.is_none_or(|seen| now.duration_since(seen) > patience);
             if is_over {
                 // Once: it stays on the list until its loss is committed, which may take many looks.
                 if !worker.is_losing {

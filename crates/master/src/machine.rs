@@ -9,6 +9,7 @@ use bytes::Bytes;
 use muster_core::command::Entry;
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId};
+use muster_core::mutant::{self, Mutant};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
@@ -157,7 +158,13 @@ impl CoreMachine {
     fn apply_entry(&mut self, index: u64, entry: &Entry) -> Applied {
         let applied = {
             let mut shown = self.cell.state.write();
-            let applied = shown.state.apply(LogIndex(index), entry);
+            let leads = self.cell.leads.load(Ordering::Acquire);
+            let applied = if mutant::is_on(Mutant::ApplyAsksWhoLeads) && !leads {
+                let timeless = Entry { at: shown.state.now(), ..entry.clone() };
+                shown.state.apply(LogIndex(index), &timeless)
+            } else {
+                shown.state.apply(LogIndex(index), entry)
+            };
             shown.index = index;
             let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
             shown.just_ended.extend(ended);
@@ -211,7 +218,15 @@ impl Machine for CoreMachine {
     }
 
     fn snapshot(&self) -> Vec<Shard> {
-        shards(self.cell.read(State::snapshot))
+        let mut snapshot = self.cell.read(State::snapshot);
+        if mutant::is_on(Mutant::SnapshotForgetsRequests) {
+            snapshot.requests = BlockMap::default();
+        }
+        let newest = snapshot.runs.iter().next_back().map(|run| run.id.0);
+        if let Some(newest) = newest.filter(|_| mutant::is_on(Mutant::SnapshotLosesRun)) {
+            snapshot.runs.remove(newest);
+        }
+        shards(snapshot)
     }
 
     fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()> {

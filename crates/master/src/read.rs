@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::ids::{Name, RunId};
+use muster_core::mutant::{self, Mutant};
 use muster_core::snapshot::digest_of;
 use muster_core::state::run::Run;
 use muster_proto::{convert, v1};
@@ -25,6 +26,7 @@ pub(crate) struct FoundRun {
 /// Whether a read may be answered by a master that does not lead.
 pub(crate) fn is_stale(options: Option<&v1::ReadOptions>) -> bool {
     options.is_some_and(|options| options.consistency() == v1::Consistency::Stale)
+        || mutant::is_on(Mutant::FollowerReads)
 }
 
 /// The namespace a request means.

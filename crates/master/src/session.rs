@@ -14,6 +14,7 @@ use muster_core::command::{
     Command, DrainWorker, Finish, FinishAttempts, Outcome, RegisterWorker, Start, StartAttempts,
 };
 use muster_core::ids::{Text, WorkerId};
+use muster_core::mutant::{self, Mutant};
 use muster_core::reply::{ItemRefusal, Reply};
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Millis;
@@ -168,7 +169,7 @@ impl Session {
             .raft
             .last_quorum_ack()
             .is_some_and(|age_ms| u128::from(age_ms) <= QUORUM_AGE_MAX.as_millis());
-        if !is_confirmed {
+        if !is_confirmed && !mutant::is_on(Mutant::DeposedAcknowledges) {
             // Not acknowledged: a leader that a quorum may have left must not prolong leases. The next one may be.
             return self.replica.leadership().is_leader;
         }
@@ -236,6 +237,9 @@ async fn carry_report(replica: &Replica, outbox: &mpsc::Sender<Outbound>, report
         }
     };
     let has_finishes = !finishes.is_empty();
+    if mutant::is_on(Mutant::AcknowledgedEarly) {
+        let _gone = outbox.try_send(Ok(respond(Reaction::Acknowledge(wire::Acknowledge { seq }))));
+    }
     if !starts.is_empty() {
         // A start that is not recorded is only a detail less to show.
         let _uncommitted =

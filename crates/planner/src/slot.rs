@@ -1,6 +1,7 @@
 //! The workers as one pass sees them: what is left of each, and how good a place each is.
 
 use muster_core::ids::WorkerId;
+use muster_core::mutant::{self, Mutant};
 use muster_core::spec::Resources;
 use muster_core::state::worker::{Worker, WorkerStatus};
 use muster_core::state::{Holding, State};
@@ -140,6 +141,7 @@ impl<'a> Slot<'a> {
             WorkerStatus::Draining | WorkerStatus::Lost { .. } => Presence::Draining,
         };
         let free = match holding {
+            Some(_) if mutant::is_on(Mutant::CapacityUnchecked) => worker.capacity.clone(),
             Some(holding) => worker.capacity.minus(&holding.used),
             None => worker.capacity.clone(),
         };

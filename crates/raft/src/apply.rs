@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{FutureExt, Stream, TryStreamExt};
+use muster_core::mutant::{self, Mutant};
 use openraft::OptionalSend;
 use openraft::storage::{
     ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot,
@@ -235,7 +236,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let last_log_id = self.last_applied;
         let membership = self.membership.clone();
         // The log may be purged up to the snapshot, and then only the history has the runs that ended before it.
-        self.history.flush(last_log_id.map_or(0, |id| id.index)).await?;
+        if !mutant::is_on(Mutant::HistoryUnflushed) {
+            self.history.flush(last_log_id.map_or(0, |id| id.index)).await?;
+        }
         let manifest = move |shards: Vec<ShardFile>| Manifest { last_log_id, membership, shards };
         let built = self.files.build(shards, manifest).await;
         let snapshot = built.inspect_err(|error| self.fatal.report(error))?;

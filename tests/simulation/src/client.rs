@@ -21,6 +21,8 @@ use crate::workflow::Workflow;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Runs on a page: small, so that there are several pages.
 const PAGE: u32 = 20;
+/// The same for the last look at everything.
+const LAST_PAGE: u32 = 500;
 /// Codes by which the cluster says a definite no.
 const DEFINITE: [&str; 5] =
     ["INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "OUT_OF_RANGE"];
@@ -29,6 +31,7 @@ const DEFINITE: [&str; 5] =
 pub struct Workload {
     number: u64,
     client: Client,
+    platform: Platform,
     witness: Witness,
     /// What was submitted last, for repeating it.
     last: Option<(String, What)>,
@@ -54,8 +57,8 @@ impl Workload {
         witness: Witness,
     ) -> Result<Self, Error> {
         let builder = addresses.iter().fold(Client::builder(), |b, address| b.endpoint(address));
-        let client = builder.deadline(DEADLINE).platform(platform).build()?;
-        Ok(Self { number, client, witness, last: None, runs: Vec::new(), requests: 0 })
+        let client = builder.deadline(DEADLINE).platform(platform.clone()).build()?;
+        Ok(Self { number, client, platform, witness, last: None, runs: Vec::new(), requests: 0 })
     }
 
     /// Carries out the steps.
@@ -253,6 +256,34 @@ impl Workload {
                 let result = result.map_err(|error| error.code());
                 self.witness.note(format_args!("release {run} {task}: {result:?}"));
             }
+        }
+    }
+
+    /// Tells what a master shows of every run that was ever accepted. Everything is over.
+    pub async fn look_at_all(&self, master: usize, address: &str) {
+        let known = self.witness.runs();
+        let client = Client::builder().endpoint(address).deadline(DEADLINE);
+        let client = client.platform(self.platform.clone()).build();
+        let client = client.expect("it was built before").with_stale_reads();
+        let filter = RunFilter { page_size: LAST_PAGE, ..RunFilter::default() };
+        let shown: Result<Vec<_>, _> =
+            client.list_runs(filter).collect::<Vec<_>>().await.into_iter().collect();
+        let shown = match shown {
+            Ok(shown) => shown,
+            Err(error) => {
+                return self
+                    .witness
+                    .note(format_args!("m{master} shows no runs: {}", error.code()));
+            }
+        };
+        let shown: BTreeMap<u64, RunStatus> =
+            shown.iter().map(|run| (run.id, status_of(run.status()))).collect();
+        let master = master as u64;
+        for run in known {
+            self.witness.observed(match shown.get(&run.0) {
+                Some(status) => Observed::RunFinal { master, run, status: *status },
+                None => Observed::RunAbsent { master, run },
+            });
         }
     }
 

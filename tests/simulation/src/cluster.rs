@@ -273,9 +273,15 @@ impl muster_worker::observer::Observer for WorkerObserver {
             },
             // What the executor tells is closer to the truth.
             Event::Accepted { .. } | Event::Started { .. } | Event::Ended { .. } => return,
-            Event::Acknowledged { attempt, .. } => {
-                return self.witness.note(format_args!("{} acknowledged {attempt:?}", self.name));
-            }
+            // The acknowledgement says that the report is committed. Unless it came too late, it counts.
+            Event::Acknowledged { attempt, incarnation } => Observed::ReportAnswered {
+                worker,
+                incarnation,
+                run: attempt.run,
+                task: attempt.task,
+                fence: attempt.fence,
+                is_accepted: !self.witness.has_ended_otherwise(&attempt),
+            },
         };
         self.witness.observed(seen);
     }

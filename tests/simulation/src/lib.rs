@@ -23,6 +23,7 @@ pub mod client;
 pub mod cluster;
 pub mod executor;
 pub mod machine;
+pub mod mutants;
 pub mod plan;
 pub mod run;
 pub mod strike;

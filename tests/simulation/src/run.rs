@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,10 +47,28 @@ pub struct Report {
     pub lines: u64,
     /// What the checker says, with the harness's own counters.
     pub verdict: Verdict,
-    /// What went wrong with the simulation itself: a panic, or no end.
-    pub broken: Option<String>,
+    /// What went wrong with the simulation itself.
+    pub broken: Option<Broken>,
     /// Simulated time.
     pub simulated: Duration,
+}
+
+/// Why a run did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Everything was mended, and something was still not done long after.
+    NoEnd(String),
+    /// Something of ours panicked, or a host ended with an error.
+    Fell(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::NoEnd(what) => write!(f, "no end: {what}"),
+            Broken::Fell(what) => f.write_str(what),
+        }
+    }
 }
 
 impl Report {
@@ -90,7 +109,7 @@ pub fn run(plan: Plan, trace: Trace) -> Report {
     let broken = match driven {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error),
-        Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
+        Err(panic) => Some(Broken::Fell(format!("panic: {}", words_of(&*panic)))),
     };
     let simulated = sim.elapsed();
     // Tearing down a host after a panic may panic again; the process ends anyway.
@@ -140,7 +159,8 @@ fn add_client(
     });
 }
 
-/// When everything is mended: lets held tasks go, submits something new, and waits until all runs have ended.
+/// When everything is mended: lets held tasks go, submits something new, waits until all runs have ended, and asks every
+/// master for all of them.
 async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
     while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
         let asked = shared.transfer.take();
@@ -153,14 +173,19 @@ async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &
     client.submit_one(workflow::draw(&mut chance, "last")).await;
     loop {
         let open = witness.open_runs();
-        let Some(first) = open.keys().next().copied() else {
-            return shared.is_over.set(true);
-        };
+        let Some(first) = open.keys().next().copied() else { break };
         witness.note(format_args!("open runs, and what is held in them: {open:?}"));
         client.tidy_up(plan.workers.len(), open).await;
         client.read(first, false).await;
         tokio::time::sleep(POLL).await;
     }
+    for master in 0..plan.masters {
+        while !witness.is_caught_up(master as u64) {
+            tokio::time::sleep(POLL).await;
+        }
+        client.look_at_all(master, &api_addresses(plan)[master]).await;
+    }
+    shared.is_over.set(true);
 }
 
 fn drive(
@@ -170,7 +195,8 @@ fn drive(
     shared: &Shared,
     havoc: &mut Havoc,
     witness: &Witness,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
+    let fell = |error| Broken::Fell(format!("a host failed: {error}"));
     let mut faults = plan.faults.iter().peekable();
     loop {
         let now = sim.elapsed();
@@ -187,16 +213,16 @@ fn drive(
         }
         if now > plan.mended_at + RECOVERY_MAX {
             let open = witness.open_runs();
-            return Err(format!("no end: {} runs are open: {open:?}", open.len()));
+            return Err(Broken::NoEnd(format!("{} runs are open: {open:?}", open.len())));
         }
-        if sim.step().map_err(|error| format!("a host failed: {error}"))? {
+        if sim.step().map_err(fell)? {
             break;
         }
     }
     let end = sim.elapsed() + AFTERWARDS;
     while sim.elapsed() < end {
         entropy::set_elapsed(sim.elapsed());
-        sim.step().map_err(|error| format!("a host failed: {error}"))?;
+        sim.step().map_err(fell)?;
     }
     Ok(())
 }
@@ -206,7 +232,7 @@ fn conclude(
     witness: &Witness,
     machines: &Machines,
     havoc: &Havoc,
-    broken: Option<String>,
+    broken: Option<Broken>,
     simulated: Duration,
 ) -> Report {
     witness.final_states();
@@ -222,7 +248,7 @@ fn conclude(
         masters: plan.masters,
         lease: nanos(plan.lease),
         sees_all_attempts: true,
-        liveness: broken.is_none().then_some(bounds),
+        liveness: (!matches!(broken, Some(Broken::Fell(_)))).then_some(bounds),
     };
     verdict.merge(judge(&account.history, &ledger, &expectations));
     count(&mut verdict.coverage, machines, havoc);

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use muster_checker::Coverage;
+use muster_core::mutant::Mutant;
 
 /// A sweep's result.
 #[derive(Debug, Default)]
@@ -67,6 +68,25 @@ pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::
 fn run(program: &Path, seed: u64) -> io::Result<Output> {
     let seed = seed.to_string();
     Command::new(program).args(["run", "--coverage", &seed]).stdin(Stdio::null()).output()
+}
+
+/// Runs `program` for each of `seeds` with a mutant awake, all at once. Returns what each printed, in the order given.
+///
+/// # Errors
+/// A process cannot be started.
+pub fn run_each(program: &Path, seeds: &[u64], mutant: Mutant) -> io::Result<Vec<(u64, String)>> {
+    let start = |seed: &u64| {
+        let mut command = Command::new(program);
+        command.args(["run", "--mutant", mutant.name(), &seed.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Ok((*seed, command.spawn()?))
+    };
+    let started: Vec<_> = seeds.iter().map(start).collect::<io::Result<_>>()?;
+    let finish = |(seed, child): (u64, Child)| {
+        let output = child.wait_with_output()?;
+        Ok((seed, String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    started.into_iter().map(finish).collect()
 }
 
 fn hash_of(output: &Output) -> Option<String> {

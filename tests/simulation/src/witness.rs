@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_checker::history::Ending;
+use muster_checker::ledger::Cause;
 use muster_checker::{Applying, Auditor, History, Nanos, Observed};
 use muster_core::apply::Applied;
-use muster_core::command::{Entry, Outcome};
+use muster_core::command::{AttemptRef, Entry, Outcome};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
 use muster_core::state::State;
 use muster_core::state::run::Run;
@@ -209,6 +210,28 @@ impl Witness {
     /// Live runs with those of their tasks that wait for a person.
     pub fn open_runs(&self) -> BTreeMap<u64, Vec<String>> {
         self.0.lock().open.clone()
+    }
+
+    /// Whether a master has applied all that any has.
+    pub fn is_caught_up(&self, master: u64) -> bool {
+        let seen = self.0.lock();
+        seen.stands.get(&master).is_some_and(|(index, _)| *index >= seen.newest)
+    }
+
+    /// All runs that were ever accepted, by the log.
+    pub fn runs(&self) -> Vec<RunId> {
+        self.0.lock().auditor.ledger().runs.keys().copied().collect()
+    }
+
+    /// Whether an attempt ended for another reason than a report before now.
+    pub fn has_ended_otherwise(&self, attempt: &AttemptRef) -> bool {
+        let seen = self.0.lock();
+        let key = (attempt.run, attempt.task, attempt.fence);
+        let placed = seen.auditor.ledger().attempts.get(&key).into_iter().flatten();
+        let mut ends = placed.flat_map(|placed| &placed.ends);
+        ends.any(|(range, _, cause)| {
+            range.intersect(attempt.range).is_some() && !matches!(cause, Cause::Reported(_))
+        })
     }
 
     /// Everything is over: tells the checker where each master stands.

@@ -4,6 +4,7 @@ use super::Step;
 use crate::event::Event;
 use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::state::Due;
 use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
 
@@ -111,6 +112,9 @@ impl Step<'_> {
                 | TaskState::Ready { .. }
                 | TaskState::Backoff { .. }
                 | TaskState::Held { .. } => TaskState::Cancelled,
+                TaskState::Succeeded { .. } if mutant::is_on(Mutant::EndOverwritten) => {
+                    TaskState::Cancelled
+                }
                 TaskState::Succeeded { .. }
                 | TaskState::Failed { .. }
                 | TaskState::Skipped { .. }

@@ -2,6 +2,7 @@
 
 use super::Step;
 use crate::command::CancelRun;
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::task::StopReason;
 
@@ -10,7 +11,9 @@ impl Step<'_> {
         if self.state.run(command.run).is_none() {
             return Err(Rejection::NoSuchRun { run: command.run });
         }
-        self.stop_run(command.run, StopReason::Cancelled);
+        if !mutant::is_on(Mutant::CancelForgotten) {
+            self.stop_run(command.run, StopReason::Cancelled);
+        }
         Ok(Reply::Done)
     }
 }

@@ -3,6 +3,7 @@
 use super::Step;
 use crate::command::DrainWorker;
 use crate::event::Event;
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::worker::WorkerStatus;
 
@@ -17,6 +18,7 @@ impl Step<'_> {
             WorkerStatus::Active | WorkerStatus::Draining if command.is_draining => {
                 WorkerStatus::Draining
             }
+            WorkerStatus::Draining if mutant::is_on(Mutant::DrainForever) => WorkerStatus::Draining,
             WorkerStatus::Active | WorkerStatus::Draining => WorkerStatus::Active,
         };
         self.events.push(Event::WorkerChanged { worker: command.worker });

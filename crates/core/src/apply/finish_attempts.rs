@@ -6,6 +6,7 @@ use super::advance::without_history;
 use crate::command::{AttemptRef, Finish, FinishAttempts, Outcome};
 use crate::ids::Text;
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::reply::{ItemRefusal, Reply};
 use crate::spec::{Backoff, OnLost, TaskSpec};
 use crate::state::cells::IndexRange;
@@ -46,7 +47,11 @@ impl Step<'_> {
 
     fn finish(&mut self, finish: &Finish) -> Result<(), ItemRefusal> {
         let (run_id, task) = (finish.attempt.run, finish.attempt.task);
-        let cells = self.live_cells(&finish.attempt)?;
+        let cells = self.live_cells(&finish.attempt);
+        if cells.is_err() && mutant::is_on(Mutant::StaleReportKept) {
+            self.keep_report(finish, false, &TaskState::Blocked);
+        }
+        let cells = cells?;
         if finish.attempt.fence.0 == self.index.0 {
             self.ended_at_once.push((run_id, task));
         }
@@ -87,8 +92,10 @@ impl Step<'_> {
         }
         let cells: Vec<_> =
             task.cells.within(attempt.range).map(|(range, state)| (range, *state)).collect();
-        let is_current =
-            |state: &TaskState| state.attempt().is_some_and(|live| live.fence == attempt.fence);
+        let is_current = |state: &TaskState| {
+            let is_its = |fence| fence == attempt.fence || mutant::is_on(Mutant::FenceUnchecked);
+            state.attempt().is_some_and(|live| is_its(live.fence))
+        };
         if cells.iter().all(|(_, state)| is_current(state)) {
             Ok(cells)
         } else {
@@ -126,6 +133,7 @@ impl Step<'_> {
 impl Ended<'_> {
     fn next_state(&self, outcome: &Outcome) -> TaskState {
         let told_to_stop = self.attempt.stop.map(|stop| stop.reason);
+        let told_to_stop = told_to_stop.filter(|_| !mutant::is_on(Mutant::CancelRetried));
         let (tries, last) = (self.tries, Some(self.last));
         match (outcome, told_to_stop) {
             (Outcome::Succeeded { outputs: Some(outputs) }, _)
@@ -157,7 +165,8 @@ impl Ended<'_> {
 
     fn after_failure(&self, reason: FailureReason, may_retry: bool) -> TaskState {
         let tries = Tries { failures: self.tries.failures.saturating_add(1), ..self.tries };
-        if !may_retry || u32::from(tries.failures) > self.spec.retry.limit {
+        let is_spent = u32::from(tries.failures) > self.spec.retry.limit;
+        if !may_retry || is_spent && !mutant::is_on(Mutant::RetryLimitIgnored) {
             return TaskState::Failed { tries, reason, last: Some(self.last) };
         }
         let avoid = Some(self.attempt.worker);
@@ -169,7 +178,9 @@ impl Ended<'_> {
     }
 
     fn after_loss(&self) -> TaskState {
-        let tries = Tries { losses: self.tries.losses.saturating_add(1), ..self.tries };
+        let cost = if mutant::is_on(Mutant::LossCountedTwice) { 2 } else { 1 };
+        let mut tries = Tries { losses: self.tries.losses.saturating_add(cost), ..self.tries };
+        tries.failures += u16::from(mutant::is_on(Mutant::LossSpendsRetry));
         let is_poison = u32::from(tries.losses) >= self.spec.max_lost;
         match self.spec.on_lost {
             OnLost::Rerun if !is_poison => {

@@ -20,6 +20,7 @@ use crate::command::{Command, Entry, RequestKey};
 use crate::event::Event;
 use crate::ids::{LogIndex, RunId, TaskIndex};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 use crate::state::cells::IndexRange;
@@ -59,7 +60,10 @@ impl State {
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();
-            replies.push(step.carry_out(command));
+            let reply = step.carry_out(command);
+            if reply.is_ok() || !mutant::is_on(Mutant::AnswerDropped) {
+                replies.push(reply);
+            }
         }
         Applied { replies, events: step.events }
     }
@@ -103,12 +107,14 @@ impl Step<'_> {
         request: Option<&RequestKey>,
         carry_out: impl FnOnce(&mut Self) -> Result<Reply, Rejection>,
     ) -> Result<Reply, Rejection> {
+        let request = request.filter(|_| !mutant::is_on(Mutant::RequestIgnored));
         let Some(request) = request else { return carry_out(self) };
         if request.id.len() > limits::REQUEST_ID_BYTES_MAX {
             return Err(Rejection::RequestIdTooLong);
         }
         if let Some(answered) = self.state.requests.get(&request.id) {
-            return if answered.digest == request.digest {
+            let is_same = answered.digest == request.digest;
+            return if is_same || mutant::is_on(Mutant::BodyUnchecked) {
                 Ok(answered.reply.clone())
             } else {
                 Err(Rejection::RequestIdReused { id: request.id.to_string() })

@@ -4,6 +4,7 @@ use super::Step;
 use crate::command::{PlaceAttempts, Placement};
 use crate::event::Event;
 use crate::ids::Fence;
+use crate::mutant::{self, Mutant};
 use crate::reply::{ItemRefusal, Reply};
 use crate::state::cells::IndexRange;
 use crate::state::task::{Attempt, TaskState, Tries};
@@ -23,7 +24,8 @@ impl Step<'_> {
     fn place(&mut self, placement: &Placement) -> Result<(), ItemRefusal> {
         let ready = self.check_placement(placement)?;
         let (run, task, worker) = (placement.run, placement.task, placement.worker);
-        let fence = Fence(self.index.0);
+        let is_reused = mutant::is_on(Mutant::FenceReused);
+        let fence = Fence(if is_reused { run.0 } else { self.index.0 });
         for (range, tries) in ready {
             let attempt = Attempt { worker, fence, placed_at: self.now, stop: None };
             let tries = Tries { attempts: tries.attempts.saturating_add(1), ..tries };
@@ -64,6 +66,7 @@ impl Step<'_> {
             return Err(ItemRefusal::WorkerMismatch);
         }
         let free = match self.state.held_by(placement.worker) {
+            Some(_) if mutant::is_on(Mutant::CapacityUnchecked) => worker.capacity.clone(),
             Some(holding) => worker.capacity.minus(&holding.used),
             None => worker.capacity.clone(),
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Step;
 use crate::event::Event;
 use crate::ids::{RunId, TaskIndex};
+use crate::mutant::{self, Mutant};
 use crate::spec::{Condition, DependencyRule};
 use crate::state::Due;
 use crate::state::run::{Run, RunEnded};
@@ -163,6 +164,7 @@ fn verdict(run: &Run, index: TaskIndex, news: News) -> Verdict {
             Verdict::Skip { by_failure: news.any_failure }
         }
         (Condition::Success, DependencyRule::AnySucceeded) if news.any_succeeded => Verdict::Start,
+        _ if mutant::is_on(Mutant::DependencyIgnored) => Verdict::Start,
         _ if !all_ended => Verdict::Wait,
         (Condition::Success, DependencyRule::AnySucceeded) => {
             Verdict::Skip { by_failure: some_failure() }

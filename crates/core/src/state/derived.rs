@@ -9,6 +9,7 @@ use super::worker::WorkerStatus;
 use super::{State, TaskKey};
 use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::spec::Resources;
 
 /// What one worker has taken.
@@ -115,6 +116,7 @@ impl State {
         count: u32,
     ) {
         let Some(holding) = self.held.get_mut(&worker) else { return };
+        let count = if mutant::is_on(Mutant::CountDrifts) { 1 } else { count };
         holding.used.sub(part, count);
         if let Some(held) = holding.tasks.get_mut(&task) {
             *held = held.saturating_sub(count);

@@ -8,6 +8,7 @@ use super::deadlines::Due;
 use super::queue::ReadyKey;
 use super::task::{TaskState, TaskStatus};
 use crate::ids::{RunId, TaskIndex};
+use crate::mutant::{self, Mutant};
 
 /// What a change did to the task as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,8 @@ impl State {
         {
             self.deadlines.insert(at, Due::Cell(run_id, index, first));
         }
-        if touches_queue {
+        let was_waiting = pieces.iter().any(|(_, old)| old.status() == TaskStatus::Backoff);
+        if touches_queue && !(was_waiting && mutant::is_on(Mutant::QueueForgets)) {
             let key = ReadyKey { priority, run: run_id, task: index };
             self.queue.set(request, key, tally.of(TaskStatus::Ready));
         }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use muster_core::command::{AttemptRef, Command, Finish, FinishAttempts, Outcome};
+use muster_core::command::{AttemptRef, Command, Entry, Finish, FinishAttempts, Outcome};
 use muster_core::event::Event;
-use muster_core::ids::WorkerId;
+use muster_core::ids::{LogIndex, WorkerId};
 use muster_core::state::State;
 use muster_core::state::task::StopReason;
 use muster_core::time::Millis;
@@ -102,6 +102,21 @@ pub(super) fn dispatch(replica: &Arc<Replica>, worker: WorkerId, attempts: &[Att
             // If it does not commit, the next heartbeat lacks the attempts and they come here again.
             let _uncommitted = replica.proposer.propose(&command).await;
         });
+    }
+}
+
+/// Sends what a command would place if the next entry held it. For [`Mutant::DispatchBeforeCommit`].
+///
+/// [`Mutant::DispatchBeforeCommit`]: muster_core::mutant::Mutant::DispatchBeforeCommit
+pub(super) fn ahead_of_the_log(replica: &Replica, command: &Command) {
+    let mut state = replica.cell.read(State::clone);
+    let next = LogIndex(replica.raft.applied_index() + 1);
+    let entry = Entry { at: replica.clock.now(), commands: vec![command.clone()] };
+    for event in state.apply(next, &entry).events {
+        let Event::AttemptPlaced { run, task, range, worker, fence } = event else { continue };
+        let attempt = AttemptRef { run, task, range, fence };
+        let assignments = assignment(&state, &attempt, worker).unwrap_or_default();
+        replica.live.send(worker, Message::Dispatch(wire::Dispatch { assignments }));
     }
 }
 

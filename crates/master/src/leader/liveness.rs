@@ -5,20 +5,31 @@ use std::time::Duration;
 
 use muster_core::command::{Command, LoseWorker};
 use muster_core::ids::WorkerId;
+use muster_core::mutant::{self, Mutant};
 use muster_core::state::State;
 use muster_core::state::worker::WorkerStatus;
 
+use crate::live::MARGIN;
 use crate::replica::Replica;
 
 /// How often leases are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(replica: Arc<Replica>) {
+    let mut wall = Duration::ZERO;
     loop {
         tokio::time::sleep(LOOK).await;
         let registered = replica.cell.read(registered);
         replica.live.adopt(registered.into_iter());
-        let lapsed = replica.live.lapse(replica.config.lease);
+        let mut patience = replica.config.lease + MARGIN;
+        if mutant::is_on(Mutant::MarginDropped) {
+            patience = replica.config.lease / 2;
+        }
+        if mutant::is_on(Mutant::LeaseByWallClock) {
+            let before = std::mem::replace(&mut wall, replica.config.platform.wall_clock());
+            patience = (patience + LOOK).saturating_sub(wall.saturating_sub(before));
+        }
+        let lapsed = replica.live.lapse(patience);
         // Together, since a rack fails as a whole.
         futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, worker))).await;
         replica.live.drop_stale_fetches();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::command::{Command, PlaceAttempts, Placement};
+use muster_core::mutant::{self, Mutant};
 use muster_core::reply::Reply;
 
 use crate::replica::Replica;
@@ -35,6 +36,9 @@ async fn place(replica: &Replica, placements: &[Placement]) -> bool {
     let mut is_any_placed = false;
     for part in placements.chunks(PLACEMENTS_PER_COMMAND) {
         let command = Command::PlaceAttempts(PlaceAttempts { placements: part.to_vec() });
+        if mutant::is_on(Mutant::DispatchBeforeCommit) {
+            super::dispatch::ahead_of_the_log(replica, &command);
+        }
         match replica.proposer.propose(&command).await {
             Ok((_, Reply::Items { refused })) => is_any_placed |= refused.len() < part.len(),
             Ok(_) => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use muster_core::command::AttemptRef;
 use muster_core::ids::{Fence, RunId, TaskIndex, WorkerId};
+use muster_core::mutant::{self, Mutant};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::Attempt;
@@ -17,6 +18,9 @@ use crate::replica::Replica;
 /// Compares what a worker says it holds with the state. What it lacks is dispatched again, which is safe because a
 /// worker takes a fence only once; what the state does not know is stopped; what must stop is told again.
 pub(crate) fn reconcile(replica: &Arc<Replica>, worker: WorkerId, reported: &[wire::HeldAttempt]) {
+    if mutant::is_on(Mutant::HeldIgnored) {
+        return;
+    }
     let reported: Vec<AttemptRef> = reported.iter().map(parse_held).collect();
     let (missing, unknown, stops) = replica.cell.read(|state| {
         let missing = missing(&state.attempts_of(worker), &reported);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_core::mutant::{self, Mutant};
 use muster_platform::{Disk, Lock};
 use muster_proto::internal::v1 as pb;
 use redb::{ReadableTable, TableDefinition};
@@ -117,6 +118,7 @@ impl RedbLogStore {
                 self.garbage.end = self.garbage.end.max(id.index + 1);
                 Ok(())
             }
+            LogOperation::Vote(_) if mutant::is_on(Mutant::VoteForgotten) => Ok(()),
             LogOperation::Vote(vote) => put(VOTE, Kind::Vote, &wire::vote_out(vote)),
             LogOperation::Committed(id) => put(COMMITTED, Kind::LogId, &wire::log_id_out(id)),
             LogOperation::Identity(identity) => {
@@ -224,6 +226,10 @@ impl RedbLogStore {
             while tail_bytes > tail_bytes_max && tail.len() > 1 {
                 tail_bytes -= tail.pop_front().as_ref().map_or(0, entry_bytes);
             }
+        }
+        if mutant::is_on(Mutant::LogTailLost) && tail.len() > 1 {
+            tail.pop_back();
+            content.last = tail.back().map(|entry: &Entry| entry.log_id);
         }
         content.tail = tail.into();
         Ok(content)

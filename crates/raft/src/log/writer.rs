@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_core::mutant::{self, Mutant};
 use muster_platform::{Dedicated, Disk};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -89,7 +90,9 @@ impl Writer {
                 let result = self.store.commit(&self.operations);
                 let failed = result.is_err();
                 // Meanwhile the next group gathers in the queue.
-                self.disk.settled().await;
+                if !mutant::is_on(Mutant::LogAnsweredEarly) {
+                    self.disk.settled().await;
+                }
                 self.answer(result);
                 if failed {
                     return self.refuse_all().await;

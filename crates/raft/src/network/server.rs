@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use muster_core::mutant::{self, Mutant};
 use muster_platform::Incoming;
 use muster_proto::internal::v1 as pb;
 use muster_proto::internal::v1::peer_service_server::{PeerService, PeerServiceServer};
@@ -133,6 +134,11 @@ impl PeerService for PeerServer {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = wire::vote_request_in(&self.checked(request)?)?;
+        if mutant::is_on(Mutant::NoSecondLeader)
+            && request.last_log_id.is_some_and(|id| id.index > 0)
+        {
+            return Err(Status::unavailable("this master votes once"));
+        }
         let response = self.raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(wire::vote_response_out(&response)))
     }
@@ -161,6 +167,9 @@ impl PeerService for PeerServer {
         request: Request<Streaming<pb::SnapshotUpload>>,
     ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
         let uploads = self.checked(request)?;
+        if mutant::is_on(Mutant::SnapshotRefused) {
+            return Err(Status::unavailable("this master takes no snapshots"));
+        }
         let (answers, receiver) = mpsc::channel(2);
         let snapshots = self.snapshots.clone();
         tokio::spawn(async move {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::command::Outcome;
+use muster_core::mutant::{self, Mutant};
 use muster_platform::Platform;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
@@ -140,6 +141,9 @@ impl LeaseKeeper {
         let mut watched = self.lease.lock();
         while !watched.is_done {
             let now = self.platform.since_boot();
+            if mutant::is_on(Mutant::LapseIgnored) {
+                return Some(NAP);
+            }
             if !watched.lease.must_stop_by(now) {
                 let left =
                     watched.lease.stop_at().map_or(NAP, |stop_at| stop_at.saturating_sub(now));

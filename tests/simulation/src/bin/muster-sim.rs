@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use muster_checker::Rare;
+use muster_core::mutant::{self, Mutant};
 use muster_simulation::machine::entropy::{real_time, uses};
+use muster_simulation::mutants::{TRIALS, Trial, hunt};
 use muster_simulation::plan::Plan;
 use muster_simulation::run::{Report, run};
 use muster_simulation::sweep::{COUNTER_PREFIX, read_seeds, sweep};
@@ -34,6 +36,8 @@ enum What {
     },
     /// Runs many seeds, each in a process of its own.
     Sweep(Many),
+    /// Checks that deliberate bugs are noticed: runs each until a seed names the promise that it breaks.
+    Mutants(Hunt),
     /// Runs the seeds that ever found something.
     Regress {
         /// The list.
@@ -55,6 +59,27 @@ struct One {
     /// Prints what the masters and workers log, as RUST_LOG says.
     #[arg(long)]
     log: bool,
+    /// Wakes a deliberate bug.
+    #[arg(long, value_parser = mutant_named)]
+    mutant: Option<Mutant>,
+}
+
+#[derive(Args)]
+struct Hunt {
+    /// Which; all if absent.
+    #[arg(value_parser = mutant_named)]
+    names: Vec<Mutant>,
+    /// Seeds after which a mutant has escaped.
+    #[arg(long, default_value_t = 200)]
+    seeds_max: u64,
+    /// Processes at once; as many as there are cores if absent.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn mutant_named(name: &str) -> Result<Mutant, String> {
+    let names = || Mutant::ALL.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
+    Mutant::named(name).ok_or_else(|| format!("there is none of that name; there are {}", names()))
 }
 
 #[derive(Args)]
@@ -86,6 +111,7 @@ fn main() -> ExitCode {
             let seeds: Vec<u64> = (many.from..many.from + many.count).collect();
             run_many(&seeds, &many)
         }
+        What::Mutants(wanted) => hunt_all(&wanted),
         What::Regress { list } => regress(&list),
     };
     match result {
@@ -103,6 +129,9 @@ fn run_one(one: One) -> Result<bool> {
         let filter = EnvFilter::from_default_env();
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
         log.without_time().with_writer(io::stderr).init();
+    }
+    if let Some(mutant) = one.mutant {
+        mutant::set(mutant);
     }
     let plan = Plan::from_seed(one.seed);
     let out = open(one.trace).context("the trace cannot be written")?;
@@ -140,6 +169,25 @@ fn tell(report: &Report, coverage: bool) {
     }
 }
 
+fn hunt_all(wanted: &Hunt) -> Result<bool> {
+    let program = std::env::current_exe()?;
+    let threads = wanted.threads.unwrap_or_else(cores);
+    let is_wanted = |it: &&Trial| wanted.names.is_empty() || wanted.names.contains(&it.mutant);
+    let (mut tried, mut escaped) = (0, 0);
+    for trial in TRIALS.iter().filter(is_wanted) {
+        let outcome = hunt(&program, *trial, wanted.seeds_max, threads)?;
+        println!("{outcome}");
+        tried += 1;
+        escaped += u32::from(outcome.caught.is_none());
+    }
+    println!("{tried} mutants, {escaped} not caught by what they break");
+    Ok(escaped == 0)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
 fn regress(list: &Path) -> Result<bool> {
     let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
     let seeds = read_seeds(&text).map_err(|error| anyhow!("{}: {error}", list.display()))?;
@@ -148,8 +196,7 @@ fn regress(list: &Path) -> Result<bool> {
 
 fn run_many(seeds: &[u64], many: &Many) -> Result<bool> {
     let program = std::env::current_exe()?;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let threads = many.threads.unwrap_or(cores);
+    let threads = many.threads.unwrap_or_else(cores);
     let result = sweep(&program, seeds, threads, many.twice)?;
     for (seed, text) in &result.failures {
         let words = text.lines().filter(|line| !line.starts_with(COUNTER_PREFIX));
