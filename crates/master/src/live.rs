@@ -279,7 +279,8 @@ mod tests {
         assert!(live.connect(WORKER, handle, greeting()));
         assert!(!live.heartbeat(WORKER, first, Load::default()));
         assert!(live.heartbeat(WORKER, second, Load::default()));
-        assert!(told.try_recv().is_ok_and(|message| message.is_err()), "it is told so");
+        assert!(told.try_recv().is_ok_and(|message| message.is_ok()), "it was greeted");
+        assert!(told.try_recv().is_ok_and(|message| message.is_err()), "it is told of its end");
         live.disconnect(WORKER, first);
         assert!(live.is_connected(WORKER), "the end of the old one is not the end of the new one");
     }

@@ -53,8 +53,8 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
     sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()
 }
 
-/// sled panics when it meets some of what a power cut leaves. That is a store that cannot be read, and must not stop the
-/// worker.
+/// sled panics when it meets some of what a power cut leaves. That is a store that cannot be read, and must not stop
+/// the worker.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // A store that panicked is set aside or, once open, only asked to do what may fail.
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
