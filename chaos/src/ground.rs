@@ -8,8 +8,8 @@
 //!                                └─ w0 10.99.0.100
 //! ```
 //!
-//! What A sends to B is lost, and nothing else, while A believes B to have a link address that nobody has. That cuts one
-//! way, needs nothing but `ip`, and looks to A like a cable that was pulled: silence.
+//! What A sends to B is lost, and nothing else, while A believes B to have a link address that nobody has. That cuts
+//! one way, needs nothing but `ip`, and looks to A like a cable that was pulled: silence.
 //!
 //! Without namespaces everybody is on loopback, and nothing can be cut.
 

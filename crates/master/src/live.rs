@@ -97,11 +97,17 @@ impl Live {
         }
     }
 
-    /// A worker registered over a session. Refused while it is being declared lost.
-    pub(crate) fn connect(&self, worker: WorkerId, session: SessionHandle) -> bool {
+    /// A worker registered over a session. Refused while it is being declared lost; otherwise `greeting` is the first
+    /// it hears. It grants a lease, so whoever is refused must not hear it.
+    pub(crate) fn connect(
+        &self,
+        worker: WorkerId,
+        session: SessionHandle,
+        greeting: Outbound,
+    ) -> bool {
         let mut live = self.workers.lock();
         let entry = live.entry(worker).or_default();
-        if entry.is_losing {
+        if entry.is_losing || session.outbox.try_send(greeting).is_err() {
             return false;
         }
         entry.seen_at = Some(Instant::now());
@@ -251,11 +257,15 @@ mod tests {
         (serial, SessionHandle { serial, outbox }, messages)
     }
 
+    fn greeting() -> Outbound {
+        Ok(wire::SessionResponse { message: None })
+    }
+
     #[test]
     fn a_session_from_before_the_leaders_duties_goes_on() {
         let live = Live::default();
         let (serial, handle, _messages) = session(&live);
-        assert!(live.connect(WORKER, handle));
+        assert!(live.connect(WORKER, handle, greeting()));
         live.begin([WORKER, WorkerId(2)].into_iter());
         assert!(live.heartbeat(WORKER, serial, Load::default()));
         assert_eq!(live.connected(), [WORKER]);
@@ -266,12 +276,13 @@ mod tests {
     fn a_displaced_session_renews_nothing() {
         let live = Live::default();
         let (first, handle, mut told) = session(&live);
-        assert!(live.connect(WORKER, handle));
+        assert!(live.connect(WORKER, handle, greeting()));
         let (second, handle, _messages) = session(&live);
-        assert!(live.connect(WORKER, handle));
+        assert!(live.connect(WORKER, handle, greeting()));
         assert!(!live.heartbeat(WORKER, first, Load::default()));
         assert!(live.heartbeat(WORKER, second, Load::default()));
-        assert!(told.try_recv().is_ok_and(|message| message.is_err()), "it is told so");
+        assert!(told.try_recv().is_ok_and(|message| message.is_ok()), "it was greeted");
+        assert!(told.try_recv().is_ok_and(|message| message.is_err()), "it is told of its end");
         live.disconnect(WORKER, first);
         assert!(live.is_connected(WORKER), "the end of the old one is not the end of the new one");
     }
@@ -286,10 +297,11 @@ mod tests {
         live.workers.lock().get_mut(&WORKER).unwrap().seen_at =
             Instant::now().checked_sub(Duration::from_secs(60));
         assert_eq!(live.lapse(Duration::from_secs(5)), [WORKER]);
-        let (_, handle, _messages) = session(&live);
+        let (_, handle, mut messages) = session(&live);
         assert!(
-            !live.connect(WORKER, handle),
+            !live.connect(WORKER, handle, greeting()),
             "whoever is being lost cannot come back under this id"
         );
+        assert!(messages.try_recv().is_err(), "nor does it hear of a lease");
     }
 }

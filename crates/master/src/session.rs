@@ -130,10 +130,9 @@ impl Session {
             lease_ms: self.replica.config.lease.as_millis() as u32,
             masters: self.masters(),
         };
-        // The answer goes first: nothing may reach the worker before it knows who it is.
-        let _gone = self.outbox.send(Ok(respond(Reaction::Registered(registered)))).await;
         let handle = SessionHandle { serial: self.serial, outbox: self.outbox.clone() };
-        if !self.replica.live.connect(worker, handle) {
+        let greeting = Ok(respond(Reaction::Registered(registered)));
+        if !self.replica.live.connect(worker, handle, greeting) {
             let reason = "no heartbeat came for a full lease".to_owned();
             return Err(Ok(respond(Reaction::Lost(wire::Lost { reason }))));
         }

@@ -34,7 +34,7 @@ impl OpenDatabase {
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
-        create(&**disk, path)?;
+        create(disk, path)?;
         guarded(path, || Self::open_existing(disk, path, cache_bytes, lock))
     }
 
@@ -44,11 +44,11 @@ impl OpenDatabase {
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
-        let file = disk.open_blocks(path).map_err(|e| StoreError::io(path, "open", &e))?;
-        file.sync().map_err(|e| StoreError::io(path, "sync", &e))?;
+        let file = Blocks::open(disk, path).map_err(|e| StoreError::io(path, "open", &e))?;
+        file.sync_data().map_err(|e| StoreError::io(path, "sync", &e))?;
         let mut db = redb::Builder::new()
             .set_cache_size(cache_bytes)
-            .create_with_backend(Blocks(file))
+            .create_with_backend(file)
             .map_err(|error| StoreError::redb(path, "open", error))?;
         if compaction_pays(&db, &**disk, path)? {
             tracing::info!(path = %path.display(), "compacting");
@@ -66,7 +66,7 @@ impl OpenDatabase {
         cache_bytes: usize,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
-        create(&**disk, path)?;
+        create(disk, path)?;
         guarded(path, || verify(&**disk, path, cache_bytes))?;
         Self::open(disk, path, cache_bytes, lock)
     }
@@ -125,46 +125,103 @@ fn verify(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<(), StoreE
 }
 
 /// Creates an empty database unless there is a file, beside the path: a file that was begun and not finished when the
-/// power went would be taken for a damaged one.
-fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+/// power went would be taken for a damaged one. A file whose sync has failed is written anew.
+fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<(), StoreError> {
     match disk.size(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io(path, "look at", &error)),
-        Ok(_) => return Ok(()),
+        Ok(_) => return renew(&**disk, path),
     }
     let begun = path.with_extension(TEMPORARY);
     let io_error = |error: io::Error| StoreError::io(&begun, "create", &error);
-    let file = disk.open_blocks(&begun).map_err(io_error)?;
+    let file = Blocks::open(disk, &begun).map_err(io_error)?;
     file.set_len(0).map_err(io_error)?;
-    let db = redb::Builder::new().create_with_backend(Blocks(file));
+    let db = redb::Builder::new().create_with_backend(file);
     drop(db.map_err(|error| StoreError::redb(&begun, "create", error))?);
     disk.sync(&begun).map_err(io_error)?;
     disk.rename(&begun, path).map_err(|error| StoreError::io(path, "rename to", &error))
 }
 
+/// Extension of the mark beside a file whose sync has failed. It need not be durable: it matters only as long as the
+/// machine runs.
+const UNSYNCED: &str = "unsynced";
+/// What people find in it.
+const UNSYNCED_NOTE: &[u8] =
+    b"A sync of the file beside this one failed. It is written anew at the next start.\n";
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// After a sync has failed, the operating system holds what was not written, shows it to readers, and takes it for
+/// written: a later sync of the file succeeds without it, and what is built on it goes with the next power cut (Rebello
+/// et al.: Can applications recover from fsync failures? USENIX ATC 2020). So the content moves to another file.
+fn renew(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    let mark = path.with_extension(UNSYNCED);
+    match disk.size(&mark) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io(&mark, "look at", &error)),
+        Ok(_) => {}
+    }
+    tracing::warn!(path = %path.display(), "a sync of this file failed before; writing it anew");
+    let begun = path.with_extension(TEMPORARY);
+    let copy = || {
+        let (from, to) = (disk.open_blocks(path)?, disk.open_blocks(&begun)?);
+        let size = from.size()?;
+        to.set_len(0)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = 0;
+        while at < size {
+            let part = usize::try_from(size - at).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
+            from.read(at, &mut buffer[..part])?;
+            to.write(at, &buffer[..part])?;
+            at += part as u64;
+        }
+        to.sync()?;
+        disk.rename(&begun, path)?;
+        disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        disk.remove(&mark)
+    };
+    copy().map_err(|error| StoreError::io(path, "write anew", &error))
+}
+
 /// A file of the platform, as redb wants it. It locks nothing: the folder is locked.
 #[derive(Debug)]
-struct Blocks(Box<dyn BlockFile>);
+struct Blocks {
+    file: Box<dyn BlockFile>,
+    disk: Arc<dyn Disk>,
+    /// See [`renew`].
+    mark: PathBuf,
+}
+
+impl Blocks {
+    fn open(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        let file = disk.open_blocks(path)?;
+        Ok(Self { file, disk: Arc::clone(disk), mark: path.with_extension(UNSYNCED) })
+    }
+}
 
 impl StorageBackend for Blocks {
     fn len(&self) -> io::Result<u64> {
-        self.0.size()
+        self.file.size()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.file.sync().inspect_err(|_| {
+            // Without the mark the next start trusts the file, as it did before there was one; the error itself is
+            // told either way.
+            let _ = self.disk.write(&self.mark, UNSYNCED_NOTE);
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.file.write(offset, data)
     }
 }
 

@@ -184,6 +184,18 @@ fn what_the_log_contradicts_is_found() {
         returned call=1 answer=refused code=INVALID_ARGUMENT";
     assert_eq!(judge(refused, &[(5, None, None)]), (false, true));
     assert_eq!(judge(refused, &[]), FINE);
+    let applied = "
+        invoked call=1 client=1 what=submit request=r1 body=7 workflow=w
+        returned call=1 answer=submitted run=1 number=1
+        invoked call=2 client=1 what=apply request=r2 body=7 workflow=w
+        returned call=2 answer=refused code=INVALID_ARGUMENT";
+    let history =
+        (1..).zip(applied.trim().lines()).map(|(at, line)| format!("{at} {}\n", line.trim()));
+    let history: History = history.collect::<String>().parse().expect("the test writes history");
+    let mut told = ledger(&[(5, None, None), (6, None, None)]);
+    told.runs.remove(&RunId(2));
+    let verdict = by_log::check(&operations(&history), &told);
+    assert_eq!(verdict.count(), 1, "{verdict}");
     let cancelled = [(5, Some(6), None)];
     let submitted = submitted.replace(" index=4", "");
     assert_eq!(judge(&submitted, &[(5, None, None)]), FINE);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use muster_checker::Invariant::*;
-use muster_core::command::{ApplyWorkflow, Command, Outcome};
+use muster_core::command::{ApplyWorkflow, Command, DrainWorker, Outcome, RunSource};
 use muster_core::event::Event;
-use muster_core::ids::{LogIndex, RunId};
+use muster_core::ids::{LogIndex, RunId, WorkerId};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::WorkflowSpec;
 use muster_core::state::State;
@@ -51,6 +51,20 @@ fn i2_an_accepted_run_that_is_another_one() {
     }
     log.claim(&[submit("r1", &workflow(&["a"]))], &[urgent]);
     expect_among(log, I2);
+}
+
+#[test]
+fn i2_a_run_of_another_spec() {
+    let once = |spec: &WorkflowSpec| {
+        let mut command = without_request(submit("", spec));
+        if let Command::SubmitRun(it) = &mut command {
+            it.source = RunSource::OneOff(Box::new(spec.clone()));
+        }
+        command
+    };
+    let mut log = Log::default();
+    log.claim(&[once(&workflow(&["a"]))], &[once(&workflow(&["b"]))]);
+    expect(log, &[I2]);
 }
 
 #[test]
@@ -136,6 +150,24 @@ fn i3_a_request_id_that_is_not_kept_or_kept_wrongly() {
 }
 
 #[test]
+fn i3_a_request_id_that_nobody_sent() {
+    let drain = |request| {
+        Command::DrainWorker(DrainWorker { request, worker: WorkerId(1), is_draining: true })
+    };
+    let mut log = begun(&workflow(&["a"]));
+    log.claim(&[drain(None)], &[drain(key("d1", 1))]);
+    expect(log, &[I3]);
+}
+
+#[test]
+fn i3_a_submission_that_is_told_of_anothers_run() {
+    let mut log = begun(&workflow(&["a"]));
+    let first = Reply::RunSubmitted { run: RunId(1), workflow: name("etl"), number: 1 };
+    log.answer(without_request(submit("", &workflow(&["a"]))), Ok(first));
+    expect(log, &[I3]);
+}
+
+#[test]
 fn i3_a_run_that_nobody_submitted() {
     let mut log = Log::default();
     let submitted = without_request(submit("r1", &workflow(&["a"])));
@@ -183,12 +215,26 @@ fn i6_a_run_that_ends_twice_or_too_early_or_stays() {
     log.show(1, &entry, &state, &applied);
     expect(log, &[I6]);
 
+    // It ends as it should, and is in the state all the same.
+    let mut log = begun(&workflow(&["a"]));
+    let before = log.state.snapshot();
+    let (entry, state, applied) = log.prepare(finish(1, 0, 4, succeeded()));
+    let mut snapshot = state.snapshot();
+    snapshot.runs = before.runs;
+    let state = State::restore(snapshot).expect("it is whole");
+    log.show(1, &entry, &state, &applied);
+    expect_among(log, I6);
+
+    // It leaves as it is, before its task has ended.
     let mut log = begun(&workflow(&["a"]));
     let (entry, state, mut applied) = log.prepare(Command::Tick);
     let run = state.run(RunId(1)).expect("it is live").clone();
     applied.events.push(Event::RunEnded { run });
+    let mut snapshot = state.snapshot();
+    snapshot.runs.remove(1);
+    let state = State::restore(snapshot).expect("it is whole");
     log.show(1, &entry, &state, &applied);
-    expect(log, &[I6]);
+    expect_among(log, I6);
 }
 
 #[test]
@@ -222,6 +268,15 @@ fn i15_an_attempt_that_is_not_told_to_stop() {
     let mut snapshot = state.snapshot();
     snapshot.runs = before.runs;
     let state = State::restore(snapshot).expect("it is whole");
+    log.show(1, &entry, &state, &applied);
+    expect(log, &[I15]);
+}
+
+#[test]
+fn i15_a_run_that_forgets_that_it_must_stop() {
+    let mut log = begun(&workflow(&["a", "b"]));
+    let (entry, state, applied) = log.prepare(cancel("c1", 1));
+    let state = edited(&state, |run| run.stop = None);
     log.show(1, &entry, &state, &applied);
     expect(log, &[I15]);
 }

@@ -187,6 +187,8 @@ fn i3_request_ids_that_are_mixed_up() {
     assert_eq!(also(&refused(1)), [I3, I14]);
     let names = also(&again(2, 1).replace("930", "1010").replace("940", "1020"));
     assert!(names.contains(&I3), "one id, two runs: {names:?}");
+    let names = also(&again(9, 1));
+    assert!(names.contains(&I3), "one id, two runs, one of them nobody's: {names:?}");
     let names = also(&again(1, 1).replace("r1", "r9"));
     assert!(names.contains(&I3), "two ids, one run: {names:?}");
 }

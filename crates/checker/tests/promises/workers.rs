@@ -79,6 +79,16 @@ fn i12_lives_that_are_mixed_up() {
 }
 
 #[test]
+fn i12_a_worker_that_is_told_that_it_is_another() {
+    let mut log = begun(&workflow(&["a"]));
+    log.answer(register("alpha", 7, 1), Ok(Reply::WorkerRegistered { worker: WorkerId(2) }));
+    expect(log, &[I12]);
+    let mut log = begun(&workflow(&["a"]));
+    log.answer(register("alpha", 7, 1), Ok(Reply::WorkerRegistered { worker: WorkerId(1) }));
+    expect(log, &[]);
+}
+
+#[test]
 fn i12_a_worker_that_changes_by_itself() {
     let mut log = begun(&workflow(&["a"]));
     log.claim(&[Command::Tick], &[lose(2)]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ struct Store(sled::Db);
 
 impl JournalSource for Sled {
     fn open(&self, dir: &Path) -> Result<Box<dyn JournalStore>, NotOpened> {
-        match open(dir) {
+        match guarded(|| Ok(open(dir))).map_err(NotOpened::Unreadable)? {
             Ok(store) => Ok(Box::new(Store(store))),
             Err(error) if is_locked(&error) => Err(NotOpened::InUse(error.into())),
             Err(error) => Err(NotOpened::Unreadable(error.into())),
@@ -52,6 +53,17 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
     sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()
 }
 
+/// sled panics when it meets some of what a power cut leaves. That is a store that cannot be read, and must not stop
+/// the worker.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // A store that panicked is set aside or, once open, only asked to do what may fail.
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("the store gave up: {text}").into())
+    })
+}
+
 /// sled has no error of its own for a store that is open elsewhere.
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
@@ -66,13 +78,13 @@ impl JournalStore for Store {
                 None => batch.remove(key),
             }
         }
-        Ok(self.0.apply_batch(batch)?)
+        guarded(|| Ok(self.0.apply_batch(batch)?))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Fault> {
         let entries =
             self.0.iter().map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        Ok(entries.collect::<sled::Result<_>>()?)
+        guarded(|| Ok(entries.collect::<sled::Result<_>>()?))
     }
 
     fn settled(&self) -> BoxFuture<'static, ()> {

@@ -22,7 +22,8 @@ pub(super) struct SyncMark {
 pub(super) struct Inode {
     pub(super) current: Vec<u8>,
     durable: Vec<u8>,
-    pub(super) pending: Vec<Change>,
+    /// Each with how many syncs of the disk had begun before.
+    pub(super) pending: Vec<(u64, Change)>,
 }
 
 pub(super) enum Change {
@@ -54,9 +55,9 @@ impl NameChange {
 impl Inode {
     /// Takes over what is durable by now.
     pub(super) fn fold(&mut self, now: Duration) {
-        let is_over = |change: &Change| matches!(change, Change::Sync(mark) if mark.over_at <= now);
+        let is_over = |(_, change): &(u64, Change)| matches!(change, Change::Sync(mark) if mark.over_at <= now);
         if let Some(last) = self.pending.iter().rposition(is_over) {
-            for change in self.pending.drain(..=last) {
+            for (_, change) in self.pending.drain(..=last) {
                 apply_change(&mut self.durable, &change);
             }
         }
@@ -64,7 +65,7 @@ impl Inode {
 
     /// The syncs under way.
     pub(super) fn syncs(&self) -> impl Iterator<Item = SyncMark> {
-        self.pending.iter().filter_map(|change| match change {
+        self.pending.iter().filter_map(|(_, change)| match change {
             Change::Sync(mark) => Some(*mark),
             Change::Write { .. } | Change::SetLen(_) => None,
         })
@@ -72,31 +73,20 @@ impl Inode {
 
     /// A sync failed.
     pub(super) fn forget_unsynced(&mut self) {
-        let is_sync = |change: &Change| matches!(change, Change::Sync(_));
+        let is_sync = |(_, change): &(u64, Change)| matches!(change, Change::Sync(_));
         let kept = self.pending.iter().rposition(is_sync).map_or(0, |last| last + 1);
         self.pending.truncate(kept);
     }
 
-    /// The machine stops, and all syncs up to number `last_over` are over. Whether anything was lost.
-    pub(super) fn crash(
-        &mut self,
-        last_over: Option<u64>,
-        chance: &mut SmallRng,
-        wear: &mut Wear,
-    ) -> bool {
-        let number = |change: &Change| match change {
-            Change::Sync(mark) => Some(mark.number),
-            _ => None,
-        };
-        let is_over =
-            |change: &Change| number(change).is_some_and(|number| Some(number) <= last_over);
-        let whole = self.pending.iter().rposition(is_over).map_or(0, |at| at + 1);
+    /// The machine stops, and all syncs up to number `over` are over. Whether anything was lost.
+    pub(super) fn crash(&mut self, over: u64, chance: &mut SmallRng, wear: &mut Wear) -> bool {
+        let is_covered = |(_, change): &(u64, Change)| matches!(change, Change::Sync(mark) if mark.number <= over);
+        let whole = self.pending.iter().rposition(is_covered).map_or(0, |at| at + 1);
         // Behind a sync that is not over nothing can have been written.
-        let rest = &self.pending[whole..];
-        let next = rest.iter().position(|change| number(change).is_some());
-        let uncertain = next.map_or(self.pending.len(), |at| whole + at);
+        let uncertain = self.pending.iter().position(|(begun, _)| *begun > over);
+        let uncertain = uncertain.unwrap_or(self.pending.len());
         let mut has_lost = uncertain < self.pending.len();
-        for (at, change) in self.pending.drain(..).enumerate().take(uncertain) {
+        for (at, (_, change)) in self.pending.drain(..).enumerate().take(uncertain) {
             if at < whole {
                 apply_change(&mut self.durable, &change);
                 continue;

@@ -11,9 +11,9 @@
 //!                              of the rest some, whole or in part
 //! ```
 //!
-//! A sync returns at once and is over later: whoever wants to be sure awaits [`Disk::settled`]. Writes after a sync
-//! that is not over cannot be on the disk before what the sync covers, since a real program would still be waiting;
-//! and syncs are over in the order in which they began.
+//! A sync returns at once and is over later: whoever wants to be sure awaits [`Disk::settled`]. What comes
+//! after a sync that is not over, to whatever file, cannot be on the disk: a real program would still be waiting.
+//! Syncs are over in the order in which they began.
 //!
 //! A sync that fails leaves what it should have covered in memory and never writes it, as Linux does: later syncs
 //! succeed without it.
@@ -91,7 +91,8 @@ struct Content {
     names: BTreeMap<PathBuf, usize>,
     folders: BTreeMap<PathBuf, ()>,
     durable_names: BTreeMap<PathBuf, usize>,
-    pending_names: Vec<NameChange>,
+    /// Each with how many syncs had begun before.
+    pending_names: Vec<(u64, NameChange)>,
     /// When everything that was synced is durable.
     settled_at: Duration,
     /// How many syncs began.
@@ -162,16 +163,17 @@ impl fmt::Debug for MemoryDisk {
 impl Content {
     fn crash(&mut self) {
         let now = elapsed();
-        let last_over = self.last_over(now);
+        let over = self.last_over(now);
         let mut has_lost = false;
         for file in &mut self.files {
-            has_lost |= file.crash(last_over, &mut self.chance, &mut self.wear);
+            has_lost |= file.crash(over, &mut self.chance, &mut self.wear);
         }
-        self.fold_names(|mark| Some(mark.number) <= last_over);
+        self.fold_names(|mark| mark.number <= over);
         // A file system keeps the order of its changes: what survives is a beginning of what was pending.
-        let kept = self.chance.random_range(0..=self.pending_names.len());
+        let possible = self.pending_names.iter().take_while(|(begun, _)| *begun <= over).count();
+        let kept = self.chance.random_range(0..=possible);
         has_lost |= kept < self.pending_names.len();
-        for change in self.pending_names.drain(..).take(kept) {
+        for (_, change) in self.pending_names.drain(..).take(kept) {
             apply_name(&mut self.durable_names, change);
         }
         self.names = self.durable_names.clone();
@@ -182,10 +184,11 @@ impl Content {
         self.manners.fails_next_sync = false;
     }
 
-    /// The last sync that is over at a crash: one of those under way, though nobody heard of it, or the last before.
-    fn last_over(&mut self, now: Duration) -> Option<u64> {
+    /// The number of the last sync that is over at a crash: one of those under way, though nobody heard of it, or the
+    /// last before.
+    fn last_over(&mut self, now: Duration) -> u64 {
         let in_files = self.files.iter().flat_map(|file| file.syncs());
-        let in_names = self.pending_names.iter().filter_map(|change| match change {
+        let in_names = self.pending_names.iter().filter_map(|(_, change)| match change {
             NameChange::Sync(_, mark) => Some(*mark),
             NameChange::Set(..) | NameChange::Remove(_) => None,
         });
@@ -193,7 +196,7 @@ impl Content {
         marks.sort_by_key(|mark| mark.number);
         let over = marks.iter().take_while(|mark| mark.over_at <= now).count();
         let over = self.chance.random_range(over..=marks.len());
-        over.checked_sub(1).map(|last| marks[last].number)
+        marks.get(over).map_or(self.syncs, |next| next.number - 1)
     }
 
     /// Takes over the changes of names before syncs that are over.
@@ -203,15 +206,15 @@ impl Content {
             _ => None,
         };
         while let Some((at, folder)) =
-            self.pending_names.iter().enumerate().find_map(|(i, c)| is_over(c).map(|f| (i, f)))
+            self.pending_names.iter().enumerate().find_map(|(i, (_, c))| is_over(c).map(|f| (i, f)))
         {
             let rest = self.pending_names.split_off(at + 1);
             self.pending_names.pop();
-            for change in std::mem::take(&mut self.pending_names) {
+            for (begun, change) in std::mem::take(&mut self.pending_names) {
                 if change.is_in(&folder) {
                     apply_name(&mut self.durable_names, change);
                 } else {
-                    self.pending_names.push(change);
+                    self.pending_names.push((begun, change));
                 }
             }
             self.pending_names.extend(rest);
@@ -233,8 +236,12 @@ impl Content {
         self.files.push(Inode::default());
         let id = self.files.len() - 1;
         self.names.insert(path.into(), id);
-        self.pending_names.push(NameChange::Set(path.into(), id));
+        self.name_changed(NameChange::Set(path.into(), id));
         Ok(id)
+    }
+
+    fn name_changed(&mut self, change: NameChange) {
+        self.pending_names.push((self.syncs, change));
     }
 
     fn used_bytes(&self) -> u64 {
@@ -271,7 +278,7 @@ impl Content {
         let file = &mut self.files[id];
         let change = Change::Write { offset, bytes: bytes.into() };
         apply_change(&mut file.current, &change);
-        file.pending.push(change);
+        file.pending.push((self.syncs, change));
         Ok(())
     }
 
@@ -280,7 +287,7 @@ impl Content {
         self.make_room(grown as u64)?;
         let file = &mut self.files[id];
         file.current.resize(len, 0);
-        file.pending.push(Change::SetLen(len));
+        file.pending.push((self.syncs, Change::SetLen(len)));
         Ok(())
     }
 
@@ -289,7 +296,7 @@ impl Content {
         let file = &mut self.files[id];
         file.fold(elapsed());
         match begun {
-            Ok(Some(mark)) => file.pending.push(Change::Sync(mark)),
+            Ok(Some(mark)) => file.pending.push((mark.number, Change::Sync(mark))),
             Ok(None) => {}
             // What could not be written is clean to the kernel now, and will never be.
             Err(_) => file.forget_unsynced(),
@@ -345,7 +352,7 @@ impl Disk for MemoryDisk {
         let now = elapsed();
         content.fold_names(|mark| mark.over_at <= now);
         if let Some(mark) = content.begin_sync()? {
-            content.pending_names.push(NameChange::Sync(path.into(), mark));
+            content.name_changed(NameChange::Sync(path.into(), mark));
         }
         Ok(())
     }
@@ -355,8 +362,8 @@ impl Disk for MemoryDisk {
         let id = content.find(from)?;
         content.names.remove(from);
         content.names.insert(to.into(), id);
-        content.pending_names.push(NameChange::Set(to.into(), id));
-        content.pending_names.push(NameChange::Remove(from.into()));
+        content.name_changed(NameChange::Set(to.into(), id));
+        content.name_changed(NameChange::Remove(from.into()));
         Ok(())
     }
 
@@ -364,7 +371,7 @@ impl Disk for MemoryDisk {
         let content = &mut *self.0.lock();
         content.find(path)?;
         content.names.remove(path);
-        content.pending_names.push(NameChange::Remove(path.into()));
+        content.name_changed(NameChange::Remove(path.into()));
         Ok(())
     }
 
