@@ -51,6 +51,10 @@ sim SEED *ARGS:
 sim-sweep COUNT *ARGS:
     cargo run --release -p muster-simulation -- sweep {{COUNT}} {{ARGS}}
 
+# Whether the simulation notices deliberate bugs, all or some. Example: just sim-mutants fence-unchecked
+sim-mutants *ARGS:
+    cargo run --release -p muster-simulation -- mutants {{ARGS}}
+
 # Looks for inputs that break a promise, with libFuzzer. Example: just fuzz snapshot 300; `just fuzz list` lists targets
 fuzz *ARGS:
     fuzz/run {{ARGS}}

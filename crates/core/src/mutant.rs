@@ -43,7 +43,7 @@ mutants! {
     LapseIgnored = "lapse-ignored": "A worker does not kill its attempts when its lease is over (P1).",
     ApplyAsksWhoLeads = "apply-asks-who-leads": "Time passes on the leader alone (I1).",
     SnapshotLosesRun = "snapshot-loses-run": "A snapshot lacks the newest run (I1).",
-    HistoryUnflushed = "history-unflushed": "The log is purged before the history has what it held (I2).",
+    HistoryUnflushed = "history-unflushed": "The history is written late, and the log is purged all the same (I2).",
     AcknowledgedEarly = "acknowledged-early": "A report is acknowledged before it is committed (I2).",
     LogAnsweredEarly = "log-answered-early": "The log calls durable what is only written (I2).",
     RequestIgnored = "request-ignored": "A repeated request is carried out again (I3).",
@@ -76,7 +76,7 @@ mutants! {
     SnapshotRefused = "snapshot-refused": "Masters take no snapshot from a peer (L2).",
     QueueForgets = "queue-forgets": "A task is not queued again after its backoff (L3).",
     ReleaseForgotten = "release-forgotten": "A held task is not let go (L3).",
-    DrainForever = "drain-forever": "A drained worker is never taken back in (L4).",
+    OneLeaderPlans = "one-leader-plans": "Later leaders than the first plan nothing (L4).",
     HeldIgnored = "held-ignored": "What a worker says it holds is not compared with the state (L5).",
 }
 

@@ -71,7 +71,7 @@ trials! {
     SnapshotRefused: L2 @ 0,
     QueueForgets: L3 @ 0,
     ReleaseForgotten: L3 @ 0,
-    DrainForever: L4 @ 0,
+    OneLeaderPlans: L4 @ 0,
     HeldIgnored: L5 @ 0,
 }
 

@@ -3,7 +3,6 @@
 use super::Step;
 use crate::command::DrainWorker;
 use crate::event::Event;
-use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::worker::WorkerStatus;
 
@@ -18,7 +17,6 @@ impl Step<'_> {
             WorkerStatus::Active | WorkerStatus::Draining if command.is_draining => {
                 WorkerStatus::Draining
             }
-            WorkerStatus::Draining if mutant::is_on(Mutant::DrainForever) => WorkerStatus::Draining,
             WorkerStatus::Active | WorkerStatus::Draining => WorkerStatus::Active,
         };
         self.events.push(Event::WorkerChanged { worker: command.worker });

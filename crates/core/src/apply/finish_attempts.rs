@@ -49,7 +49,12 @@ impl Step<'_> {
         let (run_id, task) = (finish.attempt.run, finish.attempt.task);
         let cells = self.live_cells(&finish.attempt);
         if cells.is_err() && mutant::is_on(Mutant::StaleReportKept) {
-            self.keep_report(finish, false, &TaskState::Blocked);
+            let stale = Outcome::Failed { exit_code: None, message: Some("too late".into()) };
+            self.keep_report(
+                &Finish { outcome: stale, ..finish.clone() },
+                false,
+                &TaskState::Blocked,
+            );
         }
         let cells = cells?;
         if finish.attempt.fence.0 == self.index.0 {

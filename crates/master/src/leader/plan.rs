@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) async fn run(replica: Arc<Replica>) {
+    if replica.leadership().term > 1 && mutant::is_on(Mutant::OneLeaderPlans) {
+        return;
+    }
     loop {
         let changed = replica.cell.changed.notified();
         let placements = plan(&replica);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use muster_core::mutant::{self, Mutant};
 use muster_platform::{Dedicated, Disk};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -18,6 +20,8 @@ use crate::site::Site;
 const GROUP_CHANGES_MAX: usize = 4_096;
 /// Apply waits while more than this is queued.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// How late the history is with [`Mutant::HistoryUnflushed`].
+const LATE: Duration = Duration::from_secs(1);
 /// Runs that one pruning looks at.
 const PRUNE_LOOK_MAX: usize = 1_000;
 
@@ -331,6 +335,9 @@ impl Writer {
                 }
                 let room = !stop && group.len() < GROUP_CHANGES_MAX;
                 next = if room { self.batches.try_recv().ok() } else { None };
+            }
+            if mutant::is_on(Mutant::HistoryUnflushed) {
+                tokio::time::sleep(LATE).await;
             }
             if count > 0 {
                 if let Err(error) = self.store.commit(&group, index) {
