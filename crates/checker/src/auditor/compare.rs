@@ -137,6 +137,11 @@ impl Step<'_> {
                 let what = format!("run {} task {task} has other outputs than reported", run.id);
                 self.found(Invariant::I2, what);
             }
+            let said = before.and_then(|task| task.message.as_ref());
+            if !wanted.is_touched && actual.message.as_ref() != said {
+                let what = format!("run {} task {task} says another thing, unasked", run.id);
+                self.found(Invariant::I5, what);
+            }
         }
     }
 

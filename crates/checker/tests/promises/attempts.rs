@@ -90,6 +90,14 @@ fn i5_a_refused_report_that_changes_something() {
 }
 
 #[test]
+fn i5_a_refused_report_that_leaves_its_message() {
+    let mut log = begun(&workflow(&["a", "b"]));
+    let state = edited(&log.state, |run| run.tasks[0].message = Some("too late".into()));
+    log.turn_into(state);
+    expect(log, &[I5]);
+}
+
+#[test]
 fn i5_a_change_without_a_cause() {
     let mut log = begun(&workflow(&["a", "b"]));
     let state = edited(&log.state, |run| run.tasks[0].cells = Cells::One(ready(run)));
