@@ -270,7 +270,9 @@ fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {
         .expect("it is not empty");
     match dice.below(100) {
         0..20 => Fault::Crash { which, power: dice.chance(60), down: dice.millis(50, 1_800) },
-        20..36 => Fault::Isolate { which: one, direction, lasts: dice.millis(200, 3_000) },
+        // Some outlive the longest lease with its margin: only then another leader gives workers up.
+        20..32 => Fault::Isolate { which: one, direction, lasts: dice.millis(200, 3_000) },
+        32..36 => Fault::Isolate { which: one, direction, lasts: dice.millis(3_000, 8_000) },
         36..46 => Fault::CrashWorker {
             worker,
             down: dice.millis(50, 3_000),

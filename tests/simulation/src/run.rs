@@ -145,7 +145,9 @@ fn add_client(
     let platform = Platform::new(Simulated { clocks: Arc::default() });
     let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
     sim.client(format!("c{number}"), async move {
-        let addresses = api_addresses(&plan);
+        // Each begins with another master, and stays with it while it answers.
+        let mut addresses = api_addresses(&plan);
+        addresses.rotate_left(number % plan.masters);
         let mut client = Workload::new(number as u64, &addresses, platform, witness.clone())?;
         client.run(plan.clients[number].clone()).await;
         shared.finished.set(shared.finished.get() + 1);
