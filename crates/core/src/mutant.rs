@@ -45,7 +45,7 @@ mutants! {
     SnapshotLosesRun = "snapshot-loses-run": "A snapshot lacks the newest run (I1).",
     HistoryUnflushed = "history-unflushed": "The history is written late, and the log is purged all the same (I2).",
     AcknowledgedEarly = "acknowledged-early": "A report is acknowledged before it is committed (I2).",
-    LogAnsweredEarly = "log-answered-early": "The log calls durable what is only written (I2).",
+    LogAnsweredEarly = "log-answered-early": "The log calls durable what it has yet to write (I2).",
     RequestIgnored = "request-ignored": "A repeated request is carried out again (I3).",
     BodyUnchecked = "body-unchecked": "A request id answers for every body (I3).",
     SnapshotForgetsRequests = "snapshot-forgets-requests": "A snapshot lacks the request ids (I3).",

@@ -16,7 +16,7 @@ use crate::replica::Replica;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(replica: Arc<Replica>) {
-    let mut wall = Duration::ZERO;
+    let mut wall = Duration::MAX;
     loop {
         tokio::time::sleep(LOOK).await;
         let registered = replica.cell.read(registered);
