@@ -12,12 +12,14 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 
 /// Set for the processes inside: `first` for the one that reaps, `namespaces` or `loopback` for the harness.
 const INSIDE: &str = "MUSTER_CHAOS_INSIDE";
@@ -58,12 +60,13 @@ pub(crate) enum Entered {
     Done(ExitCode),
 }
 
-/// Gets inside. Must be called before there is a second thread.
+/// Gets inside.
 pub(crate) fn enter() -> Result<Entered> {
     match env::var(INSIDE).as_deref() {
         Ok("first") => reap().map(Entered::Done),
         Ok(word) => {
             let folder = env::var_os(FOLDER).context("the folder is not set")?;
+            end_with_the_one_outside()?;
             let has_namespaces = word == "namespaces";
             Ok(Entered::Here(Inside { has_namespaces, folder: folder.into() }))
         }
@@ -90,15 +93,29 @@ fn outside() -> Result<ExitCode> {
             command
         }
     };
-    let status = command
+    let mut inside = command
         .args(env::args_os().skip(1))
         .env(FOLDER, folder.path())
-        .status()
+        .stdin(Stdio::piped())
+        .spawn()
         .context("cannot start the harness inside")?;
+    // Nothing is ever written. It ends with this process, whatever ends that.
+    let _lifeline = inside.stdin.take();
+    let status = inside.wait()?;
     if fs::exists(folder.path().join(KEEP))? {
         println!("kept: {}", folder.keep().display());
     }
     Ok(exit_code(status))
+}
+
+/// The one outside holds the other end of standard input: when it is gone, there is nobody to hear the verdict.
+fn end_with_the_one_outside() -> Result<()> {
+    let watch = || {
+        let _end = io::copy(&mut io::stdin(), &mut io::sink());
+        let _dead = kill_process(getpid(), Signal::KILL);
+    };
+    thread::Builder::new().name("lifeline".to_owned()).spawn(watch)?;
+    Ok(())
 }
 
 fn works(way: &[&str]) -> bool {

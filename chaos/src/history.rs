@@ -126,6 +126,33 @@ impl History {
     }
 }
 
+/// A call under way. If its caller is stopped before the answer, the history has it as one of unknown outcome.
+pub(crate) struct Pending<'h, F: Fn(String) -> What> {
+    history: &'h History,
+    called: Duration,
+    unknown: Option<F>,
+}
+
+impl<'h, F: Fn(String) -> What> Pending<'h, F> {
+    /// `unknown` makes what is noted without an answer, from the reason.
+    pub(crate) fn new(history: &'h History, unknown: F) -> Self {
+        Pending { history, called: witness::now(), unknown: Some(unknown) }
+    }
+
+    pub(crate) fn answered(mut self, what: What) {
+        self.unknown = None;
+        self.history.note(self.called, what);
+    }
+}
+
+impl<F: Fn(String) -> What> Drop for Pending<'_, F> {
+    fn drop(&mut self) {
+        if let Some(unknown) = &self.unknown {
+            self.history.note(self.called, unknown("its caller was stopped".to_owned()));
+        }
+    }
+}
+
 /// What is known about one request in the end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known<'h> {

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::history::{Answer, History, RunName, What};
+use crate::history::{Answer, History, Pending, RunName, What};
 use crate::scenario::Scenario;
 use crate::shapes::{SHAPES, Shape};
 
@@ -149,7 +149,8 @@ pub(crate) async fn submit(
     wish: &Submission,
 ) -> Option<RunName> {
     history.remember(request, wish);
-    let called = witness::now();
+    let noted = |answer| What::Submit { request: request.to_owned(), shape, answer };
+    let pending = Pending::new(history, |why| noted(Answer::Unknown(why)));
     let answer = Answer::of(client.submit(wish.clone()).await.map(|run| RunName {
         id: run.run_id,
         workflow: run.workflow,
@@ -159,7 +160,7 @@ pub(crate) async fn submit(
         Answer::Yes(run) => Some(run.clone()),
         Answer::Unknown(_) | Answer::Refused(_) => None,
     };
-    history.note(called, What::Submit { request: request.to_owned(), shape, answer });
+    pending.answered(noted(answer));
     run
 }
 
@@ -175,9 +176,10 @@ pub(crate) async fn read(client: &Client, history: &History, run: &RunName) -> O
 
 /// Cancels a run, and notes what came of it.
 pub(crate) async fn cancel(client: &Client, history: &History, run: &RunName) {
-    let called = witness::now();
+    let noted = |answer| What::Cancel { run: run.id, answer };
+    let pending = Pending::new(history, |why| noted(Answer::Unknown(why)));
     let answer = Answer::of(client.cancel(key(run)).await);
-    history.note(called, What::Cancel { run: run.id, answer });
+    pending.answered(noted(answer));
 }
 
 pub(crate) fn key(run: &RunName) -> RunKey {

@@ -1,5 +1,6 @@
 //! One scenario, from the start of the cluster to the verdict.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -122,12 +123,16 @@ impl Play<'_> {
 }
 
 fn describe(found: &Found, formed: Duration, report: &mut String) -> Result<()> {
+    let mut ends: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for event in &found.events {
         match &event.what {
             What::Fault(what) => writeln!(report, "  fault: {what}")?,
-            What::Ended { who, how } => writeln!(report, "  {who} ended by itself: {how}")?,
+            What::Ended { who, how } => *ends.entry((who, how)).or_default() += 1,
             What::Submit { .. } | What::Cancel { .. } | What::Read { .. } => {}
         }
+    }
+    for ((who, how), count) in ends {
+        writeln!(report, "  {who} ended by itself {count} times with {how}")?;
     }
     for note in &found.notes {
         writeln!(report, "NOTE {note}")?;

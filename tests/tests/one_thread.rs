@@ -13,7 +13,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use muster_client::{Client, Submission};
 use muster_core::apply::Applied;
-use muster_core::command::Entry;
+use muster_core::command::{AttemptRef, Entry};
 use muster_core::ids::LogIndex;
 use muster_core::state::State;
 use muster_master::{Master, MasterConfig, Observer};
@@ -156,6 +156,8 @@ impl Observer for Seen {
         let digest = state.snapshot().digest();
         self.restored.lock().expect("not poisoned").push((index.0, digest));
     }
+
+    fn dispatched_again(&self, _: &AttemptRef) {}
 
     fn leads(&self, term: u64) {
         self.terms.lock().expect("not poisoned").push(term);

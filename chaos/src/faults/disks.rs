@@ -133,7 +133,8 @@ impl Stage<'_> {
         while tokio::time::Instant::now() < until {
             if let Some(how) = self.lab.masters[at].process.ended_by_itself()? {
                 let said = fs::read_to_string(self.lab.masters[at].process.log())?;
-                let last = said.lines().last().unwrap_or_default().to_owned();
+                let last = said.lines().last().unwrap_or_default();
+                let last = first_sentence(last, &self.lab.folder.display().to_string());
                 self.lab.masters[at].is_wanted = false;
                 empty(&self.lab.masters[at].data)?;
                 self.lab.start_master(at)?;
@@ -165,6 +166,12 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// What a master said, without what it advises.
+fn first_sentence(text: &str, folder: &str) -> String {
+    let text = text.replace(folder, "…");
+    text.split(". ").next().unwrap_or_default().to_owned()
 }
 
 fn fill(volume: &Path, leave_bytes: u64) -> Result<()> {

@@ -45,10 +45,14 @@ pub(crate) fn try_again(
     Status::with_error_details(code, message, details)
 }
 
+/// When a caller may ask again for a leader: handing leadership over takes some 10 ms, an election some hundreds. A
+/// caller that goes on asking waits longer each time by itself.
+const LEADER_RETRY: Duration = Duration::from_millis(50);
+
 /// No leader is known: an election is going on, or a majority of the masters is gone.
 pub(crate) fn no_leader() -> Status {
     let message = "no leader is known: an election is going on, or a majority of the masters cannot be reached";
-    try_again(Code::Unavailable, "NO_LEADER", message, Duration::from_millis(200))
+    try_again(Code::Unavailable, "NO_LEADER", message, LEADER_RETRY)
 }
 
 /// Too much work is waiting.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use muster_core::apply::Applied;
-use muster_core::command::Entry;
+use muster_core::command::{AttemptRef, Entry};
 use muster_core::ids::LogIndex;
 use muster_core::state::State;
 
@@ -15,6 +15,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The state was replaced by that of a snapshot taken at `index`.
     fn restored(&self, index: LogIndex, state: &State);
+
+    /// A worker did not say that it holds this, though it should: it is about to be dispatched again.
+    fn dispatched_again(&self, attempt: &AttemptRef);
 
     /// This master has caught up with its predecessors and begins the leader's duties.
     fn leads(&self, term: u64);

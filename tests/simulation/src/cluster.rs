@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use muster_checker::Observed;
 use muster_checker::history::Ending;
 use muster_core::apply::Applied;
-use muster_core::command::Entry;
+use muster_core::command::{AttemptRef, Entry};
 use muster_core::ids::LogIndex;
 use muster_core::spec::Resources;
 use muster_core::state::State;
@@ -122,8 +123,13 @@ fn add_master(
     sim.host(master_host(number), move || {
         let incarnation = starts.get();
         starts.set(incarnation + 1);
-        let observer =
-            MasterObserver { master: number as u64, incarnation, witness: witness.clone() };
+        let is_open = Arc::new(AtomicBool::new(false));
+        let observer = MasterObserver {
+            master: number as u64,
+            incarnation,
+            is_open: Arc::clone(&is_open),
+            witness: witness.clone(),
+        };
         let mut config = master_config(&plan, number, &disk, &clocks);
         config.observer = Some(Arc::new(observer));
         let (witness, failure) = (witness.clone(), Rc::clone(&failure));
@@ -131,7 +137,10 @@ fn add_master(
         async move {
             witness.observed(Observed::MasterStarted { master, restarts: incarnation });
             let error = match Master::start(config).await {
-                Ok(running) => running.failed().await,
+                Ok(running) => {
+                    is_open.store(true, Ordering::Relaxed);
+                    running.failed().await
+                }
                 Err(error) => error,
             };
             witness.observed(Observed::MasterStopped { master });
@@ -172,6 +181,8 @@ fn master_config(
 struct MasterObserver {
     master: u64,
     incarnation: u64,
+    /// Its own snapshot, if it had one, is restored: the next one comes from a peer.
+    is_open: Arc<AtomicBool>,
     witness: Witness,
 }
 
@@ -182,6 +193,14 @@ impl muster_master::Observer for MasterObserver {
 
     fn restored(&self, index: LogIndex, state: &State) {
         self.witness.restored(self.master, self.incarnation, index, state);
+        if self.is_open.load(Ordering::Relaxed) {
+            self.witness.observed(Observed::SnapshotInstalled { master: self.master, index });
+        }
+    }
+
+    fn dispatched_again(&self, attempt: &AttemptRef) {
+        let AttemptRef { run, task, fence, .. } = *attempt;
+        self.witness.observed(Observed::Reconciled { run, task, fence });
     }
 
     fn leads(&self, term: u64) {

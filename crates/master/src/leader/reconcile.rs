@@ -28,6 +28,9 @@ pub(crate) fn reconcile(replica: &Arc<Replica>, worker: WorkerId, reported: &[wi
         let unknown: Vec<_> = unknown.map(|attempt| held(&attempt)).collect();
         (missing, unknown, stops(state, worker, &reported))
     });
+    if let Some(observer) = &replica.config.observer {
+        missing.iter().for_each(|attempt| observer.dispatched_again(attempt));
+    }
     for message in forget(&unknown).chain(stops) {
         if !replica.live.send(worker, message) {
             return;
