@@ -21,6 +21,7 @@ use muster_platform::{
     BlockFile, Connection, Dedicated, Disk, Executor, Files, Incoming, Listener, Lock, Platform,
     Provider,
 };
+use muster_raft::Position;
 use muster_tests::cluster::free_ports;
 use tokio::runtime::Handle;
 
@@ -146,10 +147,10 @@ struct Seen {
 }
 
 impl Observer for Seen {
-    fn applied(&self, index: LogIndex, entry: &Entry, state: &State, applied: &Applied) {
+    fn applied(&self, at: Position, entry: &Entry, state: &State, applied: &Applied) {
         assert_eq!(entry.commands.len(), applied.replies.len(), "one answer a command");
         let (commands, digest) = (entry.commands.len(), state.snapshot().digest());
-        self.applied.lock().expect("not poisoned").insert(index.0, (commands, digest));
+        self.applied.lock().expect("not poisoned").insert(at.index, (commands, digest));
     }
 
     fn restored(&self, index: LogIndex, state: &State) {

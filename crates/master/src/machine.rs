@@ -16,7 +16,7 @@ use muster_core::state::State;
 use muster_core::state::block_map::BlockMap;
 use muster_core::state::run::Run;
 use muster_proto::convert::{self, ShardId, ShardKind};
-use muster_raft::{Applied, HistoryItem, Machine, Shard};
+use muster_raft::{Applied, HistoryItem, Machine, Position, Shard};
 use parking_lot::RwLock;
 use tokio::sync::{Notify, mpsc};
 
@@ -155,7 +155,8 @@ pub(crate) struct CoreMachine {
 }
 
 impl CoreMachine {
-    fn apply_entry(&mut self, index: u64, entry: &Entry) -> Applied {
+    fn apply_entry(&mut self, at: Position, entry: &Entry) -> Applied {
+        let index = at.index;
         let applied = {
             let mut shown = self.cell.state.write();
             let leads = self.cell.leads.load(Ordering::Acquire);
@@ -169,7 +170,7 @@ impl CoreMachine {
             let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
             shown.just_ended.extend(ended);
             if let Some(observer) = &self.observer {
-                observer.applied(LogIndex(index), entry, &shown.state, &applied);
+                observer.applied(at, entry, &shown.state, &applied);
             }
             applied
         };
@@ -197,14 +198,14 @@ impl CoreMachine {
 }
 
 impl Machine for CoreMachine {
-    fn apply(&mut self, index: u64, entry: &Bytes) -> io::Result<Applied> {
+    fn apply(&mut self, at: Position, entry: &Bytes) -> io::Result<Applied> {
         let entry = convert::decode_entry(entry).map_err(|error| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("log entry {index} cannot be applied: {error}"),
+                format!("log entry {} cannot be applied: {error}", at.index),
             )
         })?;
-        Ok(self.apply_entry(index, &entry))
+        Ok(self.apply_entry(at, &entry))
     }
 
     fn applied_up_to(&mut self, index: u64) {
@@ -332,7 +333,7 @@ mod tests {
         let mut machine = CoreMachine { cell: cell.clone(), observer: None };
         let mut apply = |index, command| {
             let entry = Entry { at: Timestamp(index), commands: vec![command] };
-            machine.apply_entry(index, &entry)
+            machine.apply_entry(Position { index, term: 1 }, &entry)
         };
         assert!(apply(1, submit).ended.is_empty());
         assert_eq!(apply(2, cancel).ended.len(), 1);

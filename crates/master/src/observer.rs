@@ -6,12 +6,13 @@ use muster_core::apply::Applied;
 use muster_core::command::{AttemptRef, Entry};
 use muster_core::ids::LogIndex;
 use muster_core::state::State;
+use muster_raft::Position;
 
 /// Told of what happens while it happens, by the thread that does it: what it sees is neither late nor merged, and the
 /// log waits until it returns. It must not call the master. Production has none.
 pub trait Observer: Send + Sync + 'static {
     /// An entry was applied. `state` is what it made; no reader has seen it yet.
-    fn applied(&self, index: LogIndex, entry: &Entry, state: &State, applied: &Applied);
+    fn applied(&self, at: Position, entry: &Entry, state: &State, applied: &Applied);
 
     /// The state was replaced by that of a snapshot taken at `index`.
     fn restored(&self, index: LogIndex, state: &State);

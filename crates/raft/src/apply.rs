@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::error::StoreError;
 use crate::fatal::Fatal;
 use crate::history::{History, HistoryChange};
-use crate::machine::{Machine, Shard};
+use crate::machine::{Machine, Position, Shard};
 use crate::snapshot::{Manifest, ShardFile, SnapshotFiles, SnapshotHandle};
 use crate::types::{Entry, LogId, Payload, Reply, SnapshotMeta, StoredMembership, TypeConfig};
 
@@ -104,11 +104,12 @@ impl StateMachine {
     }
 
     fn apply_entry(&mut self, entry: &Entry, group: &mut Group) -> io::Result<Reply> {
-        let index = entry.log_id.index;
+        let LogId { leader_id, index } = entry.log_id;
         let reply = match &entry.payload {
             Payload::Blank => Reply::none(),
             Payload::Normal(command) => {
-                let applied = self.machine.apply(index, &command.0)?;
+                let applied =
+                    self.machine.apply(Position { index, term: leader_id.term }, &command.0)?;
                 let put = |item| HistoryChange::Put(Arc::new(item));
                 group.changes.extend(applied.ended.into_iter().map(put));
                 group.changes.extend(applied.pruned_before.map(HistoryChange::DeleteEndedBefore));

@@ -37,7 +37,7 @@ mod wire;
 
 pub use error::{OpenError, ProposeError, RaftError, StoreError};
 pub use history::{History, HistoryItem};
-pub use machine::{Applied, Machine, Shard, ShardToken};
+pub use machine::{Applied, Machine, Position, Shard, ShardToken};
 pub use node::{
     Committed, Leadership, MemberStatus, PeerAddress, RaftConfig, RaftLimits, RaftMember,
     RaftStatus, Role, SnapshotPolicy, Timing,

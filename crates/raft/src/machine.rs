@@ -9,13 +9,23 @@ use bytes::Bytes;
 use crate::history::HistoryItem;
 use crate::types::Reply;
 
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its log index.
+    pub index: u64,
+    /// The term of the leader that proposed it.
+    pub term: u64,
+}
+
 /// A deterministic machine. Raft calls it from one task at a time; others may share its state behind a lock of its own.
 pub trait Machine: Send + Sync + 'static {
-    /// Applies one committed entry. `index` is its log index; indexes grow but skip the entries Raft keeps for itself.
+    /// Applies one committed entry. Indexes grow but skip the entries Raft keeps for itself. What the machine becomes
+    /// may depend on the index, never on the term: a snapshot does not keep it.
     ///
     /// # Errors
     /// An error stops the process: an entry that this version does not understand must never be skipped.
-    fn apply(&mut self, index: u64, entry: &Bytes) -> io::Result<Applied>;
+    fn apply(&mut self, at: Position, entry: &Bytes) -> io::Result<Applied>;
 
     /// Called after a group of entries, with the index of the last: a good moment to publish what was applied.
     fn applied_up_to(&mut self, index: u64) {

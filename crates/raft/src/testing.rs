@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::fatal::Fatal;
 use crate::history::{History, HistoryThread};
 use crate::log::LogThread;
-use crate::machine::Machine;
+use crate::machine::{Machine, Position};
 use crate::site::Site;
 use crate::snapshot::SnapshotFiles;
 use crate::types::{LeaderId, Payload};
@@ -92,15 +92,6 @@ pub fn log_id(term: u64, member_id: u64, index: u64) -> LogId {
 /// The vote of `member_id` for itself in `term`.
 pub fn vote(term: u64, member_id: u64) -> Vote {
     Vote { leader_id: LeaderId { term, node_id: member_id }, committed: false }
-}
-
-/// Where an entry stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Its log index.
-    pub index: u64,
-    /// The term of the leader that proposed it.
-    pub term: u64,
 }
 
 /// One entry of a log that was read back.

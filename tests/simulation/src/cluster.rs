@@ -18,6 +18,7 @@ use muster_core::state::State;
 use muster_master::{Master, MasterConfig};
 use muster_platform::{Disk, Platform};
 use muster_proto::internal::v1::OutcomeKind;
+use muster_raft::Position;
 use muster_worker::load::LoadMeter;
 use muster_worker::observer::Event;
 use muster_worker::session::{Worker, WorkerConfig};
@@ -187,8 +188,8 @@ struct MasterObserver {
 }
 
 impl muster_master::Observer for MasterObserver {
-    fn applied(&self, index: LogIndex, entry: &Entry, state: &State, applied: &Applied) {
-        self.witness.applied(self.master, self.incarnation, index, entry, state, applied);
+    fn applied(&self, at: Position, entry: &Entry, state: &State, applied: &Applied) {
+        self.witness.applied(self.master, self.incarnation, at, entry, state, applied);
     }
 
     fn restored(&self, index: LogIndex, state: &State) {

@@ -14,6 +14,7 @@ use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
+use muster_raft::Position;
 use parking_lot::Mutex;
 
 use crate::machine::entropy::elapsed;
@@ -132,12 +133,13 @@ impl Witness {
         &self,
         replica: u64,
         incarnation: u64,
-        index: LogIndex,
+        position: Position,
         entry: &Entry,
         after: &State,
         applied: &Applied,
     ) {
         let mut seen = self.0.lock();
+        let (index, term) = (LogIndex(position.index), Some(position.term));
         let (digest, commands) = (after.digest(), entry.commands.len());
         seen.trace.line(format_args!("m{replica} applied {index} {digest:x} commands={commands}"));
         seen.stands.insert(replica, (index, digest));
@@ -146,7 +148,6 @@ impl Witness {
             seen.open = open_in(after);
         }
         let at = Some(now());
-        let term = None;
         let applying = Applying { replica, incarnation, index, term, at, entry, after, applied };
         seen.auditor.observe(&applying);
     }

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use muster_raft::testing;
 use muster_raft::{
-    Applied, HistoryItem, Machine, PeerAddress, RaftConfig, RaftMember, Shard, Timing,
+    Applied, HistoryItem, Machine, PeerAddress, Position, RaftConfig, RaftMember, Shard, Timing,
 };
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -63,7 +63,7 @@ fn item(number: u64, end_index: u64, bytes: Bytes) -> HistoryItem {
 }
 
 impl Machine for Ledger {
-    fn apply(&mut self, index: u64, entry: &Bytes) -> io::Result<Applied> {
+    fn apply(&mut self, at: Position, entry: &Bytes) -> io::Result<Applied> {
         let wrong = || io::Error::other("not an entry of this test");
         let (verb, bytes) = entry.split_first().ok_or_else(wrong)?;
         let number = number_of(bytes, RUN_BYTES_MAX).ok_or_else(wrong)?;
@@ -75,7 +75,7 @@ impl Machine for Ledger {
                 Ok(Applied::default())
             }
             b'e' => {
-                let ended = shard.remove(&number).map(|bytes| item(number, index, bytes));
+                let ended = shard.remove(&number).map(|bytes| item(number, at.index, bytes));
                 Ok(Applied { ended: ended.into_iter().collect(), ..Applied::default() })
             }
             _ => Err(wrong()),

@@ -22,7 +22,7 @@ const GROUP_REQUESTS_MAX: usize = 4_096;
 const GARBAGE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How late the log is with [`Mutant::LogAnsweredEarly`].
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_millis(100);
 
 /// Who waits for an operation.
 pub(crate) enum Waiter {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_raft::{
-    Applied, HistoryItem, Machine, PeerAddress, RaftConfig, RaftMember, Reply, Shard,
+    Applied, HistoryItem, Machine, PeerAddress, Position, RaftConfig, RaftMember, Reply, Shard,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -48,7 +48,7 @@ pub fn shard_of(key: &str) -> usize {
 }
 
 impl Machine for Maps {
-    fn apply(&mut self, index: u64, entry: &Bytes) -> io::Result<Applied> {
+    fn apply(&mut self, at: Position, entry: &Bytes) -> io::Result<Applied> {
         let text = std::str::from_utf8(entry).map_err(io::Error::other)?;
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
@@ -61,7 +61,7 @@ impl Machine for Maps {
             ["end", run_id, number] => {
                 let item = HistoryItem {
                     run_id: run_id.parse().map_err(io::Error::other)?,
-                    end_index: index,
+                    end_index: at.index,
                     namespace: "default".into(),
                     workflow: "etl".into(),
                     number: number.parse().map_err(io::Error::other)?,
@@ -69,7 +69,7 @@ impl Machine for Maps {
                 };
                 Ok(Applied { ended: vec![item], ..Applied::default() })
             }
-            ["prune", "all"] => Ok(Applied { pruned_before: Some(index), ..Applied::default() }),
+            ["prune", "all"] => Ok(Applied { pruned_before: Some(at.index), ..Applied::default() }),
             _ => Err(io::Error::other(format!("unknown entry `{text}`"))),
         }
     }
