@@ -43,6 +43,8 @@ const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) type Committed = (LogIndex, Result<Reply, Rejection>);
 
 struct Proposal {
+    /// The term in which it was decided.
+    term: u64,
     command: Bytes,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
     /// Its share of the bytes that may wait, until it is on its way.
@@ -52,6 +54,7 @@ struct Proposal {
 /// See the module documentation.
 #[derive(Clone)]
 pub(crate) struct Proposer {
+    raft: RaftMember,
     waiting: mpsc::Sender<Proposal>,
     room: Arc<Semaphore>,
 }
@@ -77,18 +80,29 @@ impl Proposer {
     /// Starts the task that proposes on `raft`.
     pub(crate) fn start(raft: RaftMember, clock: Arc<LogClock>) -> Self {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(propose_all(raft, clock, receiver));
-        Proposer { waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+        tokio::spawn(propose_all(raft.clone(), clock, receiver));
+        Proposer { raft, waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
 
-    /// Proposes a command and waits until it is applied.
+    /// Proposes a command in the term of now, and waits until it is applied.
     pub(crate) async fn propose(&self, command: &Command) -> Result<(LogIndex, Reply), NotDone> {
+        let term = self.raft.watch_leadership().borrow().term;
+        self.propose_in(term, command).await
+    }
+
+    /// Proposes what was decided in a term, and waits until it is applied. In another term it is refused, even if the
+    /// same master leads in both: in between another leader may have promised what this command breaks.
+    pub(crate) async fn propose_in(
+        &self,
+        term: u64,
+        command: &Command,
+    ) -> Result<(LogIndex, Reply), NotDone> {
         let command = convert::encode_command(command);
         let overloaded = |_| NotDone::Uncommitted(faults::overloaded());
         let bytes = u32::try_from(command.len()).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(overloaded)?;
         let (answer, answered) = oneshot::channel();
-        let proposal = Proposal { command, answer, _room: room };
+        let proposal = Proposal { term, command, answer, _room: room };
         if self.waiting.try_send(proposal).is_err() {
             return Err(NotDone::Uncommitted(faults::overloaded()));
         }
@@ -122,36 +136,37 @@ async fn propose_all(
         }) else {
             return;
         };
+        let term = first.term;
         let mut bytes = first.command.len();
         let mut batch = vec![first];
         while batch.len() < COMMANDS_PER_ENTRY_MAX && bytes < ENTRY_BYTES_SOFT_MAX {
             let Ok(next) = waiting.try_recv() else { break };
-            if bytes + next.command.len() > ENTRY_BYTES_SOFT_MAX {
+            // An entry is of one term.
+            if next.term != term || bytes + next.command.len() > ENTRY_BYTES_SOFT_MAX {
                 left_over = Some(next);
                 break;
             }
             bytes += next.command.len();
             batch.push(next);
         }
-        // Who went away while waiting takes the command along: what was decided by a leader that leads no more must not
-        // be carried out when it leads again.
+        // Who went away while waiting takes the command along.
         batch.retain(|proposal| !proposal.answer.is_closed());
         if batch.is_empty() {
             continue;
         }
         let (raft, clock) = (raft.clone(), clock.clone());
         tokio::spawn(async move {
-            propose_batch(&raft, &clock, batch).await;
+            propose_batch(&raft, &clock, term, batch).await;
             drop(permit);
         });
     }
 }
 
-async fn propose_batch(raft: &RaftMember, clock: &LogClock, batch: Vec<Proposal>) {
+async fn propose_batch(raft: &RaftMember, clock: &LogClock, term: u64, batch: Vec<Proposal>) {
     let (commands, answers): (Vec<Bytes>, Vec<_>) =
         batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
     let entry = convert::assemble_entry(clock.now(), &commands);
-    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, raft.propose(entry)).await;
+    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, raft.propose_in(term, entry)).await;
     let proposed = proposed.unwrap_or_else(|_| {
         let why = "no majority of the masters confirmed it in time; it may still be carried out";
         Err(ProposeError::Unknown(why.into()))

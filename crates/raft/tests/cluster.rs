@@ -26,6 +26,12 @@ async fn a_lone_master_forms_a_cluster_and_keeps_its_data() {
     cluster.node(leader).wait_applied(index).await.expect("it runs");
     assert_eq!(cluster.maps(0).all().len(), 20);
     assert!(cluster.node(0).status().term > term, "a restarted leader is elected anew");
+    let late = cluster.node(0).propose_in(term, Bytes::from_static(b"set late 1")).await;
+    assert!(
+        matches!(late, Err(ProposeError::NotLeader { .. })),
+        "what was decided in an earlier term is not carried out: {late:?}"
+    );
+    assert!(!cluster.maps(0).all().contains_key("late"));
     assert_eq!(cluster.node(0).last_quorum_ack(), Some(0));
     cluster.node(0).shutdown().await;
 }

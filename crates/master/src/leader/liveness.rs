@@ -15,7 +15,7 @@ use crate::replica::Replica;
 /// How often leases are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(replica: Arc<Replica>) {
+pub(super) async fn run(replica: Arc<Replica>, term: u64) {
     let mut wall = Duration::MAX;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -31,7 +31,8 @@ pub(super) async fn run(replica: Arc<Replica>) {
         }
         let lapsed = replica.live.lapse(patience);
         // Together, since a rack fails as a whole.
-        futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, worker))).await;
+        futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, term, worker)))
+            .await;
         replica.live.drop_stale_fetches();
     }
 }
@@ -43,12 +44,14 @@ pub(super) fn registered(state: &State) -> Vec<WorkerId> {
     known.map(|worker| worker.id).collect()
 }
 
-async fn lose(replica: &Replica, worker: WorkerId) {
+async fn lose(replica: &Replica, term: u64, worker: WorkerId) {
     let is_known = replica.cell.read(|state| state.held_by(worker).is_some());
     if !is_known {
         replica.live.forget(worker, "the worker is not registered");
         return;
     }
-    // If this does not commit, the worker stays on the list and it is proposed again.
-    let _uncommitted = replica.proposer.propose(&Command::LoseWorker(LoseWorker { worker })).await;
+    // If this does not commit, the worker stays on the list and it is proposed again. Only in this term: a later leader,
+    // be it this master, grants the worker its lease anew.
+    let lose = Command::LoseWorker(LoseWorker { worker });
+    let _uncommitted = replica.proposer.propose_in(term, &lose).await;
 }

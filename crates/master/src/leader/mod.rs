@@ -41,7 +41,7 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
         if let Some(observer) = &replica.config.observer {
             observer.leads(term);
         }
-        let duties = begin(&replica, &mut events);
+        let duties = begin(&replica, term, &mut events);
         let still_leads = |it: &muster_raft::Leadership| it.is_leader && it.term == term;
         tokio::select! {
             () = dispatch::run(replica.clone(), &mut events) => {}
@@ -62,7 +62,11 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
 }
 
 /// Starts the duties. They end when the returned set is dropped.
-fn begin(replica: &Arc<Replica>, events: &mut mpsc::UnboundedReceiver<Event>) -> JoinSet<()> {
+fn begin(
+    replica: &Arc<Replica>,
+    term: u64,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+) -> JoinSet<()> {
     while events.try_recv().is_ok() {}
     replica.cell.set_leads(true);
     replica.clock.begin(replica.cell.read(muster_core::state::State::now));
@@ -71,6 +75,6 @@ fn begin(replica: &Arc<Replica>, events: &mut mpsc::UnboundedReceiver<Event>) ->
     let mut duties = JoinSet::new();
     duties.spawn(tick::run(replica.clone()));
     duties.spawn(plan::run(replica.clone()));
-    duties.spawn(liveness::run(replica.clone()));
+    duties.spawn(liveness::run(replica.clone(), term));
     duties
 }

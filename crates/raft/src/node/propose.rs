@@ -7,13 +7,14 @@ use bytes::Bytes;
 use muster_core::mutant::{self, Mutant};
 use openraft::ReadPolicy;
 use openraft::errors::{
-    ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError,
+    ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError,
     RaftError as OpenraftError,
 };
+use openraft::impls::ProgressResponder;
 
 use super::{RaftMember, leadership};
 use crate::error::{ProposeError, RaftError};
-use crate::types::{Command, Member, Reply, TypeConfig};
+use crate::types::{Command, LeaderId, Member, Reply, TypeConfig};
 
 /// A read barrier gives up after this long.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,12 +31,21 @@ pub struct Committed {
 }
 
 impl RaftMember {
-    /// Replicates one entry and applies it. Only the leader can. Returns when the entry is applied here; it may take
-    /// as long as there is no quorum, so callers set their own deadline. Giving up does not take the entry back.
+    /// Replicates one entry and applies it, as [`propose_in`](Self::propose_in) the term of now.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn propose(&self, entry: Bytes) -> Result<Committed, ProposeError> {
+        self.propose_in(leadership::now(&self.0.raft).term, entry).await
+    }
+
+    /// Replicates one entry and applies it. Only the leader of this term can: what was decided in one term must not be
+    /// carried out in another, even if the same master leads in both. Returns when the entry is applied here; it may
+    /// take as long as there is no quorum, so callers set their own deadline. Giving up does not take the entry back.
     ///
     /// # Errors
     /// See [`ProposeError`]; after `Unknown` the entry may still be applied.
-    pub async fn propose(&self, entry: Bytes) -> Result<Committed, ProposeError> {
+    pub async fn propose_in(&self, term: u64, entry: Bytes) -> Result<Committed, ProposeError> {
         let (bytes, limit) = (entry.len(), self.0.entry_bytes_max);
         if bytes > limit {
             return Err(ProposeError::TooLarge { bytes, limit });
@@ -46,16 +56,18 @@ impl RaftMember {
         if self.0.is_transferring.load(Ordering::Acquire) {
             return Err(ProposeError::Unavailable("leadership is being handed over".into()));
         }
-        match self.0.raft.client_write(Command(entry)).await {
+        let stopped = |fatal| ProposeError::Stopped(self.why_stopped(&fatal));
+        let leader = LeaderId { term, node_id: self.member_id() };
+        let (responder, written) = ProgressResponder::complete_only();
+        let write = self.0.raft.write(Command(entry)).with_leader(leader).responder(responder);
+        write.await.map_err(stopped)?;
+        match written.await.map_err(|_| stopped(Fatal::Stopped))? {
             Ok(response) => Ok(Committed {
                 index: response.log_id.index,
                 term: response.log_id.leader_id.term,
                 reply: response.data,
             }),
-            Err(OpenraftError::Fatal(fatal)) => {
-                Err(ProposeError::Stopped(self.why_stopped(&fatal)))
-            }
-            Err(OpenraftError::APIError(error)) => Err(match error {
+            Err(error) => Err(match error {
                 ClientWriteError::ForwardToLeader(forward) => match forward.reason {
                     ForwardReason::NotLeader => {
                         ProposeError::NotLeader { leader: leader_of(forward) }
@@ -133,7 +145,7 @@ impl RaftMember {
     }
 
     /// The first local fault says more than openraft's consequence of it.
-    pub(super) fn why_stopped(&self, fatal: &openraft::errors::Fatal<TypeConfig>) -> String {
+    pub(super) fn why_stopped(&self, fatal: &Fatal<TypeConfig>) -> String {
         self.0.fatal.get().map_or_else(|| fatal.to_string(), |error| error.to_string())
     }
 }
