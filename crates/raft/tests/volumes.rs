@@ -88,6 +88,22 @@ async fn a_damaged_snapshot_shard_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_without_its_log_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("set a 1").await;
+    cluster.node(0).trigger_snapshot().await.expect("it runs");
+    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
+    cluster.kill(0).await;
+    std::fs::remove_file(cluster.dir(0).join("log.redb")).expect("it is there");
+    let text = open_error(&cluster, 0).await.to_string();
+    assert!(text.contains("log.redb") && text.contains("beside it"), "{text}");
+    // Once the threads of the first try are gone, the second meets the same refusal: nothing was made anew.
+    eventually("the same refusal", async || open_error(&cluster, 0).await.to_string() == text)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_cluster_is_refused() {
     let mut cluster = Cluster::new(1, |_| {});
     cluster.start(0).await;

@@ -43,8 +43,12 @@ impl RaftMember {
         let fatal = Fatal::new();
         let (history, history_thread) = open_history(&config, &site, &dir, &fatal)?;
         let (log, log_thread, stored) = open_log(&config, &site, &dir, &fatal)?;
-        let identity = Arc::new(identify(&config, &dir, &log, stored).await?);
         let files = SnapshotFiles::open(&site, &dir.snapshots())?;
+        if stored.is_none() && (history.durable_index() > 0 || files.current().is_some()) {
+            let problem = "there is none, but the history or a snapshot beside it is of a master that had one";
+            return Err(StoreError::damaged(&dir.log(), "identity", "-", problem).into());
+        }
+        let identity = Arc::new(identify(&config, &dir, &log, stored).await?);
         // The names of what was made just now.
         site.sync_dir(dir.path())?;
         site.disk.settled().await;
