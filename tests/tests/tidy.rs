@@ -44,6 +44,11 @@ fn the_core_is_pure() {
 }
 
 #[test]
+fn deliberate_bugs_are_not_shipped() {
+    expect_none("mutants", &edges::mutants(&TREE));
+}
+
+#[test]
 fn nothing_goes_past_the_platform() {
     expect_none("platform", &platform::bypasses(&TREE));
 }

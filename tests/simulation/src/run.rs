@@ -161,8 +161,8 @@ fn add_client(
     });
 }
 
-/// When everything is mended: lets held tasks go, submits something new, waits until all runs have ended, and asks every
-/// master for all of them.
+/// When everything is mended: lets held tasks go, submits something new, waits until all runs have ended, and asks
+/// every master for all of them.
 async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
     while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
         let asked = shared.transfer.take();

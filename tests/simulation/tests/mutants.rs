@@ -1,5 +1,5 @@
-//! The simulation notices deliberate bugs: a few of them here, all of them by `just sim-mutants`, which needs the release
-//! build.
+//! The simulation notices deliberate bugs: a few of them here, all of them by `just sim-mutants`, which needs the
+//! release build.
 
 use std::path::Path;
 

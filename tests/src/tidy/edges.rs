@@ -158,6 +158,22 @@ pub fn quarantine(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Manifests that wake deliberate bugs: the simulation alone may, or they would be shipped.
+pub fn mutants(tree: &Tree) -> Vec<Finding> {
+    let elsewhere = manifests(tree)
+        .into_iter()
+        .filter(|manifest| !["crates/core", "tests/simulation"].contains(&manifest.dir));
+    let mut findings = Vec::new();
+    for manifest in elsewhere {
+        for (line, text) in manifest.file.lines().filter(|(_, text)| text.contains("mutants")) {
+            let message = format!("only tests/simulation asks for deliberate bugs: `{text}`");
+            let found = finding("mutants", "mutants", &manifest.file.path, message);
+            findings.push(Finding { line, ..found });
+        }
+    }
+    findings
+}
+
 /// The core's dependencies are exactly those that are known to be pure.
 pub fn core_is_pure(tree: &Tree) -> Vec<Finding> {
     let Some(core) = manifests(tree).into_iter().find(|manifest| manifest.dir == "crates/core")
@@ -282,6 +298,15 @@ mod tests {
             ["rand"]
         );
         assert_eq!(core_is_pure(&Tree::default()).len(), 1);
+    }
+
+    #[test]
+    fn finds_who_asks_for_deliberate_bugs() {
+        let text = "[dependencies]\nmuster-core = { workspace = true, features = [\"mutants\"] }\n";
+        let tree =
+            Tree::of(&[("crates/cli/Cargo.toml", text), ("tests/simulation/Cargo.toml", text)]);
+        let found: Vec<_> = mutants(&tree).into_iter().map(|it| (it.path, it.line)).collect();
+        assert_eq!(found, [("crates/cli/Cargo.toml".to_owned(), 2)]);
     }
 
     #[test]

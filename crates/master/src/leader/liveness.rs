@@ -50,8 +50,8 @@ async fn lose(replica: &Replica, term: u64, worker: WorkerId) {
         replica.live.forget(worker, "the worker is not registered");
         return;
     }
-    // If this does not commit, the worker stays on the list and it is proposed again. Only in this term: a later leader,
-    // be it this master, grants the worker its lease anew.
+    // If this does not commit, the worker stays on the list and it is proposed again. Only in this term: a later
+    // leader, be it this master, grants the worker its lease anew.
     let lose = Command::LoseWorker(LoseWorker { worker });
     let _uncommitted = replica.proposer.propose_in(term, &lose).await;
 }
