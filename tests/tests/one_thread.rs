@@ -160,6 +160,8 @@ impl Observer for Seen {
 
     fn dispatched_again(&self, _: &AttemptRef) {}
 
+    fn refused(&self, _: u64) {}
+
     fn leads(&self, term: u64) {
         self.terms.lock().expect("not poisoned").push(term);
     }

@@ -23,6 +23,9 @@ pub trait Observer: Send + Sync + 'static {
     /// This master has caught up with its predecessors and begins the leader's duties.
     fn leads(&self, term: u64);
 
+    /// What it decided in this term came too late: another leader may have been elected since.
+    fn refused(&self, term: u64);
+
     /// It has ended them. Not told when the master stops or dies while it leads.
     fn leads_no_more(&self, term: u64);
 }

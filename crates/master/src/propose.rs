@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use crate::clock::LogClock;
 use crate::faults;
 use crate::machine::EntryReply;
+use crate::observer::Observer;
 
 /// Commands that may wait; beyond it callers are told to try again.
 const WAITING_MAX: usize = 16_384;
@@ -78,9 +79,14 @@ impl From<NotDone> for Status {
 
 impl Proposer {
     /// Starts the task that proposes on `raft`.
-    pub(crate) fn start(raft: RaftMember, clock: Arc<LogClock>) -> Self {
+    pub(crate) fn start(
+        raft: RaftMember,
+        clock: Arc<LogClock>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(propose_all(raft.clone(), clock, receiver));
+        let log = Log { raft: raft.clone(), clock, observer };
+        tokio::spawn(propose_all(Arc::new(log), receiver));
         Proposer { raft, waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
 
@@ -121,11 +127,14 @@ fn uncommitted(error: &ProposeError) -> Status {
     Status::with_details(status.code(), error.to_string(), Bytes::copy_from_slice(status.details()))
 }
 
-async fn propose_all(
+/// Where entries go.
+struct Log {
     raft: RaftMember,
     clock: Arc<LogClock>,
-    mut waiting: mpsc::Receiver<Proposal>,
-) {
+    observer: Option<Arc<dyn Observer>>,
+}
+
+async fn propose_all(log: Arc<Log>, mut waiting: mpsc::Receiver<Proposal>) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut left_over: Option<Proposal> = None;
     loop {
@@ -154,19 +163,19 @@ async fn propose_all(
         if batch.is_empty() {
             continue;
         }
-        let (raft, clock) = (raft.clone(), clock.clone());
+        let log = Arc::clone(&log);
         tokio::spawn(async move {
-            propose_batch(&raft, &clock, term, batch).await;
+            propose_batch(&log, term, batch).await;
             drop(permit);
         });
     }
 }
 
-async fn propose_batch(raft: &RaftMember, clock: &LogClock, term: u64, batch: Vec<Proposal>) {
+async fn propose_batch(log: &Log, term: u64, batch: Vec<Proposal>) {
     let (commands, answers): (Vec<Bytes>, Vec<_>) =
         batch.into_iter().map(|proposal| (proposal.command, proposal.answer)).unzip();
-    let entry = convert::assemble_entry(clock.now(), &commands);
-    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, raft.propose_in(term, entry)).await;
+    let entry = convert::assemble_entry(log.clock.now(), &commands);
+    let proposed = tokio::time::timeout(COMMIT_WAIT_MAX, log.raft.propose_in(term, entry)).await;
     let proposed = proposed.unwrap_or_else(|_| {
         let why = "no majority of the masters confirmed it in time; it may still be carried out";
         Err(ProposeError::Unknown(why.into()))
@@ -180,6 +189,9 @@ async fn propose_batch(raft: &RaftMember, clock: &LogClock, term: u64, batch: Ve
         }
         Ok(None) => tracing::error!("an entry was applied without replies"),
         Err(error) => {
+            if let (ProposeError::NotLeader { .. }, Some(observer)) = (&error, &log.observer) {
+                observer.refused(term);
+            }
             for answer in answers {
                 let _gone = answer.send(Err(error.clone()));
             }

@@ -85,7 +85,7 @@ impl Master {
         let machine = CoreMachine { cell: cell.clone(), observer: config.observer.clone() };
         let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
         let clock = Arc::new(LogClock::new(config.platform.clone()));
-        let proposer = Proposer::start(raft.clone(), clock.clone());
+        let proposer = Proposer::start(raft.clone(), clock.clone(), config.observer.clone());
         let channels = Channels::new(&config.platform);
         let replica = Arc::new(Replica {
             config,

@@ -208,6 +208,10 @@ impl muster_master::Observer for MasterObserver {
         self.witness.observed(Observed::Leads { master: self.master, term });
     }
 
+    fn refused(&self, term: u64) {
+        self.witness.observed(Observed::ProposalRefused { master: self.master, term });
+    }
+
     fn leads_no_more(&self, term: u64) {
         self.witness.observed(Observed::StepsDown { master: self.master, term });
     }
