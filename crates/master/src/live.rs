@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_core::ids::WorkerId;
-use muster_core::mutant::{self, Mutant};
 use muster_core::time::Millis;
 use muster_planner::{LiveView, Load, WorkerView};
 use muster_proto::internal::v1 as wire;
@@ -36,14 +35,20 @@ pub(crate) struct SessionHandle {
     pub(crate) outbox: mpsc::Sender<Outbound>,
 }
 
-#[derive(Default)]
 struct LiveWorker {
     session: Option<SessionHandle>,
     load: Load,
-    /// When the latest acknowledged sign of life came, or when this leader began.
-    seen_at: Option<Instant>,
+    /// When the latest acknowledged sign of life came, or when this leader began or first heard of the worker.
+    seen_at: Instant,
     /// Set once it was decided to declare the worker lost: from then on nothing is acknowledged.
     is_losing: bool,
+}
+
+impl LiveWorker {
+    /// One that has a full lease from this moment.
+    fn seen(now: Instant) -> Self {
+        LiveWorker { session: None, load: Load::default(), seen_at: now, is_losing: false }
+    }
 }
 
 /// See the module documentation.
@@ -66,23 +71,19 @@ impl Live {
         let now = Instant::now();
         let mut live = self.workers.lock();
         for worker in workers {
-            live.entry(worker).or_default();
+            live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
         }
         for entry in live.values_mut() {
-            let seen_at = Some(now).filter(|_| !mutant::is_on(Mutant::MassExpiry));
-            (entry.seen_at, entry.is_losing) = (seen_at, false);
+            (entry.seen_at, entry.is_losing) = (now, false);
         }
     }
 
     /// Workers of the state that this leader never heard of, such as one whose registration was committed after its
     /// session was gone: they too have a lease that must end.
     pub(crate) fn adopt(&self, workers: impl Iterator<Item = WorkerId>) {
-        let mut live = self.workers.lock();
+        let (now, mut live) = (Instant::now(), self.workers.lock());
         for worker in workers {
-            live.entry(worker).or_insert_with(|| LiveWorker {
-                seen_at: Some(Instant::now()),
-                ..LiveWorker::default()
-            });
+            live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
         }
     }
 
@@ -105,12 +106,12 @@ impl Live {
         session: SessionHandle,
         greeting: Outbound,
     ) -> bool {
-        let mut live = self.workers.lock();
-        let entry = live.entry(worker).or_default();
+        let (now, mut live) = (Instant::now(), self.workers.lock());
+        let entry = live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
         if entry.is_losing || session.outbox.try_send(greeting).is_err() {
             return false;
         }
-        entry.seen_at = Some(Instant::now());
+        entry.seen_at = now;
         if let Some(before) = entry.session.replace(session) {
             let _gone = before
                 .outbox
@@ -137,7 +138,7 @@ impl Live {
                 && entry.session.as_ref().is_some_and(|session| session.serial == serial)
         };
         let Some(entry) = live.get_mut(&worker).filter(is_current) else { return false };
-        entry.seen_at = Some(Instant::now());
+        entry.seen_at = Instant::now();
         entry.load = load;
         true
     }
@@ -148,7 +149,7 @@ impl Live {
         let now = Instant::now();
         let mut lapsed = Vec::new();
         for (id, worker) in self.workers.lock().iter_mut() {
-            let is_over = worker.seen_at.is_none_or(|seen| now.duration_since(seen) > patience);
+            let is_over = now.duration_since(worker.seen_at) > patience;
             if is_over {
                 // Once: it stays on the list until its loss is committed, which may take many looks.
                 if !worker.is_losing {
@@ -203,7 +204,7 @@ impl Live {
         let now = Instant::now();
         let live = self.workers.lock();
         let workers = live.iter().map(|(id, worker)| {
-            let age = worker.seen_at.map_or(Duration::MAX, |seen| now.duration_since(seen));
+            let age = now.duration_since(worker.seen_at);
             let view = WorkerView {
                 load: worker.load,
                 is_connected: worker.session.is_some() && !worker.is_losing,
@@ -288,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_be_greeted_has_a_lease_all_the_same() {
+        let live = Live::default();
+        let (_, handle, messages) = session(&live);
+        drop(messages);
+        assert!(!live.connect(WORKER, handle, greeting()), "its session is gone");
+        assert!(live.lapse(Duration::from_secs(5)).is_empty(), "it is registered: nobody rushes");
+    }
+
+    #[test]
     fn nobody_in_the_state_is_without_a_lease() {
         let live = Live::default();
         live.adopt([WORKER].into_iter());
@@ -295,7 +305,7 @@ mod tests {
         live.adopt([WORKER].into_iter());
         assert_eq!(live.workers.lock()[&WORKER].seen_at, since, "and nobody gets one twice");
         live.workers.lock().get_mut(&WORKER).unwrap().seen_at =
-            Instant::now().checked_sub(Duration::from_secs(60));
+            Instant::now().checked_sub(Duration::from_secs(60)).expect("it was booted before");
         assert_eq!(live.lapse(Duration::from_secs(5)), [WORKER]);
         let (_, handle, mut messages) = session(&live);
         assert!(

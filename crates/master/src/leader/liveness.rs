@@ -16,12 +16,15 @@ use crate::replica::Replica;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(replica: Arc<Replica>, term: u64) {
-    let mut wall = Duration::MAX;
+    let (mut wall, mut is_first) = (Duration::MAX, true);
     loop {
         tokio::time::sleep(LOOK).await;
         let registered = replica.cell.read(registered);
         replica.live.adopt(registered.into_iter());
         let mut patience = replica.config.lease + MARGIN;
+        if std::mem::take(&mut is_first) && mutant::is_on(Mutant::MassExpiry) {
+            patience = Duration::ZERO;
+        }
         if mutant::is_on(Mutant::MarginDropped) {
             patience = replica.config.lease / 2;
         }
