@@ -37,6 +37,9 @@ use crate::replica::Replica;
 /// Waits between the tries to commit a report, the first and the longest.
 const REPORT_WAIT_MIN: Duration = Duration::from_millis(20);
 const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// A worker that comes in the middle of an election waits here for its end, which is sooner than if it came again after
+/// a wait of its own. Longer than an election takes, shorter than workers wait for an answer.
+const ELECTION_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The service that workers connect to.
 pub(crate) struct WorkerSessions {
@@ -97,7 +100,7 @@ impl Session {
 
     /// Takes the worker in, or says what the session ends with.
     async fn register(&self, register: &wire::Register) -> Result<WorkerId, Outbound> {
-        if !self.replica.leadership().is_leader {
+        if !self.is_leader_once_known().await {
             return Err(Ok(respond(Reaction::Redirect(
                 self.redirect("this master does not lead"),
             ))));
@@ -137,6 +140,17 @@ impl Session {
             return Err(Ok(respond(Reaction::Lost(wire::Lost { reason }))));
         }
         Ok(worker)
+    }
+
+    /// Whether this master leads, asked when it is known who does, or when the worker is tired of waiting.
+    async fn is_leader_once_known(&self) -> bool {
+        let mut leadership = self.replica.raft.watch_leadership();
+        let known = leadership.wait_for(|it| it.leader.is_some());
+        tokio::select! {
+            _known = tokio::time::timeout(ELECTION_WAIT_MAX, known) => {}
+            () = self.outbox.closed() => {}
+        }
+        self.replica.leadership().is_leader
     }
 
     /// Acts on one message. Returns whether the session goes on.

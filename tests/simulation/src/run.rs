@@ -28,7 +28,7 @@ use crate::workflow;
 /// Time goes on in steps of this length.
 const TICK: Duration = Duration::from_millis(2);
 /// How long a cluster may take to recover when everything is mended, before the run is given up.
-const RECOVERY_MAX: Duration = Duration::from_secs(90);
+const RECOVERY_MAX: Duration = Duration::from_secs(150);
 /// Bytes that may be under way on one connection: turmoil panics beyond its own bound instead of pushing back.
 const TCP_CAPACITY: usize = 1 << 20;
 /// How often the last client looks whether everything has ended.

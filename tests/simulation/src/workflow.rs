@@ -11,6 +11,8 @@ use rand::rngs::SmallRng;
 
 /// The program that simulated tasks name.
 pub const PROGRAM: &str = "sim";
+/// A task that takes so many milliseconds is a long one.
+const LONG_MS: u64 = 1_500;
 
 /// A workflow file with what else a client must know of it.
 #[derive(Clone, Debug)]
@@ -53,8 +55,8 @@ fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
     let millis = match chance.random_range(0..10) {
         0 => 0,
         1..7 => chance.random_range(1..200),
-        7..9 => chance.random_range(200..1_500),
-        _ => chance.random_range(1_500..6_000),
+        7..9 => chance.random_range(200..LONG_MS),
+        _ => chance.random_range(LONG_MS..6_000),
     };
     let failures = if chance.random_ratio(1, 5) { chance.random_range(1..4) } else { 0 };
     if chance.random_ratio(1, 12) {
@@ -63,7 +65,11 @@ fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
         line(format!("    command: [{PROGRAM}, \"{millis}\", \"{failures}\"]"));
     }
     if chance.random_ratio(1, 6) {
-        line(format!("    array: {}", chance.random_range(2..12)));
+        // Not of long ones: with their retries they would take minutes on a small worker.
+        let width = chance.random_range(2..12);
+        if millis < LONG_MS {
+            line(format!("    array: {width}"));
+        }
     }
     let needs: Vec<String> =
         (0..task).filter(|_| chance.random_ratio(2, 5)).map(|t| format!("t{t}")).collect();
