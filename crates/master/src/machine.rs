@@ -230,7 +230,7 @@ impl Machine for CoreMachine {
         shards(snapshot)
     }
 
-    fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()> {
+    fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<u64> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let shards = shards.into_iter().map(|(key, bytes)| (shard_id(key), bytes));
         let shards: Option<Vec<_>> = shards.map(|(id, bytes)| Some((id?, bytes))).collect();
@@ -244,11 +244,12 @@ impl Machine for CoreMachine {
         if let Some(observer) = &self.observer {
             observer.restored(LogIndex(index), &state);
         }
+        let pruned_before = state.meta().pruned_before.0;
         *self.cell.state.write() = Shown { state, index, just_ended: BTreeMap::new() };
         self.cell.applied.store(index, Ordering::Release);
         self.cell.run_signals.ring_all();
         self.cell.changed.notify_waiters();
-        Ok(())
+        Ok(pruned_before)
     }
 }
 

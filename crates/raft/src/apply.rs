@@ -94,7 +94,11 @@ impl StateMachine {
     }
 
     fn restore(&mut self, manifest: &Manifest, shards: Vec<(u64, bytes::Bytes)>) -> io::Result<()> {
-        self.machine.restore(manifest.index(), shards)?;
+        let pruned_before = self.machine.restore(manifest.index(), shards)?;
+        if pruned_before > 0 {
+            // The log that told so may be gone. Index 0: it says nothing of how far the history reaches.
+            self.history.record(vec![HistoryChange::DeleteEndedBefore(pruned_before)], 0);
+        }
         self.machine.applied_up_to(manifest.index());
         self.last_applied = manifest.last_log_id;
         self.membership = manifest.membership.clone();

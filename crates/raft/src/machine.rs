@@ -36,11 +36,12 @@ pub trait Machine: Send + Sync + 'static {
     /// waits for it.
     fn snapshot(&self) -> Vec<Shard>;
 
-    /// Replaces the state by that of a snapshot; `index` is the log index it was taken at.
+    /// Replaces the state by that of a snapshot; `index` is the log index it was taken at. Returns the log index before
+    /// which ended runs were pruned from the history when it was taken, zero if never.
     ///
     /// # Errors
     /// An error stops the process.
-    fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()>;
+    fn restore(&mut self, index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<u64>;
 }
 
 /// The effects of one entry.

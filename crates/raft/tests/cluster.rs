@@ -169,6 +169,34 @@ async fn a_wiped_master_joins_again_by_snapshot_with_its_history() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_pruned_meanwhile_is_gone_after_a_snapshot_from_a_peer() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.snapshots.every_entries = 100;
+        config.snapshots.keep_entries = 10;
+    });
+    cluster.start_all().await;
+    cluster.write("end 7 7").await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let late = (leader + 1) % 3;
+    assert!(cluster.node(late).history().get(7).expect("readable").is_some());
+    cluster.kill(late).await;
+    cluster.write("prune all").await;
+    cluster.write("end 8 8").await;
+    for i in 0..300 {
+        cluster.write(&format!("set k{i} v{i}")).await;
+    }
+    eventually("a purged log", async || cluster.node(leader).status().purged_index > 100).await;
+
+    cluster.start(late).await;
+    cluster.converge().await;
+    assert!(cluster.node(late).status().snapshot_index > 100, "it came by snapshot");
+    let history = cluster.node(late).history();
+    assert!(history.get(8).expect("readable").is_some(), "it ended later");
+    eventually("forgotten", async || history.get(7).expect("readable").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_proposals_all_arrive_once_and_everywhere() {
     let mut cluster = Cluster::new(3, |_| {});
     cluster.start_all().await;

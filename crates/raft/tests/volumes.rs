@@ -104,6 +104,19 @@ async fn a_folder_without_its_log_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_does_not_reach_the_snapshot_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("end 7 7").await;
+    cluster.node(0).trigger_snapshot().await.expect("it runs");
+    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
+    cluster.kill(0).await;
+    std::fs::remove_file(cluster.dir(0).join("history.redb")).expect("it is there");
+    let text = open_error(&cluster, 0).await.to_string();
+    assert!(text.contains("history.redb") && text.contains("beside it"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_cluster_is_refused() {
     let mut cluster = Cluster::new(1, |_| {});
     cluster.start(0).await;

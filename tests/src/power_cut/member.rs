@@ -92,7 +92,7 @@ impl Machine for Ledger {
         shards.collect()
     }
 
-    fn restore(&mut self, _index: u64, encoded: Vec<(u64, Bytes)>) -> io::Result<()> {
+    fn restore(&mut self, _index: u64, encoded: Vec<(u64, Bytes)>) -> io::Result<u64> {
         let mut shards: Vec<Arc<Numbers>> = (0..SHARDS).map(|_| Arc::default()).collect();
         for (id, content) in encoded {
             let numbers = content.chunks(8).map(|bytes| {
@@ -102,7 +102,7 @@ impl Machine for Ledger {
             shards[id as usize] = Arc::new(numbers.collect::<io::Result<_>>()?);
         }
         *self.shards() = shards;
-        Ok(())
+        Ok(0)
     }
 }
 

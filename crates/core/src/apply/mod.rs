@@ -90,6 +90,8 @@ impl Step<'_> {
             Command::StartAttempts(it) => Ok(self.start_attempts(it)),
             Command::FinishAttempts(it) => Ok(self.finish_attempts(it)),
             Command::PruneHistory(it) => {
+                let meta = &mut self.state.meta;
+                meta.pruned_before = meta.pruned_before.max(it.ended_before.min(self.index));
                 self.events.push(Event::HistoryPruned { ended_before: it.ended_before });
                 Ok(Reply::Done)
             }

@@ -19,7 +19,7 @@ pub mod workflow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{Name, RunId, TaskIndex, Text, WorkerId};
+use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use crate::mutant::{self, Mutant};
 use crate::time::Timestamp;
 
@@ -50,6 +50,9 @@ pub struct Meta {
     pub next_version: u64,
     /// The id of the next worker.
     pub next_worker: u64,
+    /// Runs that ended before this log index are forgotten. The history lives outside the state; whoever takes the
+    /// state from a snapshot forgets them too.
+    pub pruned_before: LogIndex,
 }
 
 impl Default for Meta {
@@ -62,6 +65,7 @@ impl Default for Meta {
             next_workflow: 1,
             next_version: 1,
             next_worker: 1,
+            pruned_before: LogIndex(0),
         }
     }
 }

@@ -191,6 +191,8 @@ fn snapshot() -> Snapshot {
             next_workflow: 12,
             next_version: 21,
             next_worker: 71,
+            // Came later: the bytes of then are still read.
+            pruned_before: LogIndex(0),
         },
         ..Snapshot::default()
     };

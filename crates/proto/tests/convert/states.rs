@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    LoseWorker, Outcome, PlaceAttempts, Placement, RegisterWorker, ReleaseTask, RequestKey,
-    RunSource, Start, StartAttempts, SubmitRun,
+    LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask,
+    RequestKey, RunSource, Start, StartAttempts, SubmitRun,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
@@ -123,6 +123,7 @@ impl World {
             10..=12 => self.finish(a, b)?,
             13 => self.worker_command(a, b)?,
             14 => self.run_command(a, b)?,
+            _ if a < 64 => Command::PruneHistory(PruneHistory { ended_before: LogIndex(b.into()) }),
             _ => Command::Tick,
         })
     }

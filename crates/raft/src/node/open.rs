@@ -40,14 +40,13 @@ impl RaftMember {
         let openraft_config = Arc::new(config.openraft()?);
         let site = config.site();
         let dir = DataDir::open(&site, &config.data_dir)?;
+        // The folder is known as ours before anything else is made in it.
+        site.disk.settled().await;
         let fatal = Fatal::new();
         let (history, history_thread) = open_history(&config, &site, &dir, &fatal)?;
         let (log, log_thread, stored) = open_log(&config, &site, &dir, &fatal)?;
         let files = SnapshotFiles::open(&site, &dir.snapshots())?;
-        if stored.is_none() && (history.durable_index() > 0 || files.current().is_some()) {
-            let problem = "there is none, but the history or a snapshot beside it is of a master that had one";
-            return Err(StoreError::damaged(&dir.log(), "identity", "-", problem).into());
-        }
+        check_together(&dir, stored.as_ref(), history.durable_index(), &files)?;
         let identity = Arc::new(identify(&config, &dir, &log, stored).await?);
         // The names of what was made just now.
         site.sync_dir(dir.path())?;
@@ -190,6 +189,32 @@ fn open_log(
     let cache_bytes = config.limits.log_cache_bytes;
     let store = RedbLogStore::open(&site.disk, &dir.log(), cache_bytes, dir.lock())?;
     Ok(RaftLog::open(Box::new(store), config.limits.log_tail_bytes, fatal.clone(), site)?)
+}
+
+/// Whether the three stores of a folder can be of one master: each alone may look sound and still be older than the
+/// others, or new.
+fn check_together(
+    dir: &DataDir,
+    stored: Option<&StoredIdentity>,
+    history_index: u64,
+    files: &Arc<SnapshotFiles>,
+) -> Result<(), StoreError> {
+    let snapshot_index = files.current().map(|snapshot| snapshot.manifest.index());
+    if stored.is_none() && (history_index > 0 || snapshot_index.is_some()) {
+        let problem =
+            "there is none, but the history or a snapshot beside it is of a master that had one";
+        return Err(StoreError::damaged(&dir.log(), "identity", "-", problem));
+    }
+    // Runs that ended before a snapshot are in the history alone, which is written first.
+    match snapshot_index.filter(|snapshot| history_index < *snapshot) {
+        Some(snapshot) => {
+            let problem = format!(
+                "it reaches up to log index {history_index}, the snapshot beside it was taken at {snapshot}"
+            );
+            Err(StoreError::damaged(&dir.history(), "meta", "durable index", problem))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The identity on disk, drawn anew on an empty one.

@@ -17,10 +17,12 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 pub const SHARDS: usize = 16;
+const PRUNED_BEFORE: &str = "pruned-before";
 
 type Map = BTreeMap<String, String>;
 
-/// A sharded map. Entries: `set KEY VALUE`, or `end RUN_ID NUMBER` to move a run to the history.
+/// A sharded map. Entries: `set KEY VALUE`; `end RUN_ID NUMBER` to move a run to the history; `prune all` to forget
+/// those that ended so far, which is kept under a key of its own.
 #[derive(Clone, Default)]
 pub struct Maps {
     shards: Arc<Mutex<Vec<Arc<Map>>>>,
@@ -69,7 +71,12 @@ impl Machine for Maps {
                 };
                 Ok(Applied { ended: vec![item], ..Applied::default() })
             }
-            ["prune", "all"] => Ok(Applied { pruned_before: Some(at.index), ..Applied::default() }),
+            ["prune", "all"] => {
+                let mut shards = self.shards.lock();
+                let map = Arc::make_mut(&mut shards[shard_of(PRUNED_BEFORE)]);
+                map.insert(PRUNED_BEFORE.into(), at.index.to_string());
+                Ok(Applied { pruned_before: Some(at.index), ..Applied::default() })
+            }
             _ => Err(io::Error::other(format!("unknown entry `{text}`"))),
         }
     }
@@ -88,7 +95,7 @@ impl Machine for Maps {
         shards.iter().enumerate().map(shard).collect()
     }
 
-    fn restore(&mut self, _index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<()> {
+    fn restore(&mut self, _index: u64, shards: Vec<(u64, Bytes)>) -> io::Result<u64> {
         let mut maps: Vec<Arc<Map>> = (0..SHARDS).map(|_| Arc::default()).collect();
         for (id, content) in shards {
             let text = std::str::from_utf8(&content).map_err(io::Error::other)?;
@@ -96,7 +103,8 @@ impl Machine for Maps {
             maps[id as usize] = Arc::new(text.lines().filter_map(pair).collect());
         }
         *self.shards.lock() = maps;
-        Ok(())
+        let pruned_before = self.get(PRUNED_BEFORE).map(|index| index.parse());
+        pruned_before.transpose().map(Option::unwrap_or_default).map_err(io::Error::other)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_core::ids::LogIndex;
 use muster_core::snapshot::{FORMAT_VERSION, Snapshot};
 use muster_core::state::Meta;
 use muster_core::state::block_map::{BLOCK_LEN, BlockMap};
@@ -95,6 +96,7 @@ impl SnapshotBuilder {
             next_workflow: meta.next_workflow_id,
             next_version: meta.next_version_id,
             next_worker: meta.next_worker_id,
+            pruned_before: LogIndex(meta.pruned_before_index),
         };
         Ok(())
     }

@@ -87,7 +87,15 @@ fn encode_block<V, M: Message>(
 }
 
 fn encode_meta(meta: &Meta) -> Bytes {
-    let Meta { now, cluster_version, next_run, next_workflow, next_version, next_worker } = *meta;
+    let Meta {
+        now,
+        cluster_version,
+        next_run,
+        next_workflow,
+        next_version,
+        next_worker,
+        pruned_before,
+    } = *meta;
     let meta = stored::MetaShard {
         format: FORMAT_VERSION,
         now_ms: now.0,
@@ -96,6 +104,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_workflow_id: next_workflow,
         next_version_id: next_version,
         next_worker_id: next_worker,
+        pruned_before_index: pruned_before.0,
     };
     meta.encode_to_vec().into()
 }
