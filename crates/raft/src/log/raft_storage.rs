@@ -234,8 +234,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let index = last_log_id.map_or(0, |id| id.index + 1);
         self.tail.lock().truncate(index, last_log_id);
-        // The queue keeps the order, so what is appended next lands after the truncation, on disk too.
-        self.operate(LogOperation::TruncateFrom(index), Waiter::Nobody)
+        // Waited for, though the queue keeps the order: a snapshot that replaces the tail is written elsewhere, and a log
+        // that goes beyond it with other entries than the leader's could not be opened again.
+        self.operate_durably(LogOperation::TruncateFrom(index)).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
