@@ -71,6 +71,8 @@ pub enum Event {
         incarnation: u64,
         /// How, in the words of the report.
         outcome: muster_proto::internal::v1::OutcomeKind,
+        /// Whether the journal has it.
+        is_kept: bool,
     },
     /// The leader acknowledged an outcome: it is decided, accepted or refused for good. The protocol does not tell
     /// which.

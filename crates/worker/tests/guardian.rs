@@ -63,21 +63,28 @@ fn send(worker: &Child, signal: Signal) {
 
 /// The guardian of `worker`: its only child that is not an attempt.
 fn guardian_of(worker: &Child, attempts: &[u32]) -> u32 {
-    let path = format!("/proc/{0}/task", worker.id());
-    let tasks = std::fs::read_dir(path).unwrap().map(|task| task.unwrap().path().join("children"));
-    let children: Vec<u32> = tasks
-        .flat_map(|path| {
-            std::fs::read_to_string(path)
-                .unwrap_or_default()
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .filter_map(|word| word.parse().ok())
-        .filter(|pid| !attempts.contains(pid))
-        .collect();
+    let children: Vec<u32> =
+        children_of(worker).into_iter().filter(|pid| !attempts.contains(pid)).collect();
     assert_eq!(children.len(), 1, "{children:?}");
     children[0]
+}
+
+fn children_of(worker: &Child) -> Vec<u32> {
+    let path = format!("/proc/{0}/task", worker.id());
+    let tasks = std::fs::read_dir(path).unwrap().map(|task| task.unwrap().path().join("children"));
+    let lists = tasks.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+/// Kills the guardian and the worker, in this order, such that the worker cannot start another in between.
+fn kill_both(mut worker: Child, guardian: u32) {
+    send(&worker, Signal::STOP);
+    kill_process(Pid::from_raw(guardian.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    send(&worker, Signal::KILL);
+    worker.wait().unwrap();
 }
 
 #[test]
@@ -131,21 +138,53 @@ fn a_killed_guardian_is_replaced() {
 #[test]
 fn a_restarted_worker_ends_what_was_left() {
     let dir = tempfile::tempdir().unwrap();
-    let mut worker = start_worker(dir.path(), None);
+    let worker = start_worker(dir.path(), None);
     let pids = pids_in(&dir.path().join("pids"), 2);
-    // As after `killall -9`: the guardian dies with the worker.
+    let escaped = pids[1];
     let guardian = guardian_of(&worker, &pids);
-    send(&worker, Signal::STOP);
-    kill_process(Pid::from_raw(guardian.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    send(&worker, Signal::KILL);
-    worker.wait().unwrap();
+    kill_both(worker, guardian);
     std::thread::sleep(Duration::from_millis(300));
-    assert!(pids.iter().all(|pid| is_alive(*pid)), "nobody was there to end them");
+    assert!(is_alive(escaped), "nobody was there to end it");
     let logs =
         LogStore::open(dir.path().join("logs"), LogLimits::default(), &Platform::system()).unwrap();
     let _executor =
         ProcessExecutor::start(&ProcessConfig::new(dir.path().join("worker")), logs).unwrap();
-    wait_until(Duration::from_secs(5), "leftovers are dead", || {
+    wait_until(Duration::from_secs(5), "leftovers are dead", || !is_alive(escaped));
+}
+
+#[test]
+fn a_worker_killed_together_with_its_guardian_takes_the_task_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = start_worker(dir.path(), None);
+    let pids = pids_in(&dir.path().join("pids"), 2);
+    let (first, escaped) = (pids[0], pids[1]);
+    let guardian = guardian_of(&worker, &pids);
+    kill_both(worker, guardian);
+    wait_until(Duration::from_secs(5), "the kernel ends the task's process", || !is_alive(first));
+    // Only so is it known that nobody but the kernel was there.
+    assert!(is_alive(escaped));
+    kill_process(Pid::from_raw(escaped.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_worker_killed_by_its_name_leaves_its_guardian() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut worker = start_worker(dir.path(), None);
+    let pids = pids_in(&dir.path().join("pids"), 2);
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    let line = |pid: u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let guardian = guardian_of(&worker, &pids);
+    wait_until(Duration::from_secs(5), "it takes its name", || name(guardian) != name(worker.id()));
+    assert_eq!(name(guardian).trim(), "task-guardian");
+    assert!(line(guardian).starts_with(b"task-guardian\0"));
+    // As `killall -9` does.
+    let own = name(worker.id());
+    let victims = [worker.id()].into_iter().chain(children_of(&worker));
+    for victim in victims.filter(|pid| name(*pid) == own).collect::<Vec<_>>() {
+        kill_process(Pid::from_raw(victim.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    }
+    worker.wait().unwrap();
+    wait_until(Duration::from_secs(5), "the guardian does its work", || {
         !pids.iter().any(|pid| is_alive(*pid))
     });
 }

@@ -318,6 +318,58 @@ async fn killing_everything_reaches_those_who_left_their_group() {
     wait_until(Duration::from_secs(5), "all are dead", || !pids.iter().any(|pid| is_alive(*pid)));
 }
 
+/// A lapse asks for a stop, then kills. That the exit is heard of first makes it no failure.
+#[tokio::test]
+async fn what_a_lapse_killed_is_lost_whatever_is_heard_of_first() {
+    let bench = Bench::new();
+    let (handle, stop) = stop_pair();
+    let text = format!("echo $$ > {}; exec sleep 300", bench.path("pids").display());
+    let assignment = Arc::new(assignment(script(&text)));
+    let indices = assignment.indices;
+    let ending = bench.executor.execute(Attempt { assignment, indices, stop });
+    pids_in(&bench.path("pids"), 1);
+    bench.executor.kill_all();
+    wait_until(Duration::from_secs(5), "it is reaped", || bench.executor.running() == 0);
+    handle.request(Stop::AtOnce);
+    assert_eq!(ending.await.outcome, Outcome::Lost);
+}
+
+#[tokio::test]
+async fn what_a_lapse_kept_from_starting_is_lost() {
+    const ATTEMPTS: u32 = 100;
+    let bench = Bench::new();
+    let sleeping = Arc::new(changed(argv(&["sleep", "300"]), |task| task.is_array = true));
+    let (handles, endings): (Vec<_>, Vec<_>) = (0..ATTEMPTS)
+        .map(|index| {
+            let (handle, stop) = stop_pair();
+            let indices = IndexRange { first: index, last: index };
+            let attempt = Attempt { assignment: sleeping.clone(), indices, stop };
+            (handle, bench.executor.execute(attempt))
+        })
+        .unzip();
+    bench.executor.kill_all();
+    wait_until(Duration::from_secs(20), "all are reaped", || bench.executor.running() == 0);
+    handles.iter().for_each(|handle| handle.request(Stop::AtOnce));
+    for ending in endings {
+        assert_eq!(ending.await.outcome, Outcome::Lost);
+    }
+}
+
+#[tokio::test]
+async fn a_process_starts_with_no_signal_blocked_and_dies_of_a_broken_pipe() {
+    const SIGPIPE_BIT: u64 = 1 << 12;
+    let bench = Bench::new();
+    bench.outcome(argv(&["cat", "/proc/self/status"])).await;
+    let log = bench.log().unwrap();
+    let mask = |name: &str| {
+        let line = log.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    };
+    assert_eq!(mask("SigBlk:"), 0, "{log}");
+    assert_eq!(mask("SigIgn:") & SIGPIPE_BIT, 0, "{log}");
+    assert_eq!(mask("SigCgt:"), 0, "{log}");
+}
+
 #[tokio::test]
 async fn many_at_once_all_end() {
     let bench = Bench::new();

@@ -77,6 +77,8 @@ impl LeaseKeeper {
     /// See [`Lease::confirmed`].
     pub(super) fn confirmed(&self, seq: u64, length: Duration) {
         let mut watched = self.lease.lock();
+        let is_late = mutant::is_on(Mutant::LeaseFromAnswer);
+        let seq = if is_late { watched.lease.sent(self.platform.since_boot()) } else { seq };
         if !watched.lease.confirmed(seq, length) {
             return;
         }

@@ -6,8 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use muster_core::command::AttemptRef;
+use muster_core::mutant::{self, Mutant};
 use muster_platform::{Lock, Platform};
-use muster_proto::internal::v1::FinishReport;
+use muster_proto::internal::v1::{FinishReport, OutcomeKind};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,13 +78,21 @@ fn pending(journal: &mut Journal) -> Vec<Recorded> {
         tracing::info!(count = records.len(), "outcomes from before the restart will be reported");
     }
     let mut pending = Vec::with_capacity(records.len());
+    if mutant::is_on(Mutant::JournalForgotten) {
+        return pending;
+    }
     for (id, bytes) in records {
         let record = Some((id, bytes.len()));
         let finish = FinishReport::decode(bytes.as_slice()).ok();
         let attempt =
             finish.as_ref().and_then(|finish| convert::attempt_of(finish.attempt.as_ref()?));
         match (finish, attempt) {
-            (Some(finish), Some(attempt)) => pending.push(Recorded { attempt, finish, record }),
+            (Some(mut finish), Some(attempt)) => {
+                if mutant::is_on(Mutant::JournalGarbled) {
+                    finish.set_outcome(OutcomeKind::Failed);
+                }
+                pending.push(Recorded { attempt, finish, record });
+            }
             _ => {
                 tracing::error!(record = id.0, "an outcome in the journal cannot be read");
                 if let Err(error) = journal.remove(record) {

@@ -360,9 +360,14 @@ impl Session {
                 bytes += recorded.finish.encoded_len();
                 batch.push(recorded);
             }
-            for Recorded { attempt, finish, .. } in &batch {
-                let (attempt, outcome) = (*attempt, finish.outcome());
-                self.witness.tell(|incarnation| Event::Reported { attempt, incarnation, outcome });
+            for Recorded { attempt, finish, record } in &batch {
+                let (attempt, outcome, is_kept) = (*attempt, finish.outcome(), record.is_some());
+                self.witness.tell(|incarnation| Event::Reported {
+                    attempt,
+                    incarnation,
+                    outcome,
+                    is_kept,
+                });
             }
             let finishes = batch.iter().map(|recorded| recorded.finish.clone()).collect();
             // Before it is sent: a stream that breaks must not take it along.

@@ -1,17 +1,17 @@
-//! From an assignment to a `std::process::Command` that can be started by `posix_spawn`.
+//! From an assignment to everything that [`spawn`] needs.
 //!
 //! A program and its arguments reach the operating system as they are; no shell of ours looks at them. A `run:` script
 //! is a file whose path is the last argument of its shell. The environment is clean: what an allow-list takes from the
 //! worker's own, what Muster says about the attempt, and what the user asked for.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
@@ -19,6 +19,7 @@ use muster_core::spec::{ExecutorSpec, ProcessCommand};
 use super::folder::Folder;
 use super::leftovers::TAG_KEY;
 use crate::executor::Assignment;
+use crate::sys::spawn::{Birth, spawn};
 
 /// Taken from the worker's own environment.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -35,12 +36,17 @@ type Environment = BTreeMap<OsString, OsString>;
 #[derive(Debug)]
 pub(super) struct Template {
     inherited: Environment,
+    /// What processes read from: nothing.
+    nothing: OwnedFd,
 }
 
 /// A process about to be started.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    command: Command,
+    found: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    output: OwnedFd,
     /// The program as the user wrote it, for messages.
     program: String,
     working_dir: PathBuf,
@@ -50,14 +56,14 @@ pub(super) struct Prepared {
 
 impl Template {
     /// Reads the worker's environment once.
-    pub(super) fn from_environment(tag: &str) -> Self {
+    pub(super) fn from_environment(tag: &str) -> io::Result<Self> {
         let mut inherited: Environment = INHERITED
             .iter()
             .filter_map(|key| Some(((*key).into(), std::env::var_os(key)?)))
             .collect();
         inherited.entry("PATH".into()).or_insert_with(|| PATH_DEFAULT.into());
         inherited.insert(TAG_KEY.into(), tag.into());
-        Template { inherited }
+        Ok(Template { inherited, nothing: above_standard(&File::open("/dev/null")?)? })
     }
 
     /// Everything needed to start index `index` of `assignment`. The error is for people.
@@ -72,7 +78,7 @@ impl Template {
             return Err("not a process task".to_owned());
         };
         let (argv, has_script) = argv(&spec.command, folder)?;
-        let Some((program, arguments)) = argv.split_first() else {
+        let Some(program) = argv.first().cloned() else {
             return Err("the command is empty".to_owned());
         };
         let environment = self.environment(assignment, index, folder)?;
@@ -81,19 +87,17 @@ impl Template {
             .as_deref()
             .map_or_else(|| folder.work.clone(), |dir| folder.work.join(dir));
         let path = environment.get(&OsString::from("PATH")).cloned().unwrap_or_default();
-        let found = resolve(program, &path, &working_dir)?;
-        let mut command = Command::new(found);
-        command
-            .arg0(program)
-            .args(arguments)
-            .env_clear()
-            .envs(environment)
-            .current_dir(&working_dir)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|error| format!("cannot share the log file: {error}"))?)
-            .stderr(log);
-        Ok(Prepared { command, program: program.clone(), working_dir, has_script })
+        let found = text(resolve(&program, &path, &working_dir)?.into())?;
+        let variables = environment.into_iter().map(|(mut variable, value)| {
+            variable.push("=");
+            variable.push(value);
+            text(variable)
+        });
+        let environment = variables.collect::<Result<_, _>>()?;
+        let arguments = argv.into_iter().map(|word| text(word.into())).collect::<Result<_, _>>()?;
+        let output =
+            above_standard(&log).map_err(|error| format!("cannot share the log file: {error}"))?;
+        Ok(Prepared { found, arguments, environment, output, program, working_dir, has_script })
     }
 
     fn environment(
@@ -134,13 +138,19 @@ impl Template {
 }
 
 impl Prepared {
-    /// Starts the process, as the leader of a process group of its own, and returns its id. The error is for people.
-    pub(super) fn spawn(mut self) -> Result<u32, String> {
-        match self.command.spawn() {
-            // Dropping a `Child` neither kills nor reaps it.
-            Ok(child) => Ok(child.id()),
-            Err(error) => Err(self.explain(&error)),
-        }
+    /// Starts the process, as the leader of a process group of its own, and returns its id. It dies with the thread that
+    /// calls. The error is for people.
+    pub(super) fn spawn(self, template: &Template) -> Result<u32, String> {
+        let working_dir = text(self.working_dir.clone().into())?;
+        let birth = Birth {
+            program: &self.found,
+            arguments: &self.arguments,
+            environment: &self.environment,
+            working_dir: &working_dir,
+            stdin: template.nothing.as_fd(),
+            output: self.output.as_fd(),
+        };
+        spawn(&birth).map_err(|error| self.explain(&error))
     }
 
     /// The operating system names neither the program nor the folder it did not find.
@@ -168,6 +178,18 @@ impl Prepared {
             _ => format!("`{program}` cannot be started: {error}"),
         }
     }
+}
+
+/// As C wants it.
+fn text(text: OsString) -> Result<CString, String> {
+    CString::new(text.into_vec())
+        .map_err(|_| "the command holds a zero byte, which no program can be given".to_owned())
+}
+
+/// The same file, under a number that is not one of standard input, output and error.
+fn above_standard(file: &File) -> io::Result<OwnedFd> {
+    const FIRST: i32 = 3;
+    Ok(rustix::io::fcntl_dupfd_cloexec(file, FIRST)?)
 }
 
 /// `value` with the array's index where the leader marked it. Everything else was resolved by the leader: what looks
@@ -198,8 +220,7 @@ fn argv(command: &ProcessCommand, folder: &Folder) -> Result<(Vec<String>, bool)
     }
 }
 
-/// The absolute path of `program`. Looking it up here keeps `std::process` on `posix_spawn`: with an own `PATH` it
-/// would fork to let the child look. It also makes for a better message.
+/// The absolute path of `program`. Looking it up here makes for a better message.
 fn resolve(program: &str, path: &OsString, working_dir: &Path) -> Result<PathBuf, String> {
     if program.is_empty() {
         return Err("the command is empty".to_owned());

@@ -2,7 +2,7 @@
 //!
 //! All threads wait on one epoll set: an eventfd that counts waiting starts, and a pidfd for each live process. A start
 //! blocks its thread for the length of a `vfork` (about 0.2 ms), which is why there are several and why none of them is
-//! the async runtime's.
+//! the async runtime's. Nor may they come and go: what a thread started the kernel kills when that thread is dead.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -163,7 +163,7 @@ impl Engine {
             slots: Mutex::default(),
             waiting: Mutex::default(),
             is_done: AtomicBool::new(false),
-            template: Template::from_environment(&tag),
+            template: Template::from_environment(&tag)?,
             folders: Folders::open(&config.data_dir)?,
             logs,
             table,
@@ -314,8 +314,8 @@ impl Engine {
             self.template.prepare(&process.assignment, process.index, &place.folder, log)?;
         place.has_script = prepared.has_script;
         let started_at = self.platform.since_boot();
-        let pid =
-            Pid::from_raw(prepared.spawn()?.cast_signed()).expect("a child's process id is not 0");
+        let pid = Pid::from_raw(prepared.spawn(&self.template)?.cast_signed())
+            .expect("a child's process id is not 0");
         if let Some(table) = &self.table {
             table.set(slot, pid);
         }

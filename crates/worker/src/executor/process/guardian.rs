@@ -10,6 +10,9 @@
 //! either way the leader will give the tasks to somebody else. The guardian reads the table only then, so an attempt
 //! costs the worker two small writes and the guardian nothing.
 //!
+//! It has a name of its own, since a worker is often killed by name (`pkill -9 muster`), and who is there to outlive
+//! the worker must not die with it.
+//!
 //! Table, little-endian: 8 bytes deadline in milliseconds since boot (`u64::MAX`: none), 8 bytes reserved, then 4 bytes
 //! per slot: the id of a live process group or 0.
 
@@ -23,7 +26,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_platform::Platform;
 use parking_lot::Mutex;
@@ -44,8 +47,12 @@ const SLOTS_AT: u64 = 16;
 const NAP: Duration = Duration::from_millis(250);
 /// How long the guardian sleeps while the deadline is over: a process may appear late.
 const WATCHFUL_NAP: Duration = Duration::from_millis(50);
-/// The wait before a guardian that died is replaced.
-const RESPAWN_WAIT: Duration = Duration::from_millis(500);
+/// What process lists show instead of the program's name; at most 15 bytes.
+const NAME: &str = "task-guardian";
+/// A guardian that died is replaced at once, unless it lived for less than this.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// The wait before one that lived for less, or could not be started, is replaced.
+const RESPAWN_WAIT: Duration = Duration::from_millis(100);
 
 /// How to start the guardian: a program that calls [`run`].
 #[derive(Clone, Debug)]
@@ -146,6 +153,7 @@ fn spawn(
     let (reader, writer) = io::pipe()?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), table.file.as_raw_fd());
     let child = Command::new(&command.program)
+        .arg0(NAME)
         .args(&command.args)
         .env(TABLE_KEY, path)
         .env(TAG_KEY, tag)
@@ -165,13 +173,18 @@ fn keep(
     keeper: &Mutex<Keeper>,
 ) {
     loop {
+        let started = Instant::now();
         let status = child.wait();
         if keeper.lock().is_done {
             return;
         }
         tracing::error!(?status, "the guardian ended; starting another");
+        let mut must_wait = started.elapsed() < SHORT_LIFE;
         child = loop {
-            thread::sleep(RESPAWN_WAIT);
+            if must_wait {
+                thread::sleep(RESPAWN_WAIT);
+            }
+            must_wait = true;
             let mut keeper = keeper.lock();
             if keeper.is_done {
                 return;
@@ -195,6 +208,8 @@ pub fn run() -> ExitCode {
         return ExitCode::FAILURE;
     };
     crate::sys::ignore_polite_signals();
+    // Without a name of its own it works all the same.
+    let _ = std::fs::write("/proc/self/comm", NAME);
     match File::open(&path) {
         Ok(table) => {
             watch(&table, &tag);

@@ -1,7 +1,7 @@
 //! The executor that starts operating-system processes.
 //!
 //! ```text
-//!   execute() ──► engine threads ──posix_spawn──► process group of the attempt
+//!   execute() ──► engine threads ────vfork────► first process, leader of the attempt's process group
 //!      ▲             │     ▲                            │
 //!      │          outputs, └────────── pidfd ───────────┤ exit
 //!      └─ ending ── log, folder                         │
@@ -11,14 +11,16 @@
 //!
 //! # Why it is built so
 //!
-//! Starting is the hot path, and `std::process` has two: `posix_spawn` (a `vfork`, whose cost does not grow with the
-//! worker) and, as soon as a `pre_exec` closure, a relative program with its own `PATH` or the like is in play, a real
-//! `fork`. Measured on two cores: a bare loop over `true` 2,400/s; with a clean environment, an own process group,
-//! working folder and log file through `posix_spawn` 2,400/s; the same by `fork` with `setsid` and a parent-death
-//! signal 1,500/s, and 370/s from a process that holds 100 MB. So no attempt is started through `pre_exec`, and what a
-//! parent-death signal would do (for the direct child only) is done by a guardian process, which costs nothing per
-//! attempt beyond two 4-byte writes to a shared table, and covers grandchildren and a stopped worker too
-//! ([`guardian`]).
+//! Two things end an attempt whose worker is dead. The kernel kills its first process at once: each asked for that
+//! before it became the user's program ([`crate::sys::spawn`]). And a guardian process ends the rest of its group, and
+//! does the same while the worker is merely stopped past its lease ([`guardian`]). Either alone has a gap: the kernel's
+//! signal reaches neither grandchildren nor anything while the worker stands still, and a guardian can be killed.
+//!
+//! Starting is the hot path. In `std::process` a request to the kernel needs a `pre_exec` closure, and with one it
+//! forks, which costs more the larger the worker is. Measured on two cores: a bare loop over `true` through
+//! `posix_spawn` 2,400/s; by `fork` with `setsid` and a parent-death signal 1,500/s, and 370/s from a process that holds
+//! 100 MB. So the child is started as `posix_spawn` does it, in the worker's own memory. The guardian costs an attempt
+//! two 4-byte writes to a shared table.
 //!
 //! Exits are noticed through a pidfd per process in one epoll set shared by the engine threads. Compared with a
 //! `SIGCHLD` handler it neither scans all children on each exit nor takes the exit status of anybody else's child;
@@ -30,8 +32,9 @@
 //! # What ends with an attempt
 //!
 //! When the first process of an attempt has ended, the rest of its process group is killed: an ended attempt gives its
-//! resources back, so nothing of it may run on. A process that left the group on purpose (`setsid`) is only ended when
-//! the worker's lease lapses or the worker dies; see [`leftovers`].
+//! resources back, so nothing of it may run on. They are signalled, not waited for: whose death the kernel delays may
+//! still be there for a moment. A process that left the group on purpose (`setsid`) is only ended when the worker's
+//! lease lapses or the worker dies; see [`leftovers`].
 
 mod command;
 mod engine;
@@ -182,7 +185,7 @@ async fn supervise(
     let timeout = assignment.task.timeout.map(|timeout| Duration::from_millis(timeout.0));
     let cause = tokio::select! {
         biased;
-        exited = &mut exited => return natural_ending(exited, &platform),
+        exited = &mut exited => return ending_of(exited, &stop, &platform),
         asked = stop.requested(Stop::Gently) => Cause::Stop(asked),
         () = sleep_or_forever(timeout) => Cause::Timeout,
     };
@@ -204,7 +207,7 @@ async fn supervise(
             };
             Ending { outcome, started_at: exited.started_at, ended_at: exited.ended_at }
         }
-        exited => natural_ending(exited, &platform),
+        exited => ending_of(exited, &stop, &platform),
     }
 }
 
@@ -232,21 +235,27 @@ async fn sleep_or_forever(span: Option<Duration>) {
     }
 }
 
-/// The ending of a process that nobody ended.
-fn natural_ending(
+/// The ending of a process that nobody ended through its [`StopSignal`].
+///
+/// What kills everything when the lease lapses asks for a stop first, but the exit may be heard of before the request.
+fn ending_of(
     exited: Result<Exited, oneshot::error::RecvError>,
+    stop: &StopSignal,
     platform: &Platform,
 ) -> Ending {
     let Ok(exited) = exited else {
         return Ending::at_once(Outcome::Lost, platform.since_boot());
     };
+    let has_lost_lease = stop.current() == Some(Stop::AtOnce);
     let outcome = match exited.exit {
+        Exit::Signal(libc::SIGKILL) if has_lost_lease => Outcome::Lost,
         Exit::Code { code: 0, outputs: Ok(outputs) } => succeeded(outputs),
         Exit::Code { code, outputs: Err(message) } => failed(Some(code), message),
         Exit::Code { code, outputs: Ok(_) } => failed(Some(code), format!("exit code {code}")),
         Exit::Signal(signal) => failed(Some(-signal), signal_message(signal)),
         Exit::NotStarted(message) => failed(None, message),
-        Exit::Refused => Outcome::Cancelled,
+        // Only what kills everything refuses without this attempt's own stop.
+        Exit::Refused => Outcome::Lost,
     };
     Ending { outcome, started_at: exited.started_at, ended_at: exited.ended_at }
 }
