@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use futures::future::join_all;
 use muster_client::{Client, v1};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::ground::{API_PORT, Ground, PEER_PORT, Who};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::proxy::Proxy;
-use crate::scenario::{Faultdisk, Scenario};
+use crate::scenario::{Faultdisk, SNAPSHOT_ENTRIES_NEVER, Scenario};
 
 /// How long a cluster may take to form.
 const FORM_PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,9 @@ const POLL: Duration = Duration::from_millis(20);
 const HEARTBEATS_PER_LEASE: u64 = 5;
 /// More than any scenario has, so that every run can be read in the end.
 const HISTORY_RUNS: u64 = 10_000_000;
+/// The master that keeps its whole log whatever the scenario says, by position: verdicts need one log from its first
+/// entry on.
+pub(crate) const LOG_KEEPER: usize = 0;
 /// What each worker says it has: more than the tasks of a run really take.
 const WORKER_CORES: &str = "64";
 
@@ -55,6 +59,7 @@ pub(crate) struct Lab {
     pub(crate) folder: PathBuf,
     binary: PathBuf,
     arguments: Vec<String>,
+    snapshot_entries: u64,
     faultdisk: Option<(Faultdisk, PathBuf)>,
 }
 
@@ -69,7 +74,6 @@ impl Lab {
         let arguments = vec![
             format!("--lease={}ms", scenario.lease_ms),
             format!("--heartbeat={}ms", scenario.lease_ms / HEARTBEATS_PER_LEASE),
-            format!("--snapshot-entries={}", scenario.snapshot_entries),
             format!("--history-runs={HISTORY_RUNS}"),
         ];
         let addresses = (0..scenario.masters).flat_map(|at| match scenario.moves_masters() {
@@ -86,6 +90,7 @@ impl Lab {
             folder: folder.to_owned(),
             binary: binary.to_owned(),
             arguments,
+            snapshot_entries: scenario.snapshot_entries,
             faultdisk: scenario.faultdisk.map(|mode| (mode, faultdisk_beside(binary))),
         };
         if scenario.proxies {
@@ -135,6 +140,7 @@ impl Lab {
             .arg(format!("--peer-listen={own}:{PEER_PORT}"))
             .arg(format!("--peer-advertise={peer}"))
             .arg(format!("--peers={}", peers.join(",")))
+            .arg(format!("--snapshot-entries={}", self.snapshot_entries_of(at)))
             .args(&self.arguments);
         if let Some((mode, library)) = &self.faultdisk {
             command
@@ -147,6 +153,10 @@ impl Lab {
             }
         }
         self.masters[at].start(&mut command)
+    }
+
+    fn snapshot_entries_of(&self, at: usize) -> u64 {
+        if at == LOG_KEEPER { SNAPSHOT_ENTRIES_NEVER } else { self.snapshot_entries }
     }
 
     fn disk_control(&self, at: usize) -> PathBuf {
@@ -258,6 +268,20 @@ impl Lab {
         self.workers[at].process.kill();
     }
 
+    /// Kills a worker and its guardian, such that it cannot start another in between. Its tasks are left to the kernel.
+    pub(crate) fn kill_worker_and_guardian(&mut self, at: usize) -> Result<()> {
+        let worker = &self.workers[at].process;
+        if let Some(pid) = worker.pid() {
+            worker.signal(Signal::STOP)?;
+            for guardian in process::children(pid)?.into_iter().filter(|pid| is_guardian(*pid)) {
+                // It may have ended by itself.
+                let _ = Pid::from_raw(guardian).map(|pid| kill_process(pid, Signal::KILL));
+            }
+        }
+        self.kill_worker(at);
+        Ok(())
+    }
+
     /// Starts whoever ended by itself, as a supervisor of services would, and tells who did and how.
     pub(crate) fn tend(&mut self) -> Result<Vec<(Who, String)>> {
         let mut ended = Vec::new();
@@ -303,6 +327,12 @@ impl Member {
         self.is_wanted = true;
         Ok(())
     }
+}
+
+/// By the subcommand it was started with.
+fn is_guardian(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|word| word == b"guardian")
 }
 
 /// A file system of its own, which can be full.

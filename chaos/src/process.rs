@@ -103,6 +103,17 @@ impl Process {
     }
 }
 
+/// The processes that `pid` started and that live.
+pub(crate) fn children(pid: u32) -> Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let list = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        children.extend(list.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    Ok(children)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();

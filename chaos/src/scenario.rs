@@ -12,6 +12,9 @@ use serde::Deserialize;
 
 use crate::faults::Fault;
 
+/// More than the log of any scenario has.
+pub(crate) const SNAPSHOT_ENTRIES_NEVER: u64 = 10_000_000;
+
 /// A range of which a value is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Span([u64; 2]);
@@ -39,7 +42,7 @@ pub(crate) struct Scenario {
     pub(crate) workers: usize,
     #[serde(default = "lease_default")]
     pub(crate) lease_ms: u64,
-    /// Large by default, so that the whole log is there to be judged.
+    /// Never by default. One master never makes snapshots by itself, so that a whole log is there to be judged.
     #[serde(default = "snapshot_entries_default")]
     pub(crate) snapshot_entries: u64,
     /// How long faults go on.
@@ -158,7 +161,7 @@ fn lease_default() -> u64 {
 }
 
 fn snapshot_entries_default() -> u64 {
-    10_000_000
+    SNAPSHOT_ENTRIES_NEVER
 }
 
 fn calm_default() -> u64 {

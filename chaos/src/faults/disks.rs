@@ -86,7 +86,7 @@ impl Stage<'_> {
     }
 
     pub(super) async fn wipe(&mut self, target: Target, down: Span) -> Result<String> {
-        let whom = self.aim(target).await?;
+        let whom = self.aim_at_volume(target).await?;
         for at in masters(&whom) {
             self.lab.kill_master(at);
             empty(&self.lab.masters[at].data)?;
@@ -104,7 +104,7 @@ impl Stage<'_> {
         file: File,
         how: Damage,
     ) -> Result<String> {
-        let whom = self.aim(target).await?;
+        let whom = self.aim_at_volume(target).await?;
         let mut told = Vec::new();
         for at in masters(&whom) {
             self.lab.kill_master(at);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::ground::Who;
 use crate::herd::Herd;
 use crate::history::{History, What};
-use crate::lab::Lab;
+use crate::lab::{LOG_KEEPER, Lab};
 use crate::scenario::{Scenario, Span, Weighted};
 
 /// How often it is looked whether somebody ended by itself.
@@ -37,6 +37,8 @@ const GATHER_MAX: Duration = Duration::from_secs(60);
 pub(crate) enum Fault {
     /// SIGKILL, and a start after a while.
     Kill { whom: Target, down_ms: Span },
+    /// A worker and its guardian at once, and a start after a while.
+    KillWithGuardian { down_ms: Span },
     /// The leader, and its successor as soon as there is one, or a little later.
     KillDuringFailOver { after_ms: Span, down_ms: Span },
     /// All masters at once; with `moved` they come back on other addresses.
@@ -55,9 +57,10 @@ pub(crate) enum Fault {
     FillDisk { whom: Target, leave_kib: Span, for_ms: Span },
     /// A master's disk does what the text tells it, see `muster-faultdisk`; `NUMBER` in it is drawn.
     Disk { whom: Target, faults: String, number: Span, for_ms: Span },
-    /// A master is killed, bytes of a file of its are changed, and it is started again.
+    /// A master is killed, bytes of a file of its are changed, and it is started again. Never the one that keeps its
+    /// whole log.
     Damage { whom: Target, file: File, how: Damage },
-    /// A master is killed, and started again without its data.
+    /// A master is killed, and started again without its data. Never the one that keeps its whole log.
     Wipe { whom: Target, down_ms: Span },
     /// A master's wall clock is off by so much.
     JumpClock { whom: Target, way: Direction, by_ms: Span, for_ms: Span },
@@ -166,6 +169,7 @@ impl Stage<'_> {
     async fn carry_out(&mut self, fault: &Fault) -> Result<String> {
         match fault {
             Fault::Kill { whom, down_ms } => self.kill(*whom, *down_ms).await,
+            Fault::KillWithGuardian { down_ms } => self.kill_with_guardian(*down_ms).await,
             Fault::KillDuringFailOver { after_ms, down_ms } => {
                 self.kill_during_fail_over(*after_ms, *down_ms).await
             }
@@ -233,6 +237,27 @@ impl Stage<'_> {
             Target::LeaderAndWorker => vec![Who::Master(leader), worker],
             Target::AnyMaster | Target::Worker => vec![worker],
         })
+    }
+
+    /// As [`Stage::aim`], but never at the master that keeps its whole log. If it leads, and the leader is to be hit, it
+    /// hands its leadership over first.
+    async fn aim_at_volume(&mut self, target: Target) -> Result<Vec<Who>> {
+        let until = Instant::now() + LEADER_PATIENCE;
+        while Instant::now() < until {
+            let whom = self.aim(target).await?;
+            if !whom.contains(&Who::Master(LOG_KEEPER)) {
+                return Ok(whom);
+            }
+            if matches!(target, Target::Leader | Target::Majority | Target::LeaderAndWorker) {
+                let asking = self.lab.client.with_deadline(LEADER_PATIENCE);
+                // Refused while nobody else is ready to lead: then it is asked again.
+                let _refused = asking.transfer_leader("").await;
+                self.pass(TEND_INTERVAL).await?;
+            }
+        }
+        bail!(
+            "m{LOG_KEEPER}, which keeps its whole log, could not be spared for {LEADER_PATIENCE:?}"
+        );
     }
 
     /// Waits for a leader, and starts whoever ended meanwhile.

@@ -32,6 +32,19 @@ impl Stage<'_> {
         Ok(format!("killed {} for {down:?}", names(&whom)))
     }
 
+    pub(super) async fn kill_with_guardian(&mut self, down: Span) -> Result<String> {
+        let whom = self.aim(Target::Worker).await?;
+        for who in &whom {
+            if let Who::Worker(at) = *who {
+                self.lab.kill_worker_and_guardian(at)?;
+            }
+        }
+        let down = down.draw(&mut self.chance);
+        self.pass(down).await?;
+        self.lab.start_all()?;
+        Ok(format!("killed {} and its guardian for {down:?}", names(&whom)))
+    }
+
     pub(super) async fn kill_during_fail_over(
         &mut self,
         after: Span,
