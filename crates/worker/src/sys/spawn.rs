@@ -39,7 +39,8 @@ pub(crate) struct Birth<'b> {
     pub(crate) output: BorrowedFd<'b>,
 }
 
-/// What the child reads, and where it says why it gave up. No allocation, no lock: its memory is the worker's.
+/// What the child reads, and where it says why it gave up. It must ask for no memory and take no lock: both are
+/// the worker's.
 struct Orders {
     program: *const c_char,
     arguments: *const *const c_char,

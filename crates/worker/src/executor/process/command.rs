@@ -138,8 +138,8 @@ impl Template {
 }
 
 impl Prepared {
-    /// Starts the process, as the leader of a process group of its own, and returns its id. It dies with the thread that
-    /// calls. The error is for people.
+    /// Starts the process, as the leader of a process group of its own, and returns its id. It dies with the thread
+    /// that calls. The error is for people.
     pub(super) fn spawn(self, template: &Template) -> Result<u32, String> {
         let working_dir = text(self.working_dir.clone().into())?;
         let birth = Birth {

@@ -13,8 +13,9 @@
 //!
 //! Two things end an attempt whose worker is dead. The kernel kills its first process at once: each asked for that
 //! before it became the user's program ([`crate::sys::spawn`]). And a guardian process ends the rest of its group, and
-//! does the same while the worker is merely stopped past its lease ([`guardian`]). Either alone has a gap: the kernel's
-//! signal reaches neither grandchildren nor anything while the worker stands still, and a guardian can be killed.
+//! does the same while the worker is merely stopped past its lease ([`guardian`]). Either alone has a gap: the
+//! kernel's signal reaches neither grandchildren nor anything while the worker stands still, and a guardian can be
+//! killed.
 //!
 //! Starting is the hot path. In `std::process` a request to the kernel needs a `pre_exec` closure, and with one it
 //! forks, which costs more the larger the worker is. Measured on two cores: a bare loop over `true` through
