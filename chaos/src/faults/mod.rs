@@ -239,8 +239,8 @@ impl Stage<'_> {
         })
     }
 
-    /// As [`Stage::aim`], but never at the master that keeps its whole log. If it leads, and the leader is to be hit, it
-    /// hands its leadership over first.
+    /// As [`Stage::aim`], but never at the master that keeps its whole log. If it leads, and the leader is to be hit,
+    /// it hands its leadership over first.
     async fn aim_at_volume(&mut self, target: Target) -> Result<Vec<Who>> {
         let until = Instant::now() + LEADER_PATIENCE;
         while Instant::now() < until {

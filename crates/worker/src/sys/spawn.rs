@@ -96,8 +96,8 @@ fn start(orders: &Orders) -> io::Result<libc::pid_t> {
     let argument = ptr::from_ref(orders).cast_mut().cast::<c_void>();
     let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: the sets are filled before they are read. The child runs `be_born` on a stack of its own that outlives
-    // it, since `CLONE_VFORK` holds this thread up until the child shares the memory no more, and so do `orders` and all
-    // it points to. No signal handler of the worker runs in the child: everything is blocked until it has none.
+    // it, since `CLONE_VFORK` holds this thread up until the child shares the memory no more, and so do `orders` and
+    // all it points to. No signal handler of the worker runs in the child: everything is blocked until it has none.
     #[allow(unsafe_code)]
     let (child, error) = unsafe {
         libc::sigfillset(all.as_mut_ptr());
@@ -130,8 +130,8 @@ extern "C" fn be_born(orders: *mut c_void) -> c_int {
 /// To be called in a child with all signals blocked; the pointers are those of [`spawn`].
 #[allow(unsafe_code)]
 unsafe fn become_another(orders: &Orders) -> io::Error {
-    // SAFETY: only calls of the operating system, over pointers that are valid, all of which are allowed in a child of a
-    // process with threads.
+    // SAFETY: only calls of the operating system, over pointers that are valid, all of which are allowed in a child of
+    // a process with threads.
     unsafe {
         forget_handlers();
         let is_done = libc::setpgid(0, 0) == 0
@@ -167,8 +167,8 @@ unsafe fn become_another(orders: &Orders) -> io::Error {
 unsafe fn forget_handlers() {
     for signal in 1..=SIGNAL_MAX {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: `action` is a valid place for what is read and, zeroed or filled in, a valid one to be set. Of signals
-        // that cannot be asked about nothing is changed.
+        // SAFETY: `action` is a valid place for what is read and, zeroed or filled in, a valid one to be set. Of
+        // signals that cannot be asked about nothing is changed.
         unsafe {
             if libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) != 0 {
                 continue;

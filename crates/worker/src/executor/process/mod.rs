@@ -19,9 +19,9 @@
 //!
 //! Starting is the hot path. In `std::process` a request to the kernel needs a `pre_exec` closure, and with one it
 //! forks, which costs more the larger the worker is. Measured on two cores: a bare loop over `true` through
-//! `posix_spawn` 2,400/s; by `fork` with `setsid` and a parent-death signal 1,500/s, and 370/s from a process that holds
-//! 100 MB. So the child is started as `posix_spawn` does it, in the worker's own memory. The guardian costs an attempt
-//! two 4-byte writes to a shared table.
+//! `posix_spawn` 2,400/s; by `fork` with `setsid` and a parent-death signal 1,500/s, and 370/s from a process that
+//! holds 100 MB. So the child is started as `posix_spawn` does it, in the worker's own memory. The guardian costs an
+//! attempt two 4-byte writes to a shared table.
 //!
 //! Exits are noticed through a pidfd per process in one epoll set shared by the engine threads. Compared with a
 //! `SIGCHLD` handler it neither scans all children on each exit nor takes the exit status of anybody else's child;
