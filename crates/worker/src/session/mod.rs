@@ -74,7 +74,7 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<Text, Text>,
     /// The pool it serves.
     pub pool: Option<Text>,
-    /// How to start the guardian; without one, processes outlive a killed worker.
+    /// How to start the guardian; without one, children of an attempt's first process outlive a killed worker.
     pub guardian: Option<GuardianCommand>,
     /// Executors beside the built-in ones. They come first.
     pub executors: Vec<Arc<dyn Executor>>,

@@ -67,7 +67,7 @@ pub struct ProcessConfig {
     pub data_dir: PathBuf,
     /// Threads that start processes and notice their end; by default one per core, at most 8.
     pub threads: usize,
-    /// How to start the guardian. Without one, processes outlive a killed worker.
+    /// How to start the guardian. Without one, only the first process of each attempt dies with a killed worker.
     pub guardian: Option<GuardianCommand>,
     /// Where the time is read. Processes are real in any case.
     pub platform: Platform,
