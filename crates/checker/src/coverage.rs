@@ -91,6 +91,12 @@ rare! {
     IncarnationChanged = "worker came back as another incarnation",
     /// A registered worker registered again.
     RegisteredAgain = "worker registered again",
+    /// A worker shut down by itself.
+    WorkerLeft = "worker left",
+    /// An outcome was reported by a later process of its worker than the one that came to it.
+    JournalDelivered = "outcome delivered by a later life of its worker",
+    /// Ended runs were pruned from the history.
+    HistoryPruned = "history pruned",
     /// A worker drains.
     WorkerDrained = "worker drained",
     /// A lease ended on its worker.

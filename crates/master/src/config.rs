@@ -43,6 +43,8 @@ pub struct MasterConfig {
     pub heartbeat: Duration,
     /// Ended runs kept in the history; older ones are pruned.
     pub history_runs_max: u64,
+    /// How often the leader looks whether there are more. Not a setting of the program.
+    pub history_look: Duration,
     /// The planner's tunables.
     pub policy: Policy,
     /// Sockets, clocks and threads.
@@ -70,6 +72,7 @@ impl Default for MasterConfig {
             lease: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             history_runs_max: 100_000,
+            history_look: Duration::from_secs(30),
             policy: Policy::default(),
             platform: Platform::system(),
             disk: Arc::new(Files),

@@ -177,11 +177,12 @@ impl Session {
     }
 
     async fn heartbeat(&self, worker: WorkerId, heartbeat: &wire::Heartbeat) -> bool {
+        let factor = if mutant::is_on(Mutant::QuorumRemembered) { 6 } else { 1 };
         let is_confirmed = self
             .replica
             .raft
             .last_quorum_ack()
-            .is_some_and(|age_ms| u128::from(age_ms) <= QUORUM_AGE_MAX.as_millis());
+            .is_some_and(|age_ms| u128::from(age_ms) <= (QUORUM_AGE_MAX * factor).as_millis());
         if !is_confirmed && !mutant::is_on(Mutant::DeposedAcknowledges) {
             // Not acknowledged: a leader that a quorum may have left must not prolong leases. The next one may be.
             return self.replica.leadership().is_leader;

@@ -8,11 +8,12 @@ use futures::StreamExt;
 use muster_checker::history::{Answer, Call};
 use muster_checker::{Observed, spec_digest};
 use muster_client::{Client, Error, RunFilter, RunKey, Submission};
-use muster_core::ids::{LogIndex, RunId, Text};
+use muster_core::ids::{Fence, LogIndex, RunId, Text};
 use muster_core::state::run::RunStatus;
 use muster_platform::Platform;
 use muster_proto::v1;
 
+use crate::executor::outputs_of;
 use crate::plan::{Action, Step};
 use crate::witness::Witness;
 use crate::workflow::Workflow;
@@ -278,12 +279,36 @@ impl Workload {
         };
         let shown: BTreeMap<u64, RunStatus> =
             shown.iter().map(|run| (run.id, status_of(run.status()))).collect();
+        for run in known.iter().filter(|run| shown.contains_key(&run.0)) {
+            self.look_at_outputs(master, &client, *run).await;
+        }
         let master = master as u64;
         for run in known {
             self.witness.observed(match shown.get(&run.0) {
                 Some(status) => Observed::RunFinal { master, run, status: *status },
                 None => Observed::RunAbsent { master, run },
             });
+        }
+    }
+
+    /// Compares the outputs that a master shows of a run with those that its tasks gave out.
+    async fn look_at_outputs(&self, master: usize, client: &Client, run: RunId) {
+        if outputs_of(run, Fence(0)).is_empty() {
+            return;
+        }
+        let tasks = client.list_tasks(RunKey::id(run.0), &[v1::TaskStatus::Succeeded]);
+        for task in tasks.collect::<Vec<_>>().await.into_iter().flatten() {
+            let wanted = outputs_of(run, Fence(task.fence));
+            let wanted: BTreeMap<_, _> =
+                wanted.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            let shown: BTreeMap<_, _> = task.outputs.into_iter().collect();
+            if !task.is_array && shown != wanted {
+                let what = format!(
+                    "m{master} shows {shown:?} of run {run} task {}, not {wanted:?}",
+                    task.id
+                );
+                self.witness.is_wrong(what);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use muster_checker::Observed;
 use muster_checker::history::Ending;
@@ -15,6 +16,7 @@ use muster_core::command::{AttemptRef, Entry};
 use muster_core::ids::LogIndex;
 use muster_core::spec::Resources;
 use muster_core::state::State;
+use muster_core::state::cells::IndexRange;
 use muster_master::{Master, MasterConfig};
 use muster_platform::{Disk, Platform};
 use muster_proto::internal::v1::OutcomeKind;
@@ -22,6 +24,7 @@ use muster_raft::Position;
 use muster_worker::load::LoadMeter;
 use muster_worker::observer::Event;
 use muster_worker::session::{Worker, WorkerConfig};
+use parking_lot::Mutex;
 use turmoil::Sim;
 
 use crate::executor::SimulatedExecutor;
@@ -33,6 +36,10 @@ use crate::witness::{Witness, nanos};
 
 const API_PORT: u16 = 7070;
 const PEER_PORT: u16 = 7071;
+/// How often a host looks whether its process is told to stop.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a worker that leaves is looked at: less than a message takes.
+const LOOK_CLOSELY: Duration = Duration::from_millis(1);
 
 /// One master's machine: what outlives its process.
 pub struct MasterMachine {
@@ -44,6 +51,8 @@ pub struct MasterMachine {
     pub starts: Rc<Cell<u64>>,
     /// Whether its process ended by itself, and why.
     pub failure: Rc<RefCell<Option<String>>>,
+    /// Whether it is told to stop.
+    pub stop: Rc<Cell<bool>>,
 }
 
 /// One worker's machine.
@@ -54,6 +63,10 @@ pub struct WorkerMachine {
     pub clocks: Arc<Clocks>,
     /// What it had not reported.
     pub journal: MemoryJournal,
+    /// Whether it is told to leave, and how much time it has for that.
+    pub leave: Rc<Cell<Option<Duration>>>,
+    /// Whether it has left.
+    pub has_left: Rc<Cell<bool>>,
 }
 
 /// All machines, by number.
@@ -92,6 +105,7 @@ pub fn add_machines(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness) -> Ma
             clocks: Arc::default(),
             starts: Rc::default(),
             failure: Rc::default(),
+            stop: Rc::default(),
         };
         add_master(sim, plan, number, &machine, witness);
         machine
@@ -102,6 +116,8 @@ pub fn add_machines(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness) -> Ma
             disk: MemoryDisk::new(seed_of(plan, 2, number), plan.disk),
             clocks: Arc::default(),
             journal: MemoryJournal::new(seed_of(plan, 3, number)),
+            leave: Rc::default(),
+            has_left: Rc::default(),
         };
         machine.clocks.set_drift(plan.workers[number].drift_ppm);
         add_worker(sim, plan, number, &machine, witness);
@@ -121,6 +137,7 @@ fn add_master(
     let (plan, witness) = (Rc::clone(plan), witness.clone());
     let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
     let (starts, failure) = (Rc::clone(&machine.starts), Rc::clone(&machine.failure));
+    let stop = Rc::clone(&machine.stop);
     sim.host(master_host(number), move || {
         let incarnation = starts.get();
         starts.set(incarnation + 1);
@@ -133,23 +150,39 @@ fn add_master(
         };
         let mut config = master_config(&plan, number, &disk, &clocks);
         config.observer = Some(Arc::new(observer));
-        let (witness, failure) = (witness.clone(), Rc::clone(&failure));
+        let (witness, failure, stop) = (witness.clone(), Rc::clone(&failure), Rc::clone(&stop));
         let master = number as u64;
         async move {
+            stop.set(false);
             witness.observed(Observed::MasterStarted { master, restarts: incarnation });
-            let error = match Master::start(config).await {
+            let why = match Master::start(config).await {
                 Ok(running) => {
                     is_open.store(true, Ordering::Relaxed);
-                    running.failed().await
+                    run_master(running, &stop).await
                 }
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             witness.observed(Observed::MasterStopped { master });
-            witness.note(format_args!("m{master} stopped by itself: {error}"));
-            *failure.borrow_mut() = Some(error.to_string());
+            witness.note(format_args!("m{master} stopped by itself: {why}"));
+            *failure.borrow_mut() = Some(why);
             Ok(())
         }
     });
+}
+
+/// Until it must stop or is told to. Returns why.
+async fn run_master(running: Master, stop: &Cell<bool>) -> String {
+    let told = async {
+        while !stop.get() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        error = running.failed() => return error.to_string(),
+        () = told => {}
+    }
+    running.shutdown().await;
+    "it was told to".into()
 }
 
 fn master_config(
@@ -173,6 +206,8 @@ fn master_config(
         snapshot_entries: Some(plan.snapshot_entries),
         lease: plan.lease,
         heartbeat: plan.heartbeat,
+        history_runs_max: plan.history_runs_max,
+        history_look: plan.history_look,
         platform: Platform::new(Simulated { clocks: Arc::clone(clocks) }),
         disk: Arc::new(disk.clone()) as Arc<dyn Disk>,
         ..MasterConfig::default()
@@ -228,8 +263,10 @@ fn add_worker(
     let (plan, witness) = (Rc::clone(plan), witness.clone());
     let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
     let journal = machine.journal.clone();
+    let (leave, has_left) = (Rc::clone(&machine.leave), Rc::clone(&machine.has_left));
     sim.host(name.clone(), move || {
         let platform = Platform::new(Simulated { clocks: Arc::clone(&clocks) });
+        let is_done = Arc::<AtomicBool>::default();
         let mut config =
             WorkerConfig::new(name.clone(), Path::new("/data").into(), api_addresses(&plan));
         config.capacity = capacity(plan.workers[number].cpu_millis);
@@ -241,6 +278,8 @@ fn add_worker(
             name: name.clone(),
             clocks: Arc::clone(&clocks),
             witness: witness.clone(),
+            told: Mutex::default(),
+            is_done: Arc::clone(&is_done),
         }));
         config.executors = vec![Arc::new(SimulatedExecutor {
             worker: name.clone(),
@@ -249,17 +288,34 @@ fn add_worker(
         })];
         config.platform = platform;
         let (witness, name) = (witness.clone(), name.clone());
+        let (leave, has_left) = (Rc::clone(&leave), Rc::clone(&has_left));
         async move {
+            leave.set(None);
             let running = Worker::start(config).await;
             let running = running.inspect_err(|error| {
                 witness.note(format_args!("{name} cannot start: {error}"));
             })?;
-            // Lives until the host is crashed.
-            std::future::pending::<()>().await;
-            drop(running);
+            let wait = loop {
+                match leave.take() {
+                    Some(wait) => break wait,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            };
+            tokio::join!(running.shut_down(wait), tell_when_done(&name, &witness, &is_done));
+            has_left.set(true);
             Ok(())
         }
     });
+}
+
+/// A worker that leaves takes nothing new: once nothing of it lives, it may be given up.
+async fn tell_when_done(name: &str, witness: &Witness, is_done: &AtomicBool) {
+    while witness.live_attempts(name) > 0 {
+        tokio::time::sleep(LOOK_CLOSELY).await;
+    }
+    is_done.store(true, Ordering::Relaxed);
+    let (worker, incarnation) = (name.into(), witness.incarnation(name));
+    witness.observed(Observed::WorkerLeft { worker, incarnation });
 }
 
 fn capacity(cpu_millis: u64) -> Resources {
@@ -270,6 +326,10 @@ struct WorkerObserver {
     name: String,
     clocks: Arc<Clocks>,
     witness: Witness,
+    /// What it reported, for when it is answered.
+    told: Mutex<BTreeMap<AttemptRef, Ending>>,
+    /// Whether it leaves, and nothing of it lives any more.
+    is_done: Arc<AtomicBool>,
 }
 
 impl muster_worker::observer::Observer for WorkerObserver {
@@ -277,35 +337,59 @@ impl muster_worker::observer::Observer for WorkerObserver {
         let worker = self.name.as_str().into();
         let seen = match event {
             Event::Registered { worker: id, incarnation } => {
+                if self.is_done.load(Ordering::Relaxed) {
+                    // It comes to give back what it had: its lease as this incarnation protects nothing.
+                    let worker = self.name.as_str().into();
+                    self.witness.observed(Observed::WorkerLeft { worker, incarnation });
+                }
                 Observed::WorkerRegistered { worker, incarnation, id }
             }
-            Event::LeaseConfirmed { incarnation, stop_at, .. } => Observed::LeaseConfirmed {
+            Event::LeaseConfirmed { incarnation, end, .. } => Observed::LeaseConfirmed {
                 worker,
                 incarnation,
-                until: nanos(self.clocks.true_time_of(stop_at)),
+                until: nanos(self.clocks.true_time_of(end)),
             },
             Event::LeaseLapsed { incarnation } => Observed::LeaseLapsed { worker, incarnation },
-            Event::Reported { attempt, incarnation, outcome } => Observed::Reported {
-                worker,
-                incarnation,
-                run: attempt.run,
-                task: attempt.task,
-                first: attempt.range.first,
-                last: attempt.range.last,
-                fence: attempt.fence,
-                how: ending_of_report(outcome),
-            },
+            Event::Reported { attempt, incarnation, outcome, is_kept } => {
+                let how = ending_of_report(outcome);
+                self.told.lock().insert(attempt, how);
+                if is_kept {
+                    self.witness.owes(&self.name, attempt, true);
+                }
+                let AttemptRef { run, task, range: IndexRange { first, last }, fence } = attempt;
+                Observed::Reported {
+                    worker,
+                    incarnation,
+                    run,
+                    task,
+                    first,
+                    last,
+                    fence,
+                    how,
+                    is_kept,
+                }
+            }
             // What the executor tells is closer to the truth.
             Event::Accepted { .. } | Event::Started { .. } | Event::Ended { .. } => return,
             // The acknowledgement says that the report is committed. Unless it came too late, it counts.
-            Event::Acknowledged { attempt, incarnation } => Observed::ReportAnswered {
-                worker,
-                incarnation,
-                run: attempt.run,
-                task: attempt.task,
-                fence: attempt.fence,
-                is_accepted: !self.witness.has_ended_otherwise(&attempt),
-            },
+            Event::Acknowledged { attempt, incarnation } => {
+                self.witness.owes(&self.name, attempt, false);
+                let how = self.told.lock().get(&attempt).copied();
+                let how = how.expect("what is acknowledged was reported");
+                let is_accepted = !self.witness.has_ended_otherwise(&attempt);
+                let AttemptRef { run, task, range: IndexRange { first, last }, fence } = attempt;
+                Observed::ReportAnswered {
+                    worker,
+                    incarnation,
+                    run,
+                    task,
+                    first,
+                    last,
+                    fence,
+                    how,
+                    is_accepted,
+                }
+            }
         };
         self.witness.observed(seen);
     }

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use muster_checker::history::Ending as Ended;
 use muster_core::command::Outcome;
+use muster_core::ids::{Fence, RunId};
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 use muster_platform::Platform;
 use muster_worker::executor::{Attempt, Ending, Executor, Outputs, Stop, failed, succeeded};
@@ -47,6 +48,12 @@ impl Behaviour {
         let number = |at: usize| words[at].parse().expect("workflows are drawn with numbers");
         Self { lasts: Duration::from_millis(number(1)), failures: number(2) as u32 }
     }
+}
+
+/// What an attempt gives out when it succeeds: of every third run something.
+pub fn outputs_of(run: RunId, fence: Fence) -> Outputs {
+    let has_some = run.0.is_multiple_of(3);
+    has_some.then(|| ("fence".into(), fence.to_string().into())).into_iter().collect()
 }
 
 /// Tells of the end of an attempt, however it ends: the crash of a worker drops it.
@@ -109,7 +116,7 @@ async fn carry_out(mut attempt: Attempt, behaviour: Behaviour) -> Outcome {
         None if attempt.assignment.attempt <= behaviour.failures => {
             failed(Some(FAILURE), "told to")
         }
-        None => succeeded(Outputs::new()),
+        None => succeeded(outputs_of(attempt.assignment.run, attempt.assignment.fence)),
         Some(Stop::AtOnce) => killed().await,
         Some(Stop::Gently) => tokio::select! {
             () = tokio::time::sleep(GENTLE) => Outcome::Cancelled,

@@ -14,6 +14,8 @@ use crate::workflow::{self, Workflow};
 const DRIFT_PPM_MAX: i64 = 10_000;
 /// A cluster is left alone for so long at the beginning, to form.
 const QUIET: Duration = Duration::from_secs(2);
+/// More runs than a plan has.
+const HISTORY_RUNS_MANY: u64 = 100_000;
 /// Names of workflows that are applied and then run by name.
 const APPLIED: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -34,6 +36,10 @@ pub struct Plan {
     pub heartbeat: Duration,
     /// Entries between snapshots; the log is purged up to them.
     pub snapshot_entries: u64,
+    /// Ended runs that are kept.
+    pub history_runs_max: u64,
+    /// How often a leader looks whether there are more.
+    pub history_look: Duration,
     /// Bounds on the time a message takes.
     pub latency: (Duration, Duration),
     /// How disks behave when nothing is wrong with them.
@@ -152,6 +158,10 @@ pub enum Fault {
     CrashWorker { worker: usize, down: Duration, journal_lost: bool },
     /// Somebody asks for another leader.
     Transfer { to: usize },
+    /// A master is told to stop, and starts again when it has.
+    StopMaster { which: Which },
+    /// A worker is told to leave, with so much time for what it has, and starts again when it has left.
+    StopWorker { worker: usize, wait: Duration, down: Duration },
 }
 
 struct Dice(SmallRng);
@@ -179,10 +189,17 @@ impl Plan {
         let heartbeat = dice.millis(100, 400);
         let lease = heartbeat * 3 + dice.millis(100, 1_500);
         let lasts = dice.millis(6_000, 14_000);
-        let faults = faults(&mut dice, masters, workers.len(), lasts);
+        let mut faults = faults(&mut dice, masters, workers.len(), lasts);
+        let mut also = Dice(SmallRng::seed_from_u64(!seed));
+        let (history_runs_max, history_look) = history(&mut also);
+        faults.extend(stops(&mut also, masters, workers.len(), lasts));
+        faults.sort_by_key(|scheduled| scheduled.at);
         let clients = (0..2 + dice.below(2)).map(|_| steps(&mut dice, workers.len(), lasts));
         let clients = clients.collect();
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
+        // Who takes a snapshot must hear of what was pruned: there both happen often.
+        let is_pruned = history_runs_max < HISTORY_RUNS_MANY;
+        let (seldom, often) = (dice.0.random_range(20..=300), also.0.random_range(10..=40));
         Self {
             seed,
             masters,
@@ -190,7 +207,9 @@ impl Plan {
             clients,
             lease,
             heartbeat,
-            snapshot_entries: dice.0.random_range(20..=300),
+            history_runs_max,
+            history_look,
+            snapshot_entries: if is_pruned { often } else { seldom },
             latency: (Duration::from_millis(1), Duration::from_millis(latency_max)),
             disk: Manners {
                 sync_min: Duration::from_micros(100),
@@ -208,6 +227,29 @@ fn worker(dice: &mut Dice) -> WorkerPlan {
         cpu_millis: dice.0.random_range(1..=4) * 1_000,
         drift_ppm: dice.0.random_range(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX),
     }
+}
+
+/// How many ended runs are kept: in half of all plans so few that some are pruned.
+fn history(dice: &mut Dice) -> (u64, Duration) {
+    let max = if dice.chance(50) { dice.0.random_range(3..=20) } else { HISTORY_RUNS_MANY };
+    (max, dice.millis(300, 1_500))
+}
+
+/// What stops because it is told to.
+fn stops(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Vec<Scheduled> {
+    let lasts = lasts.as_millis() as u64;
+    let masters = (0..dice.below(3)).map(|_| {
+        let which = one(dice, masters);
+        Scheduled { at: QUIET + dice.millis(0, lasts), fault: Fault::StopMaster { which } }
+    });
+    let mut stops: Vec<_> = masters.collect();
+    let workers = (0..dice.below(3)).map(|_| {
+        let at = QUIET + dice.millis(0, lasts);
+        let (wait, down) = (dice.millis(0, 2_000), dice.millis(50, 3_000));
+        Scheduled { at, fault: Fault::StopWorker { worker: dice.below(workers), wait, down } }
+    });
+    stops.extend(workers);
+    stops
 }
 
 fn steps(dice: &mut Dice, workers: usize, lasts: Duration) -> Vec<Step> {

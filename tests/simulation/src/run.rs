@@ -38,6 +38,11 @@ const AFTERWARDS: Duration = Duration::from_secs(2);
 /// Bounds on recovery. L1 to L5 of the checker.
 const LEADER_MAX: Duration = Duration::from_secs(20);
 const SERVICE_MAX: Duration = Duration::from_secs(60);
+/// What masters promise: how long they wait beyond a lease, and for how long one that was deposed confirms leases.
+const MARGIN: Duration = Duration::from_secs(1);
+const QUORUM_AGE_MAX: Duration = Duration::from_millis(500);
+/// When everything is over, workers get this long to report what they have on their disks.
+const REPORTS_MAX: Duration = Duration::from_secs(10);
 
 /// What came of a run.
 pub struct Report {
@@ -181,6 +186,17 @@ async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &
         client.read(first, false).await;
         tokio::time::sleep(POLL).await;
     }
+    // What is pruned from now on would be seen on some masters and not on others.
+    while witness.history_runs() > plan.history_runs_max {
+        tokio::time::sleep(POLL).await;
+    }
+    let reports = async {
+        while witness.is_owed_reports() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    // If they do not, the checker says so.
+    let _late = tokio::time::timeout(REPORTS_MAX, reports).await;
     for master in 0..plan.masters {
         while !witness.is_caught_up(master as u64) {
             tokio::time::sleep(POLL).await;
@@ -239,6 +255,8 @@ fn conclude(
 ) -> Report {
     witness.final_states();
     let account = witness.account();
+    let has_ended = !matches!(broken, Some(Broken::Fell(_)));
+    let broken = broken.or(account.wrong.map(Broken::Fell));
     let (mut verdict, ledger) = account.auditor.finish();
     let bounds = Bounds {
         leader: nanos(LEADER_MAX),
@@ -249,8 +267,10 @@ fn conclude(
     let expectations = Expectations {
         masters: plan.masters,
         lease: nanos(plan.lease),
+        margin: nanos(MARGIN),
+        quorum_age: nanos(QUORUM_AGE_MAX),
         sees_all_attempts: true,
-        liveness: (!matches!(broken, Some(Broken::Fell(_)))).then_some(bounds),
+        liveness: has_ended.then_some(bounds),
     };
     verdict.merge(judge(&account.history, &ledger, &expectations));
     count(&mut verdict.coverage, machines, havoc);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_checker::Observed;
+use muster_core::ids::Text;
 use turmoil::Sim;
 
 use crate::cluster::{Machines, master_host, worker_host};
@@ -21,6 +22,8 @@ pub struct Havoc {
     /// Hosts that are down, and when they start again.
     down: BTreeMap<String, Duration>,
     mends: Vec<(Duration, Mend)>,
+    /// Workers that are told to leave, and how long they stay away.
+    leaving: BTreeMap<usize, Duration>,
     /// How often which fault struck.
     pub struck: BTreeMap<&'static str, u64>,
     /// A hand-over that a client is to ask for.
@@ -43,6 +46,7 @@ impl Havoc {
             witness,
             down: BTreeMap::new(),
             mends: Vec::new(),
+            leaving: BTreeMap::new(),
             struck: BTreeMap::new(),
             transfer: None,
         }
@@ -86,6 +90,12 @@ impl Havoc {
                 machine.disk.release();
                 sim.crash(host.as_str());
                 self.down.insert(host, now + RESTART);
+            }
+        }
+        for (number, machine) in machines.workers.iter().enumerate() {
+            if machine.has_left.take() {
+                let away = self.leaving.remove(&number).unwrap_or_default();
+                self.stop(sim, worker_host(number), now + away);
             }
         }
         let up: Vec<String> =
@@ -194,6 +204,20 @@ impl Havoc {
             Fault::CrashWorker { worker, down, journal_lost } => {
                 self.crash_worker(sim, machines, *worker, now + *down, *journal_lost);
             }
+            Fault::StopMaster { which } => {
+                let master = self.one_of(*which);
+                if !self.is_down(&master_host(master)) {
+                    machines.masters[master].stop.set(true);
+                    self.tell("told to stop", master_host(master));
+                }
+            }
+            Fault::StopWorker { worker, wait, down } => {
+                if !self.is_down(&worker_host(*worker)) {
+                    machines.workers[*worker].leave.set(Some(*wait));
+                    self.leaving.insert(*worker, *down);
+                    self.tell("worker told to leave", format!("{} {wait:?}", worker_host(*worker)));
+                }
+            }
             Fault::Transfer { to } => {
                 self.transfer = Some(*to);
                 self.tell("transfer", master_host(*to));
@@ -284,7 +308,10 @@ impl Havoc {
         }
         let incarnation = self.witness.incarnation(&host);
         self.stop(sim, host.clone(), until);
-        let name = host.as_str().into();
+        let name: Text = host.as_str().into();
+        if journal_lost {
+            self.witness.observed(Observed::JournalLost { worker: name.clone() });
+        }
         self.witness.observed(Observed::WorkerStopped { worker: name, incarnation });
         self.tell("worker killed", format!("{host} journal_lost={journal_lost}"));
     }

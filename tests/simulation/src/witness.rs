@@ -1,6 +1,6 @@
 //! Sees everything: fills the checker's history and audit, knows who leads, and keeps the trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use muster_checker::ledger::Cause;
 use muster_checker::{Applying, Auditor, History, Nanos, Observed};
 use muster_core::apply::Applied;
 use muster_core::command::{AttemptRef, Entry, Outcome};
-use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
+use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text};
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
@@ -32,7 +32,13 @@ struct Seen {
     leaders: BTreeMap<u64, u64>,
     /// The incarnation of each worker's present process.
     incarnations: BTreeMap<String, u64>,
+    /// How many attempts are alive on each worker.
+    live: BTreeMap<String, u64>,
+    /// Reports that their worker has on its disk, and that were not answered.
+    owed: BTreeSet<(Text, AttemptRef)>,
     next_call: u64,
+    /// What the checker has no word for.
+    wrong: Option<String>,
     /// Live runs with their tasks that wait for a person, as the newest state shows them.
     open: BTreeMap<u64, Vec<String>>,
     newest: LogIndex,
@@ -50,6 +56,8 @@ pub struct Account {
     pub history: History,
     /// For the judge, too.
     pub auditor: Auditor,
+    /// What is wrong besides, in words.
+    pub wrong: Option<String>,
 }
 
 /// An attempt, as whoever carries it out knows it.
@@ -94,10 +102,13 @@ impl Witness {
         Self(Arc::new(Mutex::new(Seen {
             trace,
             history: History::default(),
-            auditor: Auditor::default(),
+            auditor: Auditor::of_whole_log(),
             leaders: BTreeMap::new(),
             incarnations: BTreeMap::new(),
+            live: BTreeMap::new(),
+            owed: BTreeSet::new(),
             next_call: 0,
+            wrong: None,
             open: BTreeMap::new(),
             newest: LogIndex(0),
             stands: BTreeMap::new(),
@@ -119,6 +130,10 @@ impl Witness {
             Observed::StepsDown { master, .. } | Observed::MasterStopped { master } => {
                 seen.leaders.remove(master);
             }
+            Observed::AttemptBegan { worker, .. } => {
+                *seen.live.entry(worker.as_ref().to_owned()).or_default() += 1;
+            }
+            Observed::JournalLost { worker } => seen.owed.retain(|(owner, _)| owner != worker),
             Observed::WorkerRegistered { worker, incarnation, .. } => {
                 seen.incarnations.insert(worker.as_ref().to_owned(), *incarnation);
             }
@@ -176,6 +191,9 @@ impl Witness {
 
     /// An attempt is dead.
     pub fn attempt_ended(&self, key: &AttemptKey, how: Ending) {
+        if let Some(live) = self.0.lock().live.get_mut(&key.worker) {
+            *live -= 1;
+        }
         self.observed(Observed::AttemptEnded {
             run: key.run,
             task: key.task,
@@ -219,6 +237,40 @@ impl Witness {
         seen.stands.get(&master).is_some_and(|(index, _)| *index >= seen.newest)
     }
 
+    /// Something is wrong that the checker has no word for. The first such thing is kept.
+    pub fn is_wrong(&self, what: String) {
+        self.note(format_args!("{what}"));
+        self.0.lock().wrong.get_or_insert(what);
+    }
+
+    /// How many attempts are alive on a worker.
+    pub fn live_attempts(&self, worker: &str) -> u64 {
+        self.0.lock().live.get(worker).copied().unwrap_or_default()
+    }
+
+    /// A worker sent a report that it has on its disk, or (`false`) was answered.
+    pub fn owes(&self, worker: &str, attempt: AttemptRef, does: bool) {
+        let (mut seen, owed) = (self.0.lock(), (worker.into(), attempt));
+        if does {
+            seen.owed.insert(owed);
+        } else {
+            seen.owed.remove(&owed);
+        }
+    }
+
+    /// Whether a worker has something to report.
+    pub fn is_owed_reports(&self) -> bool {
+        !self.0.lock().owed.is_empty()
+    }
+
+    /// How many ended runs the history should have, by the log.
+    pub fn history_runs(&self) -> u64 {
+        let seen = self.0.lock();
+        let ledger = seen.auditor.ledger();
+        let ended = ledger.runs.values().filter_map(|run| run.ended.as_ref());
+        ended.filter(|ended| ended.index >= ledger.pruned_before).count() as u64
+    }
+
     /// All runs that were ever accepted, by the log.
     pub fn runs(&self) -> Vec<RunId> {
         self.0.lock().auditor.ledger().runs.keys().copied().collect()
@@ -251,6 +303,7 @@ impl Witness {
             lines: seen.trace.lines(),
             history: std::mem::take(&mut seen.history),
             auditor: std::mem::take(&mut seen.auditor),
+            wrong: seen.wrong.take(),
         }
     }
 }

@@ -92,10 +92,18 @@ pub struct Auditor {
     marks: BTreeMap<LogIndex, Mark>,
     /// Whether entries are missing between the first and the last one shown.
     has_gaps: bool,
+    /// Whether nothing can be missing: see [`Auditor::of_whole_log`].
+    is_shown_all: bool,
     audited: u64,
 }
 
 impl Auditor {
+    /// One that is shown every entry from the first one on, before any replica can be restored to a state that knows
+    /// it. What nobody showed did not happen: a snapshot of it is a violation, not news.
+    pub fn of_whole_log() -> Self {
+        Auditor { is_shown_all: true, ..Auditor::default() }
+    }
+
     /// Tells that a replica applied an entry. Each life of a replica shows its entries in the order of its log, from
     /// the first one on or from what [`Auditor::restored`] said.
     pub fn observe(&mut self, applying: &Applying<'_>) {
@@ -152,10 +160,17 @@ impl Auditor {
         let fingerprint = print.update(&snapshot);
         let known = self.marks.range(..=index).next_back().map(|(_, mark)| mark);
         let same = (fingerprint, state.next_deadline());
-        let differs = known.is_some_and(|known| (known.state, known.deadline) != same);
         let is_first = self.marks.is_empty() && self.ledger.last == LogIndex(0);
+        let differs = match known {
+            Some(known) => (known.state, known.deadline) != same,
+            None => {
+                self.is_shown_all
+                    && fingerprint != StatePrint::default().update(&Snapshot::default())
+            }
+        };
         let mut is_astray = false;
-        if is_first || (differs && index > self.ledger.last) {
+        let may_be_news = !self.is_shown_all && (is_first || index > self.ledger.last);
+        if may_be_news && (is_first || differs) {
             // Nobody showed the entries up to here: the state is taken as it is.
             self.has_gaps |= differs;
             if is_first {

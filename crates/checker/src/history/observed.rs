@@ -182,7 +182,7 @@ lines! {
         worker: Text,
         /// Incarnation.
         incarnation: u64,
-        /// When the worker will take the lease for ended, in the history's time.
+        /// When it ends, in the history's time: masters may give the worker's attempts to others from then on.
         until: Nanos,
     }
     /// A worker took its lease for ended.
@@ -274,6 +274,8 @@ lines! {
         fence: Fence,
         /// What.
         how: Ending,
+        /// Whether the worker has it on its disk: then it is reported until it is answered, across restarts.
+        is_kept: bool,
     }
     /// A worker was told what became of its report.
     ReportAnswered = "report-answered" {
@@ -285,10 +287,21 @@ lines! {
         run: RunId,
         /// Which task.
         task: TaskIndex,
+        /// First index.
+        first: u32,
+        /// Last index.
+        last: u32,
         /// The fence.
         fence: Fence,
+        /// What had been reported.
+        how: Ending,
         /// False: stale.
         is_accepted: bool,
+    }
+    /// What a worker had on its disk and had not reported is gone.
+    JournalLost = "journal-lost" {
+        /// Name of the worker.
+        worker: Text,
     }
     /// An attempt was dispatched to its worker once more.
     Reconciled = "reconciled" {

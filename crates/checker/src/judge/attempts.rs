@@ -7,7 +7,7 @@ use muster_core::ids::{Fence, RunId, TaskIndex, Text};
 use muster_core::state::cells::IndexRange;
 
 use super::Judge;
-use crate::history::{Ending, Nanos, Observed};
+use crate::history::{Nanos, Observed};
 use crate::ledger::{Cause, Placed};
 use crate::verdict::{At, Invariant};
 
@@ -26,13 +26,9 @@ struct Life {
     ended: Option<Nanos>,
 }
 
-/// A report of an end, as its worker sent it.
-type Report = (RunId, TaskIndex, Fence, IndexRange, Ending, Nanos);
-
 #[derive(Default)]
 struct Lives {
     of: BTreeMap<Place, Vec<Life>>,
-    reports: Vec<Report>,
 }
 
 impl Judge<'_> {
@@ -44,8 +40,6 @@ impl Judge<'_> {
                 self.check_placed(*place, life);
             }
         }
-        self.check_reports(&lives.reports);
-        self.check_answered_reports();
     }
 
     fn lives(&mut self) -> Lives {
@@ -78,10 +72,6 @@ impl Judge<'_> {
                     let what =
                         format!("{run}/{task}/{index}: fence {fence} found another attempt alive");
                     self.verdict.found(Invariant::P1, At::Time(at), what);
-                }
-                Observed::Reported { run, task, first, last, fence, how, .. } => {
-                    let range = IndexRange { first: *first, last: *last };
-                    lives.reports.push((*run, *task, *fence, range, *how, at));
                 }
                 _ => {}
             }
@@ -170,61 +160,6 @@ impl Judge<'_> {
             Cause::Forced => None,
         });
         named.collect()
-    }
-
-    /// What was accepted was reported, by then (I4).
-    fn check_reports(&mut self, reports: &[Report]) {
-        if !self.expected.sees_all_attempts {
-            return;
-        }
-        let mut sent: BTreeMap<(RunId, TaskIndex, Fence), Vec<&Report>> = BTreeMap::new();
-        for report in reports {
-            sent.entry((report.0, report.1, report.2)).or_default().push(report);
-        }
-        for (key, placed) in &self.ledger.attempts {
-            let its = sent.get(key).map_or(&[][..], Vec::as_slice);
-            for (range, end, cause) in placed.iter().flat_map(|placed| &placed.ends) {
-                let Cause::Reported(ending) = cause else { continue };
-                let applied = self.ledger.applied_at.get(end).copied().unwrap_or(Nanos::MAX);
-                let is_it = |(_, _, _, sent, how, at): &&&Report| {
-                    sent.intersect(*range).is_some() && how == ending && *at <= applied
-                };
-                let covered: u32 = its
-                    .iter()
-                    .filter(is_it)
-                    .filter_map(|it| it.3.intersect(*range))
-                    .map(IndexRange::count)
-                    .sum();
-                if covered < range.count() {
-                    let (run, task, fence) = key;
-                    let what = format!(
-                        "{run}/{task}[{}-{}] fence {fence} was accepted as {ending:?}, and nobody had said so",
-                        range.first, range.last
-                    );
-                    self.verdict.found(Invariant::I4, At::Index(*end), what);
-                }
-            }
-        }
-    }
-
-    /// A worker that was told that its report counts forgets it: it must be in the log (I2).
-    fn check_answered_reports(&mut self) {
-        for observation in self.history.iter() {
-            let Observed::ReportAnswered { run, task, fence, is_accepted: true, .. } =
-                observation.what
-            else {
-                continue;
-            };
-            let placed = self.ledger.attempts.get(&(run, task, fence)).into_iter().flatten();
-            let mut ends = placed.flat_map(|placed| &placed.ends);
-            let is_there = ends.any(|(_, _, cause)| matches!(cause, Cause::Reported(_)));
-            if !is_there && fence.0 > self.ledger.begins_after.0 {
-                let what = format!(
-                    "the report of {run}/{task} fence {fence} was accepted, and is not in the log"
-                );
-                self.verdict.found(Invariant::I2, At::Time(observation.at), what);
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use muster_core::ids::{RunId, Text};
 
 use super::Judge;
 use crate::history::{Answer, Call, Nanos, Observed};
+use crate::ledger::RunRecord;
 use crate::linear::Operation;
 use crate::verdict::{At, Invariant};
 
@@ -97,17 +98,19 @@ impl Judge<'_> {
         }
     }
 
-    /// At the end every master shows every run as the log has it.
+    /// Whether the log says that the history knows this run no more.
+    fn is_pruned(&self, record: &RunRecord) -> bool {
+        record.ended.as_ref().is_some_and(|ended| ended.index < self.ledger.pruned_before)
+    }
+
+    /// At the end every master shows every run as the log has it, and none that the log has pruned.
     fn check_final_runs(&mut self) {
         for observation in self.history.iter() {
             let at = At::Time(observation.at);
             match observation.what {
                 Observed::RunAbsent { master, run } => {
                     let record = self.ledger.runs.get(&run);
-                    let is_pruned = record
-                        .and_then(|it| it.ended.as_ref())
-                        .is_some_and(|ended| ended.index < self.ledger.pruned_before);
-                    if !is_pruned {
+                    if !record.is_some_and(|record| self.is_pruned(record)) {
                         let what =
                             format!("run {run} was accepted, and master {master} has lost it");
                         self.verdict.found(Invariant::I2, at, what);
@@ -117,6 +120,10 @@ impl Judge<'_> {
                     let Some(record) = self.ledger.runs.get(&run) else { continue };
                     let ended = record.ended.as_ref().map(|ended| ended.status);
                     let (shown, is_live) = (status.word(), status.word() == "running");
+                    if self.is_pruned(record) {
+                        let what = format!("master {master} shows run {run}, which was pruned");
+                        self.verdict.found(Invariant::I1, at, what);
+                    }
                     if ended.is_some_and(|ended| ended != status) || (ended.is_none() && !is_live) {
                         let what = format!(
                             "master {master} shows run {run} as {shown}, the log has {ended:?}"

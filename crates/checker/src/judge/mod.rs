@@ -4,6 +4,7 @@ mod attempts;
 mod calls;
 mod liveness;
 mod masters;
+mod reports;
 mod workers;
 
 use crate::coverage::Rare;
@@ -19,6 +20,10 @@ pub struct Expectations {
     pub masters: usize,
     /// The lease of workers.
     pub lease: Nanos,
+    /// How long a leader waits beyond the lease before it gives a worker up.
+    pub margin: Nanos,
+    /// For so long at most a leader that was deposed goes on confirming leases.
+    pub quorum_age: Nanos,
     /// Whether every begin, end and report of an attempt is in the history. A real process that is killed records
     /// nothing any more; a simulated one can.
     pub sees_all_attempts: bool,
@@ -54,6 +59,7 @@ pub fn judge(history: &History, ledger: &Ledger, expected: &Expectations) -> Ver
     judge.count();
     judge.check_calls(&operations);
     judge.check_attempts();
+    judge.check_reports();
     judge.check_workers();
     judge.check_masters();
     judge.check_liveness(&operations);
@@ -70,6 +76,7 @@ impl Judge<'_> {
             let rare = match &observation.what {
                 Observed::Returned { answer: Answer::Unknown { .. }, .. } => Rare::OutcomeUnknown,
                 Observed::LeaseLapsed { .. } => Rare::LeaseLapsed,
+                Observed::WorkerLeft { .. } => Rare::WorkerLeft,
                 Observed::AttemptEnded { how: crate::history::Ending::Lost, .. } => {
                     Rare::AttemptKilled
                 }

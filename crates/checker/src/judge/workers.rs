@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::{LogIndex, Text};
 
-use super::Judge;
+use super::{Expectations, Judge};
 use crate::history::{Nanos, Observed};
 use crate::verdict::{At, Invariant};
 
@@ -40,7 +40,7 @@ impl Judge<'_> {
             let leases = said.leases.get(&life).into_iter().flatten();
             let until =
                 leases.filter(|(confirmed, _)| *confirmed <= at).map(|(_, until)| *until).max();
-            if let Some(until) = until.filter(|until| at < *until) {
+            if let Some(until) = until.filter(|until| at < *until + self.least_wait()) {
                 let what = format!(
                     "worker {id} ({}) was lost at {at}, its lease held until {until}",
                     life.0
@@ -74,11 +74,19 @@ impl Judge<'_> {
         said
     }
 
-    /// A new leader waits a whole lease before it gives anybody up.
+    /// For so long after the end of a lease its worker is not given up. The one who confirmed it may have been deposed
+    /// for a while; the margin covers that, and what clocks are off.
+    fn least_wait(&self) -> Nanos {
+        let Expectations { lease, margin, quorum_age, .. } = *self.expected;
+        let drift = 2 * lease.0 / DRIFT_PARTS;
+        Nanos(margin.0.saturating_sub(quorum_age.0 + drift))
+    }
+
+    /// A new leader waits a whole lease, and the margin, before it gives anybody up.
     fn check_patience(&mut self, lost: LogIndex, at: Nanos, leads: Option<&Nanos>) {
         let Some(leads) = leads else { return };
         let lease = self.expected.lease;
-        let at_least = *leads + Nanos(lease.0 - lease.0 / DRIFT_PARTS);
+        let at_least = *leads + Nanos(lease.0 - lease.0 / DRIFT_PARTS) + self.expected.margin;
         if at < at_least {
             let what =
                 format!("a worker was lost {} after its leader began to lead", at.since(*leads));

@@ -132,7 +132,7 @@ fn i17_what_has_no_bound() {
     let long = "x".repeat(limits::REASON_BYTES_MAX + 1);
     let state = edited(&log.state, |run| run.tasks[0].message = Some(long.into()));
     log.turn_into(state);
-    expect(log, &[I17]);
+    expect(log, &[I5, I17]);
 
     let mut log = begun(&workflow(&["a"]));
     let mut snapshot = log.state.snapshot();
@@ -234,6 +234,35 @@ fn a_snapshot_of_what_nobody_showed_is_taken_as_it_is() {
     log.show(2, &entry, &state, &applied);
     let (verdict, _) = log.finish();
     assert!(!verdict.is_clean() && !verdict.names(I18), "audited from there: {verdict}");
+}
+
+#[test]
+fn i1_a_snapshot_of_what_did_not_happen() {
+    let spec = workflow(&["a"]);
+    let whole = || Log { auditor: Auditor::of_whole_log(), ..Log::default() };
+    let mut log = whole();
+    log.go(submit("r1", &spec));
+    let (_, other, _) = log.prepare(submit("r2", &spec));
+    // Beyond everything that was shown, where another auditor takes it for news.
+    log.auditor.restored(2, 0, LogIndex(7), &other);
+    assert_eq!(named(log.auditor.verdict()), [I1]);
+    // And what turns up late is still found.
+    let mut log = whole();
+    log.index = 1;
+    log.go(Command::Tick);
+    log.auditor.restored(2, 0, LogIndex(7), &other);
+    let mut late = State::default();
+    log.index = 1;
+    let entry = log.entry(&[Command::Tick]);
+    let applied = late.apply(LogIndex(1), &entry);
+    log.show(3, &entry, &late, &applied);
+    expect(log, &[I1, I18]);
+    // From nothing there is nothing to be restored.
+    let mut log = whole();
+    log.auditor.restored(1, 0, LogIndex(0), &State::default());
+    assert!(log.auditor.verdict().is_clean(), "{}", log.auditor.verdict());
+    log.auditor.restored(1, 0, LogIndex(3), &other);
+    expect(log, &[I1]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What was seen from outside, against the log: one story that is fine, and what is wrong once a line of it differs.
 
 use muster_checker::Invariant::*;
+use muster_checker::history::Ending;
 use muster_checker::judge::Bounds;
+use muster_checker::ledger::Cause;
 use muster_checker::{Expectations, History, Invariant, Ledger, Nanos, Rare, judge};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
 
@@ -43,8 +45,8 @@ const STORY: &str = "\
 310 returned call=1 answer=submitted run=1 number=1 index=3
 410 attempt-began worker=alpha incarnation=7 run=1 task=0 index=0 fence=4
 480 attempt-ended run=1 task=0 index=0 fence=4 how=succeeded
-485 reported worker=alpha incarnation=7 run=1 task=0 first=0 last=0 fence=4 how=succeeded
-505 report-answered worker=alpha incarnation=7 run=1 task=0 fence=4 is_accepted=true
+485 reported worker=alpha incarnation=7 run=1 task=0 first=0 last=0 fence=4 how=succeeded is_kept=true
+505 report-answered worker=alpha incarnation=7 run=1 task=0 first=0 last=0 fence=4 how=succeeded is_accepted=true
 610 attempt-began worker=alpha incarnation=7 run=1 task=1 index=0 fence=6
 620 leads master=2 term=2
 625 lease-confirmed worker=alpha incarnation=7 until=690
@@ -52,7 +54,8 @@ const STORY: &str = "\
 690 lease-lapsed worker=alpha incarnation=7
 810 attempt-began worker=beta incarnation=8 run=1 task=1 index=0 fence=8
 880 attempt-ended run=1 task=1 index=0 fence=8 how=succeeded
-885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded
+885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded is_kept=true
+905 report-answered worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded is_accepted=true
 910 invoked call=2 client=1 what=get run=1 is_stale=false
 915 returned call=2 answer=run status=succeeded index=9
 920 invoked call=3 client=1 what=submit request=r2 body=2 workflow=etl
@@ -65,10 +68,12 @@ const STORY: &str = "\
 1205 returned call=5 answer=submitted run=3 number=3
 1310 attempt-began worker=beta incarnation=8 run=3 task=0 index=0 fence=13
 1380 attempt-ended run=3 task=0 index=0 fence=13 how=succeeded
-1385 reported worker=beta incarnation=8 run=3 task=0 first=0 last=0 fence=13 how=succeeded
+1385 reported worker=beta incarnation=8 run=3 task=0 first=0 last=0 fence=13 how=succeeded is_kept=true
+1405 report-answered worker=beta incarnation=8 run=3 task=0 first=0 last=0 fence=13 how=succeeded is_accepted=true
 1510 attempt-began worker=beta incarnation=8 run=3 task=1 index=0 fence=15
 1580 attempt-ended run=3 task=1 index=0 fence=15 how=succeeded
-1585 reported worker=beta incarnation=8 run=3 task=1 first=0 last=0 fence=15 how=succeeded
+1585 reported worker=beta incarnation=8 run=3 task=1 first=0 last=0 fence=15 how=succeeded is_kept=true
+1605 report-answered worker=beta incarnation=8 run=3 task=1 first=0 last=0 fence=15 how=succeeded is_accepted=true
 1700 master-final master=1 index=16 digest=DIGEST
 1700 master-final master=2 index=16 digest=DIGEST
 1710 run-final master=1 run=1 status=succeeded
@@ -79,7 +84,14 @@ const STORY: &str = "\
 fn expectations() -> Expectations {
     let bounds =
         Bounds { leader: Nanos(100), runs: Nanos(600), service: Nanos(600), owner: Nanos(50) };
-    Expectations { masters: 2, lease: Nanos(40), sees_all_attempts: true, liveness: Some(bounds) }
+    Expectations {
+        masters: 2,
+        lease: Nanos(40),
+        margin: Nanos(0),
+        quorum_age: Nanos(0),
+        sees_all_attempts: true,
+        liveness: Some(bounds),
+    }
 }
 
 /// What is named when parts of the story are replaced, and the ledger is changed.
@@ -165,10 +177,46 @@ fn i2_what_was_acknowledged_and_is_not_there() {
     let other = "request=r3 body=4 spec=77 workflow=etl";
     assert_eq!(instead(&[("request=r3 body=4 workflow=etl", other)]), [I2]);
     assert_eq!(also("1715 run-absent master=1 run=3"), [I2]);
-    let answered =
-        "685 report-answered worker=alpha incarnation=7 run=1 task=1 fence=6 is_accepted=true";
+    let answered = "685 report-answered worker=alpha incarnation=7 run=1 task=1 first=0 last=0 fence=6 \
+                    how=succeeded is_accepted=true";
     assert_eq!(also(answered), [I2]);
     assert_eq!(also(&answered.replace("true", "false")), []);
+}
+
+#[test]
+fn i2_an_answer_to_more_than_the_log_has_or_to_something_else() {
+    let answered = "last=0 fence=4 how=succeeded is_accepted=true";
+    assert_eq!(instead(&[(answered, &answered.replace("last=0", "last=1"))]), [I2], "half of it");
+    assert_eq!(instead(&[(answered, &answered.replace("succeeded", "failed"))]), [I2]);
+    let lost = |ledger: &mut Ledger| {
+        let key = (RunId(1), TaskIndex(0), Fence(4));
+        ledger.attempts.get_mut(&key).expect("it was placed")[0].ends[0].2 =
+            Cause::Reported(Ending::Lost);
+    };
+    assert!(told(&[], lost).contains(&I2), "it was told that it succeeded");
+}
+
+#[test]
+fn i2_what_a_worker_kept_and_forgot() {
+    let kept = "682 reported worker=alpha incarnation=7 run=1 task=1 first=0 last=0 fence=6 how=lost is_kept=true";
+    assert_eq!(also(kept), [I2]);
+    assert_eq!(also(&kept.replace("true", "false")), []);
+    assert_eq!(also(&format!("{kept}\n700 journal-lost worker=alpha")), []);
+    assert_eq!(also(&format!("{kept}\n700 journal-lost worker=beta")), [I2]);
+    let answered = kept
+        .replace("682 reported", "960 report-answered")
+        .replace("incarnation=7", "incarnation=9")
+        .replace("is_kept=true", "is_accepted=false");
+    assert_eq!(also(&format!("{kept}\n{answered}")), []);
+    let history = |lines: &str| {
+        let text = format!("{STORY}{lines}").replace("DIGEST", "0");
+        let mut history: History = text.parse().expect("it is well told");
+        history.sort();
+        judge(&history, &ledger(), &expectations()).coverage.of(Rare::JournalDelivered)
+    };
+    let died = "950 worker-stopped worker=alpha incarnation=7";
+    assert_eq!(history(&format!("{kept}\n{answered}")), 0, "it was the same process");
+    assert_eq!(history(&format!("{kept}\n{died}\n{answered}")), 1);
 }
 
 #[test]
@@ -211,17 +259,60 @@ fn i4_fences_that_are_used_twice_or_backwards() {
 
 #[test]
 fn i4_what_nobody_reported() {
-    let report = "885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded\n";
+    let report = "885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded is_kept=true\n";
     assert_eq!(instead(&[(report, "")]), [I4]);
-    assert_eq!(instead(&[(report, &report.replace("fence=8", "fence=6"))]), [I4]);
+    assert_eq!(
+        instead(&[(report, &report.replace("fence=8", "fence=6").replace("true", "false"))]),
+        [I4]
+    );
     assert_eq!(instead(&[(report, &report.replace("how=succeeded", "how=failed"))]), [I4]);
     assert_eq!(instead(&[(report, &report.replace("885", "905"))]), [I4], "only afterwards");
+    let other = "670 reported worker=alpha incarnation=7 run=1 task=1 first=0 last=0 fence=6 how=failed is_kept=false";
+    assert_eq!(also(other), [I4], "it was killed");
+    assert_eq!(also(&other.replace("failed", "lost")), []);
+}
+
+#[test]
+fn i4_a_part_reported_twice_is_not_the_whole() {
+    let of = |first: u32, last: u32| {
+        format!(
+            "885 reported worker=beta incarnation=8 run=1 task=1 first={first} last={last} fence=8 how=succeeded \
+             is_kept=false\n"
+        )
+    };
+    let report = &of(0, 0).replace("is_kept=false", "is_kept=true");
+    let answer = "905 report-answered worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 \
+                  how=succeeded is_accepted=true\n";
+    let ten = |ledger: &mut Ledger| {
+        let placed = &mut ledger
+            .attempts
+            .get_mut(&(RunId(1), TaskIndex(1), Fence(8)))
+            .expect("it was placed")[0];
+        placed.range.last = 9;
+        placed.ends[0].0.last = 9;
+    };
+    let judged = |reports: String| told(&[(report, &reports), (answer, "")], ten);
+    assert_eq!(judged(of(0, 4) + &of(5, 9)), []);
+    assert_eq!(judged(of(5, 9) + &of(0, 6)), []);
+    assert_eq!(judged(of(0, 4) + &of(0, 4)), [I4]);
+    assert_eq!(judged(of(0, 3) + &of(5, 9) + &of(0, 3)), [I4]);
 }
 
 #[test]
 fn i6_a_run_that_is_shown_otherwise() {
     assert_eq!(instead(&[("run=1 status=succeeded\n1711", "run=1 status=failed\n1711")]), [I6]);
     assert_eq!(instead(&[("run=2 status=cancelled", "run=2 status=running")]), [I6]);
+}
+
+#[test]
+fn i1_i2_pruned_runs_are_gone_everywhere_and_no_others() {
+    let prune = |ledger: &mut Ledger| ledger.pruned_before = LogIndex(10);
+    let absent = ("run-final master=1 run=1 status=succeeded", "run-absent master=1 run=1");
+    assert_eq!(told(&[absent], prune), []);
+    assert_eq!(instead(&[absent]), [I2]);
+    assert_eq!(told(&[], prune), [I1], "one master shows it still");
+    let other = ("run-final master=2 run=3 status=succeeded", "run-absent master=2 run=3");
+    assert_eq!(told(&[absent, other], prune), [I2], "that one ended later");
 }
 
 #[test]
@@ -242,6 +333,23 @@ fn i12_workers_and_their_leases() {
         [],
         "it left by itself"
     );
+}
+
+#[test]
+fn i12_a_loss_within_the_margin() {
+    let named = |margin, quorum_age| {
+        let mut history: History =
+            STORY.replace("DIGEST", "0").parse().expect("the story is well told");
+        history.sort();
+        let (margin, quorum_age) = (Nanos(margin), Nanos(quorum_age));
+        let expected = Expectations { masters: 0, margin, quorum_age, ..expectations() };
+        judge(&history, &ledger(), &expected).names(I12)
+    };
+    // The lease held until 690, the leader began to lead at 620, the worker was lost at 700.
+    assert!(!named(10, 0));
+    assert!(named(11, 0), "it was not waited for");
+    assert!(!named(11, 1), "who confirmed it might have been deposed");
+    assert!(!named(40, 39) && named(41, 40), "a new leader waits for all of it");
 }
 
 #[test]

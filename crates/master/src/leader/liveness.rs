@@ -28,6 +28,9 @@ pub(super) async fn run(replica: Arc<Replica>, term: u64) {
         if mutant::is_on(Mutant::MarginDropped) {
             patience = replica.config.lease / 2;
         }
+        if mutant::is_on(Mutant::MarginForgotten) {
+            patience = replica.config.lease;
+        }
         if mutant::is_on(Mutant::LeaseByWallClock) {
             let before = std::mem::replace(&mut wall, replica.config.platform.wall_clock());
             patience = (patience + LOOK).saturating_sub(wall.saturating_sub(before));
@@ -47,7 +50,7 @@ pub(super) fn registered(state: &State) -> Vec<WorkerId> {
     known.map(|worker| worker.id).collect()
 }
 
-async fn lose(replica: &Replica, term: u64, worker: WorkerId) {
+async fn lose(replica: &Arc<Replica>, term: u64, worker: WorkerId) {
     let is_known = replica.cell.read(|state| state.held_by(worker).is_some());
     if !is_known {
         replica.live.forget(worker, "the worker is not registered");
@@ -56,5 +59,14 @@ async fn lose(replica: &Replica, term: u64, worker: WorkerId) {
     // If this does not commit, the worker stays on the list and it is proposed again. Only in this term: a later
     // leader, be it this master, grants the worker its lease anew.
     let lose = Command::LoseWorker(LoseWorker { worker });
+    if mutant::is_on(Mutant::TermUnbound) {
+        let replica = Arc::clone(replica);
+        tokio::spawn(async move {
+            while replica.proposer.propose(&lose).await.is_err() {
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        return;
+    }
     let _uncommitted = replica.proposer.propose_in(term, &lose).await;
 }

@@ -12,8 +12,6 @@ use crate::replica::Replica;
 
 /// The state is looked at this often at least, in case a deadline came nearer unnoticed.
 const LOOK: Duration = Duration::from_millis(100);
-/// Between looks at the length of the history.
-const PRUNE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(replica: Arc<Replica>) {
     tokio::join!(tick(&replica), prune(&replica));
@@ -36,7 +34,7 @@ async fn tick(replica: &Replica) {
 /// Forgets the runs that ended first when there are more of them than are to be kept.
 async fn prune(replica: &Replica) {
     loop {
-        tokio::time::sleep(PRUNE).await;
+        tokio::time::sleep(replica.config.history_look).await;
         let surplus = replica.raft.history().prune_before(replica.config.history_runs_max);
         match surplus {
             Ok(Some(index)) => {
