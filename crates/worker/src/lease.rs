@@ -76,7 +76,13 @@ impl Lease {
     }
 
     /// The leader confirmed message `seq` and grants `length` from when it was sent. Returns whether the end moved.
-    pub fn confirmed(&mut self, seq: u64, length: Duration) -> bool {
+    ///
+    /// What is heard only when killing must have begun renews nothing: somebody else, such as the guardian, may have
+    /// begun already, and only a lapse tells what was killed from what failed.
+    pub fn confirmed(&mut self, seq: u64, length: Duration, now: Duration) -> bool {
+        if self.must_stop_by(now) {
+            return false;
+        }
         let Some(position) = self.in_flight.iter().position(|(sent, _)| *sent == seq) else {
             return false;
         };
@@ -133,6 +139,9 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(5);
 
+    /// Later than what most tests send, and before their lease ends.
+    const NOW: Duration = Duration::from_millis(3000);
+
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
@@ -141,7 +150,7 @@ mod tests {
     fn counts_from_the_sending_not_from_the_confirmation() {
         let mut lease = Lease::new(ms(500));
         let seq = lease.sent(ms(1000));
-        assert!(lease.confirmed(seq, LENGTH));
+        assert!(lease.confirmed(seq, LENGTH, ms(1100)));
         assert_eq!(lease.end_at(), Some(ms(6000)));
         assert!(lease.is_live(ms(5499)));
         assert!(!lease.is_live(ms(5500)));
@@ -161,13 +170,30 @@ mod tests {
         let mut lease = Lease::new(ms(500));
         let first = lease.sent(ms(0));
         let second = lease.sent(ms(1000));
-        assert!(lease.confirmed(second, LENGTH));
-        assert!(!lease.confirmed(first, LENGTH));
-        assert!(!lease.confirmed(second, LENGTH));
+        assert!(lease.confirmed(second, LENGTH, NOW));
+        assert!(!lease.confirmed(first, LENGTH, NOW));
+        assert!(!lease.confirmed(second, LENGTH, NOW));
         assert_eq!(lease.end_at(), Some(ms(6000)));
         let third = lease.sent(ms(2000));
-        assert!(!lease.confirmed(third, ms(1000)), "a shorter grant does not move the end back");
+        assert!(
+            !lease.confirmed(third, ms(1000), NOW),
+            "a shorter grant does not move the end back"
+        );
         assert_eq!(lease.end_at(), Some(ms(6000)));
+    }
+
+    #[test]
+    fn a_confirmation_heard_when_killing_must_have_begun_renews_nothing() {
+        let mut lease = Lease::new(ms(500));
+        let (first, second) = (lease.sent(ms(0)), lease.sent(ms(1000)));
+        assert!(lease.confirmed(first, LENGTH, ms(10)));
+        assert!(!lease.confirmed(second, LENGTH, ms(4500)));
+        assert!(!lease.is_live(ms(4500)) && lease.must_stop_by(ms(4500)));
+        lease.lapse();
+        lease.begin_stream();
+        let third = lease.sent(ms(4600));
+        assert!(lease.confirmed(third, LENGTH, ms(4700)));
+        assert!(!lease.covers(ms(4550)), "what the guardian killed");
     }
 
     #[test]
@@ -175,13 +201,13 @@ mod tests {
         let mut lease = Lease::new(ms(500));
         let seq = lease.sent(ms(0));
         lease.lapse();
-        assert!(!lease.confirmed(seq, LENGTH));
+        assert!(!lease.confirmed(seq, LENGTH, NOW));
         assert!(!lease.is_live(ms(1)));
         let seq = lease.sent(ms(10));
-        assert!(!lease.confirmed(seq, LENGTH), "the old stream is over");
+        assert!(!lease.confirmed(seq, LENGTH, NOW), "the old stream is over");
         lease.begin_stream();
         let seq = lease.sent(ms(20));
-        assert!(lease.confirmed(seq, LENGTH));
+        assert!(lease.confirmed(seq, LENGTH, NOW));
         assert!(lease.is_live(ms(21)));
         assert!(lease.covers(ms(20)) && !lease.covers(ms(19)), "not from before the lapse");
     }
@@ -191,13 +217,13 @@ mod tests {
         let mut lease = Lease::new(ms(500));
         let register = lease.sent(ms(0));
         assert_eq!(register, 0);
-        assert!(lease.confirmed(register, LENGTH));
+        assert!(lease.confirmed(register, LENGTH, NOW));
         let stale = lease.sent(ms(1000));
         lease.begin_stream();
-        assert!(!lease.confirmed(stale, LENGTH), "sent on another stream");
+        assert!(!lease.confirmed(stale, LENGTH, NOW), "sent on another stream");
         assert_eq!(lease.end_at(), Some(ms(5000)));
         assert_eq!(lease.sent(ms(2000)), 0);
-        assert!(lease.confirmed(0, LENGTH));
+        assert!(lease.confirmed(0, LENGTH, NOW));
         assert_eq!(lease.end_at(), Some(ms(7000)));
     }
 
@@ -205,12 +231,12 @@ mod tests {
     fn a_margin_takes_at_most_half_of_the_lease() {
         let mut lease = Lease::new(ms(500));
         let seq = lease.sent(ms(1000));
-        lease.confirmed(seq, ms(400));
+        lease.confirmed(seq, ms(400), NOW);
         assert_eq!((lease.stop_at(), lease.end_at()), (Some(ms(1200)), Some(ms(1400))));
         lease.lapse();
         lease.begin_stream();
         let seq = lease.sent(ms(2000));
-        lease.confirmed(seq, ms(0));
+        lease.confirmed(seq, ms(0), NOW);
         assert!(!lease.is_live(ms(2000)), "an empty lease is never live");
     }
 
@@ -221,6 +247,6 @@ mod tests {
         for at in 1..=HEARTBEATS_MAX as u64 {
             lease.sent(ms(at));
         }
-        assert!(!lease.confirmed(first, LENGTH));
+        assert!(!lease.confirmed(first, LENGTH, NOW));
     }
 }
