@@ -37,9 +37,9 @@ use crate::replica::Replica;
 /// Waits between the tries to commit a report, the first and the longest.
 const REPORT_WAIT_MIN: Duration = Duration::from_millis(20);
 const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
-/// A worker that comes in the middle of an election waits here for its end, which is sooner than if it came again after
-/// a wait of its own. Longer than an election takes, shorter than workers wait for an answer.
-const ELECTION_WAIT_MAX: Duration = Duration::from_secs(2);
+/// A worker that lost its leader waits here for the next one, which is sooner than if it came again after a wait of its
+/// own. Longer than an election takes, shorter than workers wait for an answer.
+const ELECTION_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The service that workers connect to.
 pub(crate) struct WorkerSessions {
@@ -100,7 +100,7 @@ impl Session {
 
     /// Takes the worker in, or says what the session ends with.
     async fn register(&self, register: &wire::Register) -> Result<WorkerId, Outbound> {
-        if !self.is_leader_once_known().await {
+        if !self.is_leader_once_known(&register.unreachable).await {
             return Err(Ok(respond(Reaction::Redirect(
                 self.redirect("this master does not lead"),
             ))));
@@ -142,10 +142,13 @@ impl Session {
         Ok(worker)
     }
 
-    /// Whether this master leads, asked when it is known who does, or when the worker is tired of waiting.
-    async fn is_leader_once_known(&self) -> bool {
+    /// Whether this master leads, asked when it is known who does, or when the worker has waited long enough. A leader
+    /// that the worker found unreachable is about to be replaced: it fell, and its followers have yet to notice.
+    async fn is_leader_once_known(&self, unreachable: &str) -> bool {
         let mut leadership = self.replica.raft.watch_leadership();
-        let known = leadership.wait_for(|it| it.leader.is_some());
+        let known = leadership.wait_for(|it| {
+            it.is_leader || it.leader.as_ref().is_some_and(|it| it.peer.api_address != unreachable)
+        });
         tokio::select! {
             _known = tokio::time::timeout(ELECTION_WAIT_MAX, known) => {}
             () = self.outbox.closed() => {}

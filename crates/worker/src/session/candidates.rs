@@ -19,6 +19,8 @@ pub(super) struct Candidates {
     queue: VecDeque<String>,
     /// Named by another master: tried first.
     leader: Option<String>,
+    /// Where the last try failed: tried after all others.
+    unreachable: Option<String>,
     failures: u32,
     redirects: u32,
 }
@@ -31,6 +33,7 @@ impl Candidates {
             learnt: Vec::new(),
             queue: VecDeque::new(),
             leader: None,
+            unreachable: None,
             failures: 0,
             redirects: 0,
         }
@@ -49,7 +52,22 @@ impl Candidates {
                 }
             }
         }
+        if self.queue.len() > 1 && self.queue.front() == self.unreachable.as_ref() {
+            self.queue.rotate_left(1);
+        }
         self.queue.pop_front().unwrap_or_default()
+    }
+
+    /// The master at `address` could not be reached, or is gone. Returns the wait before the next try.
+    pub(super) fn broken(&mut self, address: &str) -> Duration {
+        self.unreachable = Some(address.to_owned());
+        self.failed()
+    }
+
+    /// The API address of the master that could not be reached, as masters name it; empty if none.
+    pub(super) fn unreachable(&self) -> &str {
+        let address = self.unreachable.as_deref().unwrap_or_default();
+        address.split_once("://").map_or(address, |(_, rest)| rest)
     }
 
     /// A master named the others, and the leader if it knows one. Returns the wait before the next try.
@@ -77,6 +95,7 @@ impl Candidates {
         self.learn(masters);
         self.failures = 0;
         self.redirects = 0;
+        self.unreachable = None;
         self.queue.clear();
         self.leader = Some(address.to_owned());
     }
@@ -119,6 +138,24 @@ mod tests {
         }
         assert!(candidates.redirected("l:9", &[]) > Duration::ZERO);
         assert_eq!(candidates.next(), "http://a:1");
+    }
+
+    #[test]
+    fn comes_back_last_to_where_it_failed() {
+        let mut candidates = candidates();
+        assert_eq!((candidates.next(), candidates.unreachable()), ("http://a:1".to_owned(), ""));
+        candidates.broken("http://b:2");
+        assert_eq!(candidates.unreachable(), "b:2");
+        let tried: Vec<_> = (0..3).map(|_| candidates.next()).collect();
+        assert_eq!(
+            tried,
+            ["http://b:2", "http://a:1", "http://b:2"],
+            "it is the only one left of the round"
+        );
+        candidates.broken("http://a:1");
+        assert_eq!(candidates.next(), "http://b:2");
+        candidates.registered("http://b:2", &[]);
+        assert_eq!(candidates.unreachable(), "");
     }
 
     #[test]

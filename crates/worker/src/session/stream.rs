@@ -137,7 +137,7 @@ impl Session {
                 }
                 End::Broken(reason) => {
                     tracing::warn!(%address, %reason, "no session with this master");
-                    self.candidates.failed()
+                    self.candidates.broken(&address)
                 }
                 End::Refused(reason) => {
                     tracing::warn!(%address, %reason, "this master refuses the worker");
@@ -290,6 +290,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster_id: self.cluster_id.clone(),
             held: self.attempts.held().iter().map(convert::held_attempt).collect(),
+            unreachable: self.candidates.unreachable().to_owned(),
         }
     }
 
