@@ -348,6 +348,7 @@ impl muster_worker::observer::Observer for WorkerObserver {
                 worker,
                 incarnation,
                 until: nanos(self.clocks.true_time_of(end)),
+                left: nanos(end.saturating_sub(self.clocks.since_boot())),
             },
             Event::LeaseLapsed { incarnation } => Observed::LeaseLapsed { worker, incarnation },
             Event::Reported { attempt, incarnation, outcome, is_kept } => {

@@ -150,6 +150,8 @@ pub enum Fault {
     Freeze { which: Which, lasts: Duration },
     /// The same for a worker.
     FreezeWorker { worker: usize, lasts: Duration },
+    /// Messages between a worker and all others take up to this long.
+    SlowWorker { worker: usize, latency: Duration, lasts: Duration },
     /// The wall clock of a master jumps to so many milliseconds ahead of true time.
     ClockJump { which: Which, ahead_ms: i64 },
     /// The clock of a worker runs so many parts per million too fast from now on.
@@ -193,6 +195,7 @@ impl Plan {
         let mut also = Dice(SmallRng::seed_from_u64(!seed));
         let (history_runs_max, history_look) = history(&mut also);
         faults.extend(stops(&mut also, masters, workers.len(), lasts));
+        faults.extend(late_answers(&mut also, workers.len(), lasts));
         faults.sort_by_key(|scheduled| scheduled.at);
         let clients = (0..2 + dice.below(2)).map(|_| steps(&mut dice, workers.len(), lasts));
         let clients = clients.collect();
@@ -250,6 +253,20 @@ fn stops(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Ve
     });
     stops.extend(workers);
     stops
+}
+
+/// A worker whose answers come late, and that then dies: what it was told last is what counts.
+fn late_answers(dice: &mut Dice, workers: usize, lasts: Duration) -> Vec<Scheduled> {
+    if dice.chance(60) {
+        return Vec::new();
+    }
+    let worker = dice.below(workers);
+    let at = QUIET + dice.millis(0, lasts.as_millis() as u64);
+    let (latency, slow) = (dice.millis(300, 1_200), dice.millis(1_500, 5_000));
+    let slows = Fault::SlowWorker { worker, latency, lasts: slow };
+    let dies = Fault::CrashWorker { worker, down: dice.millis(50, 3_000), journal_lost: false };
+    let end = (at + slow).min(QUIET + lasts);
+    vec![Scheduled { at, fault: slows }, Scheduled { at: end, fault: dies }]
 }
 
 fn steps(dice: &mut Dice, workers: usize, lasts: Duration) -> Vec<Step> {

@@ -243,12 +243,10 @@ impl Havoc {
             }
             Fault::Slow { which, latency, lasts } => {
                 let host = master_host(self.one_of(*which));
-                let others = self.all_hosts_but(&host);
-                for other in &others {
-                    sim.set_link_max_message_latency(host.as_str(), other.as_str(), *latency);
-                }
-                self.mends.push((now + *lasts, Mend::Latency { a: host.clone(), b: others }));
-                self.tell("slow links", format!("{host} {latency:?}"));
+                self.slow("slow links", sim, host, *latency, now + *lasts);
+            }
+            Fault::SlowWorker { worker, latency, lasts } => {
+                self.slow("worker slow", sim, worker_host(*worker), *latency, now + *lasts);
             }
             Fault::Freeze { which, lasts } => {
                 let host = master_host(self.one_of(*which));
@@ -327,6 +325,22 @@ impl Havoc {
         disconnect(sim, &a, &b, direction);
         self.tell(name, format!("{a:?} {b:?} {direction:?}"));
         self.mends.push((until, Mend::Links { a, b, direction }));
+    }
+
+    fn slow(
+        &mut self,
+        name: &'static str,
+        sim: &Sim<'_>,
+        host: String,
+        latency: Duration,
+        until: Duration,
+    ) {
+        let others = self.all_hosts_but(&host);
+        for other in &others {
+            sim.set_link_max_message_latency(host.as_str(), other.as_str(), latency);
+        }
+        self.tell(name, format!("{host} {latency:?}"));
+        self.mends.push((until, Mend::Latency { a: host, b: others }));
     }
 
     fn freeze(&mut self, name: &'static str, sim: &Sim<'_>, host: String, until: Duration) {

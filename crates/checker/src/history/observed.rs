@@ -184,6 +184,8 @@ lines! {
         incarnation: u64,
         /// When it ends, in the history's time: masters may give the worker's attempts to others from then on.
         until: Nanos,
+        /// How much of it is left, by the worker's clock.
+        left: Nanos,
     }
     /// A worker took its lease for ended.
     LeaseLapsed = "lease-lapsed" {

@@ -50,6 +50,7 @@ impl Judge<'_> {
             let leads = record.lost_in_term.and_then(|term| said.leads.get(&term));
             self.check_patience(lost, at, leads);
         }
+        self.check_counted();
         self.check_registered(&names);
     }
 
@@ -58,7 +59,7 @@ impl Judge<'_> {
         for observation in self.history.iter() {
             let at = observation.at;
             match &observation.what {
-                Observed::LeaseConfirmed { worker, incarnation, until } => {
+                Observed::LeaseConfirmed { worker, incarnation, until, .. } => {
                     let life = (worker.clone(), *incarnation);
                     said.leases.entry(life).or_default().push((at, *until));
                 }
@@ -72,6 +73,18 @@ impl Judge<'_> {
             }
         }
         said
+    }
+
+    /// A lease counts from when it was asked for: when the answer comes, some of it is over.
+    fn check_counted(&mut self) {
+        for observation in self.history.iter() {
+            let Observed::LeaseConfirmed { worker, left, .. } = &observation.what else { continue };
+            if *left >= self.expected.lease {
+                let what =
+                    format!("{worker} was answered, and its lease had {left} left, all of it");
+                self.verdict.found(Invariant::I12, At::Time(observation.at), what);
+            }
+        }
     }
 
     /// For so long after the end of a lease its worker is not given up. The one who confirmed it may have been deposed

@@ -49,7 +49,7 @@ const STORY: &str = "\
 505 report-answered worker=alpha incarnation=7 run=1 task=0 first=0 last=0 fence=4 how=succeeded is_accepted=true
 610 attempt-began worker=alpha incarnation=7 run=1 task=1 index=0 fence=6
 620 leads master=2 term=2
-625 lease-confirmed worker=alpha incarnation=7 until=690
+625 lease-confirmed worker=alpha incarnation=7 until=690 left=39
 680 attempt-ended run=1 task=1 index=0 fence=6 how=lost
 690 lease-lapsed worker=alpha incarnation=7
 810 attempt-began worker=beta incarnation=8 run=1 task=1 index=0 fence=8
@@ -259,7 +259,8 @@ fn i4_fences_that_are_used_twice_or_backwards() {
 
 #[test]
 fn i4_what_nobody_reported() {
-    let report = "885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded is_kept=true\n";
+    let report = "885 reported worker=beta incarnation=8 run=1 task=1 first=0 last=0 fence=8 how=succeeded \
+                  is_kept=true\n";
     assert_eq!(instead(&[(report, "")]), [I4]);
     assert_eq!(
         instead(&[(report, &report.replace("fence=8", "fence=6").replace("true", "false"))]),
@@ -321,6 +322,7 @@ fn i12_workers_and_their_leases() {
     assert_eq!(instead(&[(began, "810 attempt-began worker=gamma incarnation=8")]), [I12]);
     assert_eq!(instead(&[(began, "810 attempt-began worker=beta incarnation=9")]), [I12]);
     assert_eq!(instead(&[("until=690", "until=701")]), [I12], "lost while its lease held");
+    assert_eq!(instead(&[("left=39", "left=40")]), [I12], "it was counted from the answer");
     assert_eq!(instead(&[("620 leads", "661 leads")]), [I12], "lost too soon after the election");
     assert_eq!(
         instead(&[("worker=beta incarnation=8 id=2", "worker=beta incarnation=8 id=3")]),

@@ -57,7 +57,8 @@ impl Clocks {
         u64::try_from(shown + drift / PPM).expect("a drift is far below one second a second")
     }
 
-    fn since_boot(&self) -> Duration {
+    /// What the monotonic clock shows.
+    pub fn since_boot(&self) -> Duration {
         UPTIME + Duration::from_nanos(self.monotonic_nanos())
     }
 
