@@ -234,8 +234,8 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let index = last_log_id.map_or(0, |id| id.index + 1);
         self.tail.lock().truncate(index, last_log_id);
-        // Waited for, though the queue keeps the order: a snapshot that replaces the tail is written elsewhere, and a log
-        // that goes beyond it with other entries than the leader's could not be opened again.
+        // Waited for, though the queue keeps the order: a snapshot that replaces the tail is written elsewhere, and a
+        // log that goes beyond it with other entries than the leader's could not be opened again.
         self.operate_durably(LogOperation::TruncateFrom(index)).await
     }
 
