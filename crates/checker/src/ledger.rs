@@ -117,6 +117,8 @@ pub struct Ledger {
     pub digests: BTreeMap<LogIndex, u64>,
     /// Ended runs that ended before this entry may have been forgotten.
     pub pruned_before: LogIndex,
+    /// The entries that pruned the history, each with the entry before which runs must have ended to be forgotten.
+    pub prunings: BTreeMap<LogIndex, LogIndex>,
     /// The entry before the first one that was shown: 0 if the ledger is whole.
     pub begins_after: LogIndex,
     /// The last entry that was shown.

@@ -42,7 +42,6 @@ macro_rules! mutants {
 mutants! {
     LapseIgnored = "lapse-ignored": "A worker does not kill its attempts when its lease is over (P1).",
     ApplyAsksWhoLeads = "apply-asks-who-leads": "Time passes on the leader alone (I1).",
-    PruneForgotten = "prune-forgotten": "Who takes a snapshot keeps the history that was pruned (I1).",
     SnapshotLosesRun = "snapshot-loses-run": "A snapshot lacks the newest run (I1).",
     HistoryUnflushed = "history-unflushed": "The history is written late, and the log is purged all the same (I2).",
     AcknowledgedEarly = "acknowledged-early": "A report is acknowledged before it is committed (I2).",

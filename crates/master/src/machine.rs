@@ -244,8 +244,7 @@ impl Machine for CoreMachine {
         if let Some(observer) = &self.observer {
             observer.restored(LogIndex(index), &state);
         }
-        let is_known = !mutant::is_on(Mutant::PruneForgotten);
-        let pruned_before = if is_known { state.meta().pruned_before.0 } else { 0 };
+        let pruned_before = state.meta().pruned_before.0;
         *self.cell.state.write() = Shown { state, index, just_ended: BTreeMap::new() };
         self.cell.applied.store(index, Ordering::Release);
         self.cell.run_signals.ring_all();

@@ -37,7 +37,6 @@ macro_rules! trials {
 trials! {
     LapseIgnored: P1 @ 4,
     ApplyAsksWhoLeads: I1 @ 0,
-    PruneForgotten: I1 @ 0,
     SnapshotLosesRun: I1 @ 8,
     HistoryUnflushed: I2 @ 2,
     AcknowledgedEarly: I2 @ 4,

@@ -183,6 +183,11 @@ impl Dice {
 }
 
 impl Plan {
+    /// Whether its history is pruned.
+    pub fn is_pruned(&self) -> bool {
+        is_few(self.history_runs_max)
+    }
+
     /// The plan of a seed.
     pub fn from_seed(seed: u64) -> Self {
         let mut dice = Dice(SmallRng::seed_from_u64(seed));
@@ -201,7 +206,7 @@ impl Plan {
         let clients = clients.collect();
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
-        let is_pruned = history_runs_max < HISTORY_RUNS_MANY;
+        let is_pruned = is_few(history_runs_max);
         let (seldom, often) = (dice.0.random_range(20..=300), also.0.random_range(10..=40));
         Self {
             seed,
@@ -223,6 +228,11 @@ impl Plan {
             mended_at: QUIET + lasts,
         }
     }
+}
+
+/// Whether a history is so short that it is pruned.
+fn is_few(history_runs_max: u64) -> bool {
+    history_runs_max < HISTORY_RUNS_MANY
 }
 
 fn worker(dice: &mut Dice) -> WorkerPlan {

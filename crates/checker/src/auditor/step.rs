@@ -155,6 +155,7 @@ impl<'a> Step<'a> {
             Command::FinishAttempts(it) => self.finish_attempts(it, claim),
             Command::PruneHistory(it) => {
                 self.ledger.pruned_before = self.ledger.pruned_before.max(it.ended_before);
+                self.ledger.prunings.insert(self.index, self.ledger.pruned_before);
                 self.count(Rare::HistoryPruned);
             }
             Command::UpgradeCluster(_) => {}

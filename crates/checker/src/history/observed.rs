@@ -379,6 +379,15 @@ lines! {
         /// Its status.
         status: RunStatus,
     }
+    /// An ended run that a master showed at some time, from its history.
+    HistoryShown = "history-shown" {
+        /// Which master.
+        master: u64,
+        /// What it had applied before it was asked.
+        applied: LogIndex,
+        /// Which run.
+        run: RunId,
+    }
     /// A run that a master did not know when everything was over.
     RunAbsent = "run-absent" {
         /// Which master.

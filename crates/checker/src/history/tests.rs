@@ -34,7 +34,12 @@ fn samples() -> Vec<Observed> {
     ];
     let mut all = vec![
         Observed::WorkerRegistered { worker: worker(), incarnation: u64::MAX, id: WorkerId(3) },
-        Observed::LeaseConfirmed { worker: worker(), incarnation: 1, until: Nanos(77) },
+        Observed::LeaseConfirmed {
+            worker: worker(),
+            incarnation: 1,
+            until: Nanos(77),
+            left: Nanos(5),
+        },
         Observed::AttemptBegan { worker: worker(), incarnation: 1, run, task, index: 5, fence },
         Observed::AttemptEnded { run, task, index: 5, fence, how: Ending::TimedOut },
         Observed::FaultsStopped {},

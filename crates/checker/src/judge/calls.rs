@@ -116,6 +116,18 @@ impl Judge<'_> {
                         self.verdict.found(Invariant::I2, at, what);
                     }
                 }
+                Observed::HistoryShown { master, applied, run } => {
+                    let before = self.ledger.prunings.range(..=applied).next_back();
+                    let record = self.ledger.runs.get(&run).and_then(|it| it.ended.as_ref());
+                    let was_pruned =
+                        before.zip(record).filter(|((_, before), it)| it.index < **before);
+                    if let Some(((pruning, _), _)) = was_pruned {
+                        let what = format!(
+                            "master {master} had applied {applied}, and shows run {run}, which was pruned at {pruning}"
+                        );
+                        self.verdict.found(Invariant::I1, at, what);
+                    }
+                }
                 Observed::RunFinal { master, run, status } => {
                     let Some(record) = self.ledger.runs.get(&run) else { continue };
                     let ended = record.ended.as_ref().map(|ended| ended.status);
