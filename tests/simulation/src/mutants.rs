@@ -35,20 +35,20 @@ macro_rules! trials {
 }
 
 trials! {
-    LapseIgnored: P1 @ 4,
+    LapseIgnored: P1 @ 39,
     ApplyAsksWhoLeads: I1 @ 0,
     SnapshotLosesRun: I1 @ 8,
-    HistoryUnflushed: I2 @ 2,
+    HistoryUnflushed: I2 @ 20,
     AcknowledgedEarly: I2 @ 4,
     JournalForgotten: I2 @ 4,
     JournalGarbled: I4 @ 0,
-    LogAnsweredEarly: I2 | I18 @ 13,
+    LogAnsweredEarly: I2 | I18 @ 8,
     RequestIgnored: I3 @ 0,
     BodyUnchecked: I3 @ 1,
     SnapshotForgetsRequests: I3 | I1 @ 2,
-    FenceUnchecked: I4 | I5 @ 0,
+    FenceUnchecked: I4 | I5 @ 3,
     FenceReused: I4 @ 0,
-    StaleReportKept: I5 @ 0,
+    StaleReportKept: I5 @ 3,
     EndOverwritten: I6 @ 0,
     DependencyIgnored: I7 @ 0,
     RetryLimitIgnored: I10 @ 0,
@@ -65,7 +65,7 @@ trials! {
     IncarnationUnchecked: I12 @ 0,
     DispatchBeforeCommit: I13 @ 0,
     DeposedAcknowledges: I12 | P1 @ 6,
-    FollowerReads: I14 @ 3,
+    FollowerReads: I14 @ 16,
     DeposedReads: I14 @ 16,
     CancelForgotten: I15 @ 0,
     CancelRetried: I15 @ 0,
@@ -77,8 +77,8 @@ trials! {
     SnapshotRefused: L2 @ 25,
     QueueForgets: L3 @ 0,
     ReleaseForgotten: L3 @ 4,
-    OneLeaderPlans: L4 @ 4,
-    HeldIgnored: L5 @ 8,
+    OneLeaderPlans: L4 @ 5,
+    HeldIgnored: L5 @ 16,
 }
 
 /// What became of a mutant.
