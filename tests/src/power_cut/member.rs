@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use muster_platform::{Disk as _, Files};
 use muster_raft::testing;
 use muster_raft::{
     Applied, HistoryItem, Machine, PeerAddress, Position, RaftConfig, RaftMember, Shard, Timing,
@@ -31,6 +32,8 @@ const WORKFLOW: &str = "numbers";
 const NAME: &str = "muster-0";
 /// How long a member may take to lead.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at a lock.
+const POLL: Duration = Duration::from_millis(5);
 /// Entries between snapshots, and those kept behind one: few, so that every round has some.
 const SNAPSHOT_ENTRIES: u64 = 40;
 const KEEP_ENTRIES: u64 = 10;
@@ -184,6 +187,11 @@ pub async fn grow(dir: &Path) -> Result<(), String> {
         }
     }
     member.stop().await;
+    // Whatever still has one of the files open holds the lock too.
+    let lock = dir.join("data/LOCK");
+    while Files.lock(&lock).map_err(|error| error.to_string())?.is_none() {
+        tokio::time::sleep(POLL).await;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_core::mutant::{self, Mutant};
@@ -38,6 +39,8 @@ struct Shared {
     pending: Mutex<Pending>,
     /// Every run that ended at or below this log index is on disk.
     durable_index: watch::Sender<u64>,
+    /// Runs that ended before this log index are forgotten, though their rows may not be gone yet.
+    pruned_before: AtomicU64,
     /// Bytes that are queued and not on disk.
     queued_bytes: watch::Sender<usize>,
     fatal: Fatal,
@@ -89,6 +92,7 @@ impl History {
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
             durable_index: watch::Sender::new(reader.durable_index()?),
+            pruned_before: AtomicU64::new(0),
             queued_bytes: watch::Sender::new(0),
             fatal,
         });
@@ -134,6 +138,7 @@ impl History {
                     pending.overlay.insert(item.run_id, (number, Some(Arc::clone(item))));
                 }
                 HistoryChange::DeleteEndedBefore(index) => {
+                    self.shared.pruned_before.fetch_max(*index, Ordering::AcqRel);
                     for (batch, item) in pending.overlay.values_mut() {
                         if item.as_ref().is_some_and(|item| item.end_index < *index) {
                             (*batch, *item) = (number, None);
@@ -192,7 +197,7 @@ impl History {
     pub fn get(&self, run_id: u64) -> Result<Option<HistoryItem>, StoreError> {
         match self.overlaid(run_id) {
             Some(item) => Ok(item.map(|item| (*item).clone())),
-            None => self.reader.get(run_id),
+            None => Ok(self.reader.get(run_id)?.filter(|item| self.is_kept(item))),
         }
     }
 
@@ -217,7 +222,7 @@ impl History {
             return Ok(Some((*item).clone()));
         }
         let found = self.reader.find(namespace, workflow, number)?;
-        Ok(found.filter(|item| self.overlaid(item.run_id).is_none()))
+        Ok(found.filter(|item| self.overlaid(item.run_id).is_none() && self.is_kept(item)))
     }
 
     /// Newest first by run id, those with an id below `before`, at most `limit`.
@@ -227,7 +232,8 @@ impl History {
     pub fn page(&self, before: Option<u64>, limit: usize) -> Result<Vec<HistoryItem>, StoreError> {
         // The overlay is taken first: what leaves it meanwhile is in the file by then.
         let overlay = self.overlay(|item| before.is_none_or(|before| item.run_id < before));
-        let stored = self.reader.page(before, limit + overlay.len())?;
+        let read = |before, limit| self.reader.page(before, limit);
+        let stored = self.kept(before, limit + overlay.len(), read, |item| item.run_id)?;
         let mut items = merge(overlay, stored);
         items.sort_unstable_by_key(|item| std::cmp::Reverse(item.run_id));
         items.truncate(limit);
@@ -250,7 +256,8 @@ impl History {
                 && item.workflow == workflow
                 && before.is_none_or(|before| item.number < before)
         });
-        let stored = self.reader.page_of(namespace, workflow, before, limit + overlay.len())?;
+        let read = |before, limit| self.reader.page_of(namespace, workflow, before, limit);
+        let stored = self.kept(before, limit + overlay.len(), read, |item| item.number)?;
         let mut items = merge(overlay, stored);
         items.sort_unstable_by_key(|item| std::cmp::Reverse(item.number));
         items.truncate(limit);
@@ -282,6 +289,30 @@ impl History {
         let reader = Arc::clone(&self.reader);
         let read = move || reader.ended_after(after, end_index_max, limit);
         self.site.blocking(Path::new("history"), read).await
+    }
+
+    fn is_kept(&self, item: &HistoryItem) -> bool {
+        item.end_index >= self.shared.pruned_before.load(Ordering::Acquire)
+    }
+
+    /// At least `limit` rows that are not forgotten, as far as there are any, read in descending order of `key`.
+    fn kept(
+        &self,
+        mut before: Option<u64>,
+        limit: usize,
+        read: impl Fn(Option<u64>, usize) -> Result<Vec<HistoryItem>, StoreError>,
+        key: impl Fn(&HistoryItem) -> u64,
+    ) -> Result<Vec<HistoryItem>, StoreError> {
+        let mut kept = Vec::new();
+        loop {
+            let rows = read(before, limit)?;
+            let is_last = rows.len() < limit || rows.is_empty();
+            before = rows.last().map(&key);
+            kept.extend(rows.into_iter().filter(|item| self.is_kept(item)));
+            if is_last || kept.len() >= limit {
+                return Ok(kept);
+            }
+        }
     }
 
     /// The queued items that match, and every queued deletion.
