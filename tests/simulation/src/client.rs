@@ -20,8 +20,6 @@ use crate::workflow::Workflow;
 
 /// How long a call may take, retries included.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a look at a master may take that nobody waits for.
-const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Runs on a page: small, so that there are several pages.
 const PAGE: u32 = 20;
 /// The same for the last look at everything.
@@ -290,21 +288,6 @@ impl Workload {
                 Some(status) => Observed::RunFinal { master, run, status: *status },
                 None => Observed::RunAbsent { master, run },
             });
-        }
-    }
-
-    /// Looks at a master's history, however old.
-    pub async fn look_at_history(&self, master: usize, address: &str) {
-        let client = Client::builder().endpoint(address).deadline(LOOK_MAX);
-        let client = client.platform(self.platform.clone()).build();
-        let client = client.expect("it was built before").with_stale_reads();
-        let filter = RunFilter { page_size: LAST_PAGE, ..RunFilter::default() };
-        let master = master as u64;
-        let applied = self.witness.applied_by(master);
-        let shown = client.list_runs(filter).collect::<Vec<_>>().await;
-        for run in shown.into_iter().flatten().filter(|run| run.status() != v1::RunStatus::Running)
-        {
-            self.witness.observed(Observed::HistoryShown { master, applied, run: RunId(run.id) });
         }
     }
 

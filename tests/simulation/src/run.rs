@@ -107,9 +107,6 @@ pub fn run(plan: Plan, trace: Trace) -> Report {
     for number in 0..plan.clients.len() {
         add_client(&mut sim, &plan, number, &witness, &shared);
     }
-    if plan.is_pruned() {
-        add_onlooker(&mut sim, &plan, &witness, &shared);
-    }
     let mut havoc = Havoc::new(&plan, witness.clone());
     let driven = panic::catch_unwind(AssertUnwindSafe(|| {
         drive(&mut sim, &plan, &machines, &shared, &mut havoc, &witness)
@@ -163,23 +160,6 @@ fn add_client(
             finish(&mut client, &plan, &witness, &shared).await;
         }
         while !shared.is_over.get() {
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    });
-}
-
-/// Looks at the masters' histories all the time: a run that should be gone is soon pruned once more.
-fn add_onlooker(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness, shared: &Rc<Shared>) {
-    let platform = Platform::new(Simulated { clocks: Arc::default() });
-    let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
-    sim.client("onlooker", async move {
-        let addresses = api_addresses(&plan);
-        let client = Workload::new(plan.clients.len() as u64, &addresses, platform, witness)?;
-        while !shared.is_over.get() {
-            for (master, address) in addresses.iter().enumerate() {
-                client.look_at_history(master, address).await;
-            }
             tokio::time::sleep(POLL).await;
         }
         Ok(())

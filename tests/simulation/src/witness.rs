@@ -231,11 +231,6 @@ impl Witness {
         self.0.lock().open.clone()
     }
 
-    /// What a master has applied.
-    pub fn applied_by(&self, master: u64) -> LogIndex {
-        self.0.lock().stands.get(&master).map_or(LogIndex(0), |(index, _)| *index)
-    }
-
     /// Whether a master has applied all that any has.
     pub fn is_caught_up(&self, master: u64) -> bool {
         let seen = self.0.lock();
