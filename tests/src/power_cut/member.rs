@@ -187,6 +187,7 @@ pub async fn grow(dir: &Path) -> Result<(), String> {
         }
     }
     member.stop().await;
+    drop(member);
     // Whatever still has one of the files open holds the lock too.
     let lock = dir.join("data/LOCK");
     while Files.lock(&lock).map_err(|error| error.to_string())?.is_none() {
