@@ -20,6 +20,17 @@ async fn open_error(cluster: &Cluster, at: usize) -> OpenError {
     }
 }
 
+/// A master that has taken a snapshot with one entry in it, and was killed.
+async fn dead_with_snapshot_of(entry: &str) -> Cluster {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write(entry).await;
+    cluster.node(0).trigger_snapshot().await.expect("it runs");
+    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
+    cluster.kill(0).await;
+    cluster
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_log_record_is_refused_by_name() {
     let mut cluster = Cluster::new(1, |_| {});
@@ -68,12 +79,7 @@ async fn a_missing_log_record_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_shard_is_refused_by_name() {
-    let mut cluster = Cluster::new(1, |_| {});
-    cluster.start(0).await;
-    cluster.write("set a 1").await;
-    cluster.node(0).trigger_snapshot().await.expect("it runs");
-    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
-    cluster.kill(0).await;
+    let cluster = dead_with_snapshot_of("set a 1").await;
     let shards = std::fs::read_dir(cluster.dir(0).join("snapshots")).expect("it is there");
     let shard = shards
         .map(|entry| entry.expect("readable").path())
@@ -89,12 +95,7 @@ async fn a_damaged_snapshot_shard_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_without_its_log_is_refused() {
-    let mut cluster = Cluster::new(1, |_| {});
-    cluster.start(0).await;
-    cluster.write("set a 1").await;
-    cluster.node(0).trigger_snapshot().await.expect("it runs");
-    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
-    cluster.kill(0).await;
+    let cluster = dead_with_snapshot_of("set a 1").await;
     std::fs::remove_file(cluster.dir(0).join("log.redb")).expect("it is there");
     let text = open_error(&cluster, 0).await.to_string();
     assert!(text.contains("log.redb") && text.contains("beside it"), "{text}");
@@ -105,12 +106,7 @@ async fn a_folder_without_its_log_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_that_does_not_reach_the_snapshot_is_refused() {
-    let mut cluster = Cluster::new(1, |_| {});
-    cluster.start(0).await;
-    cluster.write("end 7 7").await;
-    cluster.node(0).trigger_snapshot().await.expect("it runs");
-    eventually("a snapshot", async || cluster.node(0).status().snapshot_index > 0).await;
-    cluster.kill(0).await;
+    let cluster = dead_with_snapshot_of("end 7 7").await;
     std::fs::remove_file(cluster.dir(0).join("history.redb")).expect("it is there");
     let text = open_error(&cluster, 0).await.to_string();
     assert!(text.contains("history.redb") && text.contains("beside it"), "{text}");

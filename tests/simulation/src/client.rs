@@ -20,6 +20,8 @@ use crate::workflow::Workflow;
 
 /// How long a call may take, retries included.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a look at a master may take that nobody waits for.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Runs on a page: small, so that there are several pages.
 const PAGE: u32 = 20;
 /// The same for the last look at everything.
@@ -288,6 +290,27 @@ impl Workload {
                 Some(status) => Observed::RunFinal { master, run, status: *status },
                 None => Observed::RunAbsent { master, run },
             });
+        }
+    }
+
+    /// Looks at a master's history, however old.
+    pub async fn look_at_history(&self, master: usize, address: &str) {
+        let client = Client::builder().endpoint(address).deadline(LOOK_MAX);
+        let client = client.platform(self.platform.clone()).build();
+        let client = client.expect("it was built before").with_stale_reads();
+        let filter = RunFilter { page_size: LAST_PAGE, ..RunFilter::default() };
+        let master = master as u64;
+        let before = self.witness.stand_of(master);
+        let shown = client.list_runs(filter).collect::<Vec<_>>().await;
+        let after = self.witness.stand_of(master);
+        let (Some((life, applied)), Some((still, _))) = (before, after) else { return };
+        // A master that has begun anew may show an older history than before.
+        if life != still {
+            return;
+        }
+        let shown = shown.into_iter().flatten();
+        for run in shown.filter(|run| run.status() != v1::RunStatus::Running) {
+            self.witness.observed(Observed::HistoryShown { master, applied, run: RunId(run.id) });
         }
     }
 

@@ -26,15 +26,17 @@ use crate::witness::{Witness, nanos};
 use crate::workflow;
 
 /// Time goes on in steps of this length.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(4);
 /// How long a cluster may take to recover when everything is mended, before the run is given up.
-const RECOVERY_MAX: Duration = Duration::from_secs(150);
+const RECOVERY_MAX: Duration = Duration::from_secs(90);
 /// Bytes that may be under way on one connection: turmoil panics beyond its own bound instead of pushing back.
 const TCP_CAPACITY: usize = 1 << 20;
 /// How often the last client looks whether everything has ended.
 const POLL: Duration = Duration::from_millis(200);
+/// How often the onlooker looks at all masters' histories.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// When everything is over, masters get this long to apply what is committed.
-const AFTERWARDS: Duration = Duration::from_secs(2);
+const AFTERWARDS: Duration = Duration::from_millis(500);
 /// Bounds on recovery. L1 to L5 of the checker.
 const LEADER_MAX: Duration = Duration::from_secs(20);
 const SERVICE_MAX: Duration = Duration::from_secs(60);
@@ -107,6 +109,9 @@ pub fn run(plan: Plan, trace: Trace) -> Report {
     for number in 0..plan.clients.len() {
         add_client(&mut sim, &plan, number, &witness, &shared);
     }
+    if plan.is_pruned() {
+        add_onlooker(&mut sim, &plan, &witness, &shared);
+    }
     let mut havoc = Havoc::new(&plan, witness.clone());
     let driven = panic::catch_unwind(AssertUnwindSafe(|| {
         drive(&mut sim, &plan, &machines, &shared, &mut havoc, &witness)
@@ -161,6 +166,23 @@ fn add_client(
         }
         while !shared.is_over.get() {
             tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    });
+}
+
+/// Looks at the masters' histories all the time: a run that should be gone is soon pruned once more.
+fn add_onlooker(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness, shared: &Rc<Shared>) {
+    let platform = Platform::new(Simulated { clocks: Arc::default() });
+    let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
+    sim.client("onlooker", async move {
+        let addresses = api_addresses(&plan);
+        let client = Workload::new(plan.clients.len() as u64, &addresses, platform, witness)?;
+        while !shared.is_over.get() {
+            for (master, address) in addresses.iter().enumerate() {
+                client.look_at_history(master, address).await;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
         Ok(())
     });

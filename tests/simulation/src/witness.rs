@@ -11,6 +11,7 @@ use muster_checker::{Applying, Auditor, History, Nanos, Observed};
 use muster_core::apply::Applied;
 use muster_core::command::{AttemptRef, Entry, Outcome};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text};
+use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
@@ -19,6 +20,9 @@ use parking_lot::Mutex;
 
 use crate::machine::entropy::elapsed;
 use crate::trace::Trace;
+
+/// A digest walks over a whole state; the auditor compares every state in its own way, this is for the trace.
+const DIGEST_EVERY: u64 = 16;
 
 /// Shared by all hosts. Cheap to clone.
 #[derive(Clone)]
@@ -39,11 +43,12 @@ struct Seen {
     next_call: u64,
     /// What the checker has no word for.
     wrong: Option<String>,
-    /// Live runs with their tasks that wait for a person, as the newest state shows them.
-    open: BTreeMap<u64, Vec<String>>,
-    newest: LogIndex,
-    /// What each master has applied last, and its digest there.
-    stands: BTreeMap<u64, (LogIndex, u64)>,
+    /// The newest state that any master has shown.
+    newest: (LogIndex, Snapshot),
+    /// What each master has applied last, and its state there.
+    stands: BTreeMap<u64, (LogIndex, Snapshot)>,
+    /// How often each master had begun anew when it applied that.
+    lives: BTreeMap<u64, u64>,
 }
 
 /// Everything that was seen.
@@ -109,9 +114,9 @@ impl Witness {
             owed: BTreeSet::new(),
             next_call: 0,
             wrong: None,
-            open: BTreeMap::new(),
-            newest: LogIndex(0),
+            newest: (LogIndex(0), Snapshot::default()),
             stands: BTreeMap::new(),
+            lives: BTreeMap::new(),
         })))
     }
 
@@ -132,6 +137,9 @@ impl Witness {
             }
             Observed::AttemptBegan { worker, .. } => {
                 *seen.live.entry(worker.as_ref().to_owned()).or_default() += 1;
+            }
+            Observed::MasterStarted { master, .. } => {
+                seen.lives.remove(master);
             }
             Observed::JournalLost { worker } => seen.owed.retain(|(owner, _)| owner != worker),
             Observed::WorkerRegistered { worker, incarnation, .. } => {
@@ -155,12 +163,15 @@ impl Witness {
     ) {
         let mut seen = self.0.lock();
         let (index, term) = (LogIndex(position.index), Some(position.term));
-        let (digest, commands) = (after.digest(), entry.commands.len());
-        seen.trace.line(format_args!("m{replica} applied {index} {digest:x} commands={commands}"));
-        seen.stands.insert(replica, (index, digest));
-        if index > seen.newest {
-            seen.newest = index;
-            seen.open = open_in(after);
+        let commands = entry.commands.len();
+        seen.trace.line(format_args!("m{replica} applied {index} commands={commands}"));
+        if index.0.is_multiple_of(DIGEST_EVERY) {
+            seen.trace.line(format_args!("its state is {:x}", after.digest()));
+        }
+        seen.stands.insert(replica, (index, after.snapshot()));
+        seen.lives.insert(replica, incarnation);
+        if index > seen.newest.0 {
+            seen.newest = (index, after.snapshot());
         }
         let at = Some(now());
         let applying = Applying { replica, incarnation, index, term, at, entry, after, applied };
@@ -172,7 +183,8 @@ impl Witness {
         let mut seen = self.0.lock();
         let digest = state.digest();
         seen.trace.line(format_args!("m{replica} restored {index} {digest:x}"));
-        seen.stands.insert(replica, (index, digest));
+        seen.stands.insert(replica, (index, state.snapshot()));
+        seen.lives.insert(replica, incarnation);
         seen.auditor.restored(replica, incarnation, index, state);
     }
 
@@ -226,15 +238,21 @@ impl Witness {
         self.0.lock().auditor.verdict().is_clean()
     }
 
-    /// Live runs with those of their tasks that wait for a person.
+    /// Live runs with those of their tasks that wait for a person, in the newest state.
     pub fn open_runs(&self) -> BTreeMap<u64, Vec<String>> {
-        self.0.lock().open.clone()
+        open_in(&self.0.lock().newest.1)
+    }
+
+    /// In which of its lives a master is, and what it has applied in it.
+    pub fn stand_of(&self, master: u64) -> Option<(u64, LogIndex)> {
+        let seen = self.0.lock();
+        Some((*seen.lives.get(&master)?, seen.stands.get(&master)?.0))
     }
 
     /// Whether a master has applied all that any has.
     pub fn is_caught_up(&self, master: u64) -> bool {
         let seen = self.0.lock();
-        seen.stands.get(&master).is_some_and(|(index, _)| *index >= seen.newest)
+        seen.stands.get(&master).is_some_and(|(index, _)| *index >= seen.newest.0)
     }
 
     /// Something is wrong that the checker has no word for. The first such thing is kept.
@@ -290,7 +308,8 @@ impl Witness {
     /// Everything is over: tells the checker where each master stands.
     pub fn final_states(&self) {
         let stands = self.0.lock().stands.clone();
-        for (master, (index, digest)) in stands {
+        for (master, (index, state)) in stands {
+            let digest = state.digest();
             self.observed(Observed::MasterFinal { master, index, digest });
         }
     }
@@ -308,11 +327,11 @@ impl Witness {
     }
 }
 
-fn open_in(state: &State) -> BTreeMap<u64, Vec<String>> {
+fn open_in(state: &Snapshot) -> BTreeMap<u64, Vec<String>> {
     let held = |run: &Run| {
         let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
         let held = tasks.filter(|(task, _)| task.cells.tally().of(TaskStatus::Held) > 0);
         held.map(|(_, spec)| spec.id.to_string()).collect()
     };
-    state.runs().iter().map(|run| (run.id.0, held(run))).collect()
+    state.runs.iter().map(|run| (run.id.0, held(run))).collect()
 }
