@@ -99,7 +99,7 @@ impl Writer {
                 // Meanwhile the next group gathers in the queue.
                 self.disk.settled().await;
                 self.answer(result);
-                if failed {
+                if failed && go_on {
                     return self.refuse_all().await;
                 }
             }
@@ -159,7 +159,7 @@ impl Writer {
         }
     }
 
-    /// After a failed commit nothing is written any more; whoever asks is told so.
+    /// After a failed commit nothing is written any more; whoever asks is told so, until the thread shall end.
     async fn refuse_all(&mut self) {
         let Some(error) = self.fatal.get() else { return };
         while let Some(Request::Operate(_, waiter)) = self.requests.recv().await {
@@ -206,9 +206,13 @@ mod tests {
     use super::*;
     use crate::types::{Entry, LeaderId, LogId, Payload, TypeConfig, Vote};
 
+    /// How long a thread may take to end on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     /// Takes one commit and fails from then on, as a disk whose sync failed does.
+    #[derive(Clone, Default)]
     struct FailingStore {
-        commits: usize,
+        commits: Arc<AtomicUsize>,
     }
 
     struct NoEntries;
@@ -221,10 +225,9 @@ mod tests {
 
     impl LogStore for FailingStore {
         fn commit(&mut self, _: &[LogOperation]) -> Result<(), StoreError> {
-            self.commits += 1;
-            match self.commits {
-                1 => Ok(()),
-                2 => {
+            match self.commits.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(()),
+                1 => {
                     let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
                     Err(StoreError::io(Path::new("/data/log.redb"), "commit", &error))
                 }
@@ -266,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_commit_is_told_to_all_and_never_tried_again() {
         let fatal = Fatal::new();
-        let store = Box::new(FailingStore { commits: 0 });
+        let store = Box::new(FailingStore::default());
         let (mut log, _thread, _) =
             RaftLog::open(store, 1 << 20, fatal.clone(), &Site::default()).expect("it loads");
         append(&mut log, 0).await.expect("the first commit succeeds");
@@ -293,7 +296,7 @@ mod tests {
         }
 
         fn load(&self, tail_bytes_max: usize) -> Result<LogContent, StoreError> {
-            FailingStore { commits: 0 }.load(tail_bytes_max)
+            FailingStore::default().load(tail_bytes_max)
         }
 
         fn reader(&self) -> Arc<dyn LogReader> {
@@ -359,6 +362,32 @@ mod tests {
                 settled.wait_for(|settled| *settled).await.expect("the test holds the sender");
             })
         }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_with_the_stop_behind_it_does_not_keep_the_thread() {
+        let (settle, settled) = watch::channel(false);
+        let site = Site { platform: Platform::system(), disk: Arc::new(SlowDisk(settled)) };
+        let store = FailingStore::default();
+        let (mut log, thread, _) =
+            RaftLog::open(Box::new(store.clone()), 1 << 20, Fatal::new(), &site).expect("it loads");
+        let mut flushed = Vec::new();
+        for index in 0..2 {
+            let (sender, receiver) = TypeConfig::oneshot();
+            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
+            flushed.push(receiver);
+            while store.commits.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // While the first commit settles, the second entry and the stop become one group.
+        let stopped = tokio::spawn(thread.stop());
+        tokio::task::yield_now().await;
+        settle.send_replace(true);
+        let ended = tokio::time::timeout(PATIENCE, stopped).await;
+        ended.expect("it ends").expect("without a panic");
+        let second = flushed.pop().expect("there are two").await.expect("an answer");
+        second.expect_err("its commit failed");
     }
 
     #[tokio::test]
