@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -194,6 +195,27 @@ async fn what_was_pruned_meanwhile_is_gone_after_a_snapshot_from_a_peer() {
     let history = cluster.node(late).history();
     assert!(history.get(8).expect("readable").is_some(), "it ended later");
     eventually("forgotten", async || history.get(7).expect("readable").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_voters_that_nobody_ended_is_ended_by_the_leader() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let gone_at = (leader + 1) % 3;
+    let gone = cluster.node(gone_at).member_id();
+    let stays = [leader, (leader + 2) % 3].map(|at| cluster.node(at).member_id());
+    // Alive it would ask to join again.
+    cluster.kill(gone_at).await;
+    cluster.node(leader).half_replace_voters(stays.into()).await.expect("it begins");
+    assert!(cluster.node(leader).members().contains_key(&gone), "half done, the old ones count");
+    eventually("the other half", async || {
+        let leader = cluster.leader().await;
+        cluster.node(leader).members().into_keys().collect::<BTreeSet<_>>() == stays.into()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use openraft::{ChangeMembers, Instant, ServerState};
 use tokio::sync::watch;
 
 use super::RaftMember;
-use super::roster::{Metrics, member, membership_of, metrics, voters};
+use super::roster::{Metrics, heard, member, membership_of, metrics, voters};
 use crate::error::{RaftError, StoreError};
 use crate::fatal::Fatal;
 use crate::types::{Member, Raft};
@@ -316,6 +316,26 @@ impl RaftMember {
         .await
     }
 
+    /// Begins to replace the voters and goes away before the change is done, as a leader does that dies; for tests.
+    #[doc(hidden)]
+    pub async fn half_replace_voters(&self, voters: BTreeSet<u64>) -> Result<(), RaftError> {
+        self.on_raft_runtime(move |roster| async move {
+            let is_joint = |metrics: &Metrics| membership_of(metrics).get_joint_config().len() > 1;
+            let mut receiver = roster.raft.metrics();
+            let begun = async {
+                while !is_joint(&receiver.borrow_watched()) && receiver.changed().await.is_ok() {}
+            };
+            tokio::select! {
+                biased;
+                () = begun => Ok(()),
+                _ = roster.change(ChangeMembers::ReplaceAllVoters(voters)) => {
+                    Err(RaftError::Unavailable("it was done at once".into()))
+                }
+            }
+        })
+        .await
+    }
+
     /// The members by id, voters and learners.
     pub fn members(&self) -> BTreeMap<u64, Member> {
         self.status().members.into_iter().map(|status| (status.member.id, status.member)).collect()
@@ -340,10 +360,6 @@ impl RaftMember {
 fn matched(metrics: &Metrics, id: u64) -> Option<u64> {
     let matched = metrics.replication.as_ref()?.get(&id).copied().flatten();
     Some(matched.map_or(0, |id| id.index))
-}
-
-fn heard(metrics: &Metrics, id: u64) -> Option<Duration> {
-    metrics.heartbeat.as_ref()?.get(&id)?.as_ref().map(|at| at.elapsed())
 }
 
 fn is_at_tip(metrics: &Metrics, id: u64) -> bool {

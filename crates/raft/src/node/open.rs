@@ -132,6 +132,7 @@ impl Parts {
             }
         });
         runtime.spawn(until(stopped.clone(), Arc::clone(&self.roster).tend()));
+        runtime.spawn(until(stopped.clone(), Arc::clone(&self.roster).end_changes()));
         let snapshots = snapshot_by_bytes(
             self.raft.clone(),
             Arc::clone(&self.progress),

@@ -36,6 +36,10 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// A learner this close to the end of the log has caught up.
 const CAUGHT_UP_ENTRIES: u64 = 100;
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
+/// A learner that was silent for so long is not waited for any more: it may have come back under another id.
+const LEARNER_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How often a leader looks for what is left of a change, and for learners that went silent.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Keeps this master in the cluster, and as leader the cluster's members.
 pub(crate) struct Roster {
@@ -51,6 +55,12 @@ pub(crate) struct Roster {
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     /// The term in which somebody last asked this leader to join, and when the first one in that term did.
     pub(crate) asked_since: parking_lot::Mutex<Option<(u64, Instant)>>,
+}
+
+/// How long ago a member answered this leader last. `None` if it never did.
+pub(crate) fn heard(metrics: &Metrics, id: u64) -> Option<Duration> {
+    let at = metrics.heartbeat.as_ref()?.get(&id).copied().flatten()?;
+    Some(at.elapsed())
 }
 
 /// The metrics as of now.
@@ -81,6 +91,26 @@ impl Roster {
             }
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
             pause = (pause * 2).min(STEP_PAUSE_MAX);
+        }
+    }
+
+    /// As leader, ends a change of the voters whose leader died between its two steps. Until somebody does, a majority
+    /// of the old voters is needed as well (the Raft paper's joint consensus, section 6), one of which may be gone.
+    pub(crate) async fn end_changes(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let metrics = metrics(&self.raft);
+            let is_joint = membership_of(&metrics).get_joint_config().len() > 1;
+            if !is_joint || !metrics.state.is_leader() {
+                continue;
+            }
+            // Who has the turn is at it.
+            let Ok(_turn) = self.changing.try_lock() else { continue };
+            // It adds nobody, and leaves the new voters alone.
+            match self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await {
+                Ok(()) => tracing::info!("a change of the voters that was left half done is done"),
+                Err(status) => tracing::warn!("a change stays half done: {}", status.message()),
+            }
         }
     }
 
@@ -349,6 +379,7 @@ impl Roster {
             matched.is_some_and(|matched| matched.index + CAUGHT_UP_ENTRIES >= last)
         };
         let mut receiver = self.raft.metrics();
+        let begun = Instant::now();
         let wait = async {
             loop {
                 {
@@ -359,8 +390,15 @@ impl Roster {
                     if has_caught_up(&metrics) {
                         return Ok(());
                     }
+                    let silent_for = heard(&metrics, id).unwrap_or(Duration::MAX);
+                    if silent_for.min(begun.elapsed()) > LEARNER_SILENCE_MAX {
+                        return Err(Status::unavailable("the learner has gone silent"));
+                    }
                 }
-                receiver.changed().await.map_err(|_| Status::unavailable("Raft has stopped"))?;
+                match tokio::time::timeout(LOOK, receiver.changed()).await {
+                    Ok(Err(_)) => return Err(Status::unavailable("Raft has stopped")),
+                    Ok(Ok(())) | Err(_) => {}
+                }
             }
         };
         let timeout = tokio::time::timeout(CATCH_UP_TIMEOUT, wait).await;
@@ -380,8 +418,7 @@ impl Roster {
             .filter(|(id, peer)| **id != joining.id && peer.name == joining.peer.name)
             .map(|(id, _)| *id);
         for id in namesakes {
-            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id).copied().flatten());
-            let silent_for = heard.map_or(listened_for, |at| at.elapsed());
+            let silent_for = heard(metrics, id).unwrap_or(listened_for);
             if id == metrics.id || silent_for < ALIVE_WITHIN {
                 return Err(Status::already_exists(format!(
                     "a member named `{}` (id {id:016x}) is alive, or was until just now; each master needs a name \
