@@ -395,9 +395,8 @@ impl Roster {
                         return Err(Status::unavailable("the learner has gone silent"));
                     }
                 }
-                match tokio::time::timeout(LOOK, receiver.changed()).await {
-                    Ok(Err(_)) => return Err(Status::unavailable("Raft has stopped")),
-                    Ok(Ok(())) | Err(_) => {}
+                if let Ok(Err(_)) = tokio::time::timeout(LOOK, receiver.changed()).await {
+                    return Err(Status::unavailable("Raft has stopped"));
                 }
             }
         };
