@@ -10,6 +10,7 @@ use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::TaskEnd;
 use muster_core::state::worker::WorkerStatus;
+use muster_core::time::Millis;
 
 use crate::history::{Ending, Nanos};
 use crate::mix::spec_digest;
@@ -81,6 +82,8 @@ pub struct WorkerRecord {
     pub name: Text,
     /// Its incarnation.
     pub incarnation: u64,
+    /// The longest lease it was granted, by the log.
+    pub lease: Millis,
     /// The entry that took it in.
     pub registered: LogIndex,
     /// The entry that declared it lost.
@@ -133,11 +136,13 @@ impl Ledger {
             let record = self.workers.entry(worker.id).or_insert_with(|| WorkerRecord {
                 name: worker.name.clone(),
                 incarnation: worker.incarnation,
+                lease: worker.lease,
                 registered: index,
                 lost: None,
                 lost_in_term: None,
             });
             record.lost = record.lost.or(lost);
+            record.lease = record.lease.max(worker.lease);
         }
         for it in state.requests.iter() {
             let record = RequestRecord { digest: it.digest, index, reply: it.reply.clone() };

@@ -75,6 +75,7 @@ impl Bench {
                 incarnation: number,
                 labels: Default::default(),
                 pool: None,
+                lease: Millis(5_000),
                 capacity: Resources { cpu_millis: 1 << 40, ..Resources::ZERO },
             }));
         }

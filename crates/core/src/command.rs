@@ -137,6 +137,8 @@ pub struct RegisterWorker {
     pub pool: Option<Text>,
     /// What it offers.
     pub capacity: Resources,
+    /// The lease that it is granted with its registration.
+    pub lease: Millis,
 }
 
 /// See [`Command::DrainWorker`].

@@ -63,6 +63,7 @@ mutants! {
     MassExpiry = "mass-expiry": "A new leader gives up every worker at once (I12).",
     MarginDropped = "margin-dropped": "A worker is declared lost in the middle of its lease (I12).",
     MarginForgotten = "margin-forgotten": "A worker is declared lost the moment its lease is over (I12).",
+    LeaseOfOthersIgnored = "lease-of-others-ignored": "A leader waits for the leases that it would grant itself (I12).",
     TermUnbound = "term-unbound": "Who was to be lost in one term is lost in a later one (I12).",
     QuorumRemembered = "quorum-remembered": "A leader confirms leases seconds after it last heard of a quorum (I12).",
     LeaseFromAnswer = "lease-from-answer": "A worker counts its lease from the answer to its heartbeat (I12).",

@@ -41,6 +41,7 @@ impl Log {
             incarnation: 1,
             labels: Default::default(),
             pool: None,
+            lease: Millis(5_000),
             capacity: Resources { cpu_millis: 1000, ..Resources::ZERO },
         }))
     }

@@ -11,7 +11,7 @@ use muster_platform::{Disk, Files, Platform};
 use crate::observer::Observer;
 
 /// Longest lease. Worker and leader may drift by 1 % each, and the margin behind a lease leaves half a second for it.
-const LEASE_MAX: Duration = Duration::from_secs(25);
+const LEASE_MAX: Duration = Duration::from_secs(24);
 
 /// Settings of one master. `Default` suits a single master on loopback, but for `data_dir`.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub enum ConfigError {
     },
     /// A lease that the margin cannot cover.
     #[error(
-        "the lease ({lease_ms} ms) must be at most 25 s: beyond it drifting clocks use up the margin behind it"
+        "the lease ({lease_ms} ms) must be at most 24 s: beyond it drifting clocks use up the margin behind it"
     )]
     LongLease {
         /// The lease.
@@ -192,7 +192,7 @@ mod tests {
         let lease =
             |seconds| MasterConfig { lease: Duration::from_secs(seconds), ..config() }.check();
         assert!(matches!(lease(2), Err(ConfigError::ShortLease { .. })));
-        assert_eq!(lease(25), Ok(()));
-        assert!(matches!(lease(26), Err(ConfigError::LongLease { .. })));
+        assert_eq!(lease(24), Ok(()));
+        assert!(matches!(lease(25), Err(ConfigError::LongLease { .. })));
     }
 }

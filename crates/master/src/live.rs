@@ -40,14 +40,16 @@ struct LiveWorker {
     load: Load,
     /// When the latest acknowledged sign of life came, or when this leader began or first heard of the worker.
     seen_at: Instant,
+    /// The longest lease that it may have, of whatever leader.
+    lease: Duration,
     /// Set once it was decided to declare the worker lost: from then on nothing is acknowledged.
     is_losing: bool,
 }
 
 impl LiveWorker {
     /// One that has a full lease from this moment.
-    fn seen(now: Instant) -> Self {
-        LiveWorker { session: None, load: Load::default(), seen_at: now, is_losing: false }
+    fn seen(now: Instant, lease: Duration) -> Self {
+        LiveWorker { session: None, load: Load::default(), seen_at: now, lease, is_losing: false }
     }
 }
 
@@ -67,23 +69,22 @@ impl Live {
 
     /// A new leader begins: every known worker gets a full lease from this moment. Sessions of workers that were faster
     /// than the leader's duties go on.
-    pub(crate) fn begin(&self, workers: impl Iterator<Item = WorkerId>) {
+    pub(crate) fn begin(&self, workers: impl Iterator<Item = (WorkerId, Duration)>) {
         let now = Instant::now();
+        self.adopt(workers);
         let mut live = self.workers.lock();
-        for worker in workers {
-            live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
-        }
         for entry in live.values_mut() {
             (entry.seen_at, entry.is_losing) = (now, false);
         }
     }
 
-    /// Workers of the state that this leader never heard of, such as one whose registration was committed after its
-    /// session was gone: they too have a lease that must end.
-    pub(crate) fn adopt(&self, workers: impl Iterator<Item = WorkerId>) {
+    /// Workers of the state with their leases, also those that this leader never heard of, such as one whose
+    /// registration was committed after its session was gone: they too have a lease that must end.
+    pub(crate) fn adopt(&self, workers: impl Iterator<Item = (WorkerId, Duration)>) {
         let (now, mut live) = (Instant::now(), self.workers.lock());
-        for worker in workers {
-            live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
+        for (worker, lease) in workers {
+            let entry = live.entry(worker).or_insert_with(|| LiveWorker::seen(now, lease));
+            entry.lease = entry.lease.max(lease);
         }
     }
 
@@ -103,11 +104,13 @@ impl Live {
     pub(crate) fn connect(
         &self,
         worker: WorkerId,
+        lease: Duration,
         session: SessionHandle,
         greeting: Outbound,
     ) -> bool {
         let (now, mut live) = (Instant::now(), self.workers.lock());
-        let entry = live.entry(worker).or_insert_with(|| LiveWorker::seen(now));
+        let entry = live.entry(worker).or_insert_with(|| LiveWorker::seen(now, lease));
+        entry.lease = entry.lease.max(lease);
         if entry.is_losing || session.outbox.try_send(greeting).is_err() {
             return false;
         }
@@ -143,13 +146,13 @@ impl Live {
         true
     }
 
-    /// Workers that were silent for longer than `patience`, which is their lease and [`MARGIN`]; from now on nothing of
-    /// them is acknowledged.
-    pub(crate) fn lapse(&self, patience: Duration) -> Vec<WorkerId> {
+    /// Workers that were silent for longer than the `patience` with their lease, which adds [`MARGIN`]; from now on
+    /// nothing of them is acknowledged.
+    pub(crate) fn lapse(&self, patience: impl Fn(Duration) -> Duration) -> Vec<WorkerId> {
         let now = Instant::now();
         let mut lapsed = Vec::new();
         for (id, worker) in self.workers.lock().iter_mut() {
-            let is_over = now.duration_since(worker.seen_at) > patience;
+            let is_over = now.duration_since(worker.seen_at) > patience(worker.lease);
             if is_over {
                 // Once: it stays on the list until its loss is committed, which may take many looks.
                 if !worker.is_losing {
@@ -251,6 +254,7 @@ mod tests {
     use super::*;
 
     const WORKER: WorkerId = WorkerId(1);
+    const LEASE: Duration = Duration::from_secs(5);
 
     fn session(live: &Live) -> (u64, SessionHandle, mpsc::Receiver<Outbound>) {
         let (outbox, messages) = mpsc::channel(4);
@@ -266,20 +270,20 @@ mod tests {
     fn a_session_from_before_the_leaders_duties_goes_on() {
         let live = Live::default();
         let (serial, handle, _messages) = session(&live);
-        assert!(live.connect(WORKER, handle, greeting()));
-        live.begin([WORKER, WorkerId(2)].into_iter());
+        assert!(live.connect(WORKER, LEASE, handle, greeting()));
+        live.begin([(WORKER, LEASE), (WorkerId(2), LEASE)].into_iter());
         assert!(live.heartbeat(WORKER, serial, Load::default()));
         assert_eq!(live.connected(), [WORKER]);
-        assert!(live.lapse(Duration::from_secs(5)).is_empty(), "all begin with a full lease");
+        assert!(live.lapse(|lease| lease).is_empty(), "all begin with a full lease");
     }
 
     #[test]
     fn a_displaced_session_renews_nothing() {
         let live = Live::default();
         let (first, handle, mut told) = session(&live);
-        assert!(live.connect(WORKER, handle, greeting()));
+        assert!(live.connect(WORKER, LEASE, handle, greeting()));
         let (second, handle, _messages) = session(&live);
-        assert!(live.connect(WORKER, handle, greeting()));
+        assert!(live.connect(WORKER, LEASE, handle, greeting()));
         assert!(!live.heartbeat(WORKER, first, Load::default()));
         assert!(live.heartbeat(WORKER, second, Load::default()));
         assert!(told.try_recv().is_ok_and(|message| message.is_ok()), "it was greeted");
@@ -293,23 +297,36 @@ mod tests {
         let live = Live::default();
         let (_, handle, messages) = session(&live);
         drop(messages);
-        assert!(!live.connect(WORKER, handle, greeting()), "its session is gone");
-        assert!(live.lapse(Duration::from_secs(5)).is_empty(), "it is registered: nobody rushes");
+        assert!(!live.connect(WORKER, LEASE, handle, greeting()), "its session is gone");
+        assert!(live.lapse(|lease| lease).is_empty(), "it is registered: nobody rushes");
+    }
+
+    #[test]
+    fn a_longer_lease_of_another_leader_is_waited_for() {
+        let live = Live::default();
+        live.begin([(WORKER, LEASE * 3)].into_iter());
+        let (_, handle, _messages) = session(&live);
+        assert!(live.connect(WORKER, LEASE, handle, greeting()));
+        let set_back = LEASE * 2;
+        live.workers.lock().get_mut(&WORKER).unwrap().seen_at =
+            Instant::now().checked_sub(set_back).expect("it was booted before");
+        assert!(live.lapse(|lease| lease).is_empty(), "the greeting may not have arrived");
+        assert_eq!(live.lapse(|lease| lease / 2), [WORKER]);
     }
 
     #[test]
     fn nobody_in_the_state_is_without_a_lease() {
         let live = Live::default();
-        live.adopt([WORKER].into_iter());
+        live.adopt([(WORKER, LEASE)].into_iter());
         let since = live.workers.lock()[&WORKER].seen_at;
-        live.adopt([WORKER].into_iter());
+        live.adopt([(WORKER, LEASE)].into_iter());
         assert_eq!(live.workers.lock()[&WORKER].seen_at, since, "and nobody gets one twice");
         live.workers.lock().get_mut(&WORKER).unwrap().seen_at =
             Instant::now().checked_sub(Duration::from_secs(60)).expect("it was booted before");
-        assert_eq!(live.lapse(Duration::from_secs(5)), [WORKER]);
+        assert_eq!(live.lapse(|lease| lease), [WORKER]);
         let (_, handle, mut messages) = session(&live);
         assert!(
-            !live.connect(WORKER, handle, greeting()),
+            !live.connect(WORKER, LEASE, handle, greeting()),
             "whoever is being lost cannot come back under this id"
         );
         assert!(messages.try_recv().is_err(), "nor does it hear of a lease");

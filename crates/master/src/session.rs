@@ -114,7 +114,9 @@ impl Session {
             );
             return Err(Err(Status::failed_precondition(message)));
         }
-        let worker = match self.replica.proposer.propose(&register_command(register)).await {
+        let lease = self.replica.config.lease;
+        let command = register_command(register, lease);
+        let worker = match self.replica.proposer.propose(&command).await {
             Ok((_, Reply::WorkerRegistered { worker })) => worker,
             Ok(_) => {
                 return Err(Err(Status::internal("a registration was answered by something else")));
@@ -130,12 +132,12 @@ impl Session {
             worker_id: worker.0,
             cluster_id,
             heartbeat_ms: self.replica.config.heartbeat.as_millis() as u32,
-            lease_ms: self.replica.config.lease.as_millis() as u32,
+            lease_ms: lease.as_millis() as u32,
             masters: self.masters(),
         };
         let handle = SessionHandle { serial: self.serial, outbox: self.outbox.clone() };
         let greeting = Ok(respond(Reaction::Registered(registered)));
-        if !self.replica.live.connect(worker, handle, greeting) {
+        if !self.replica.live.connect(worker, lease, handle, greeting) {
             let reason = "no heartbeat came for a full lease".to_owned();
             return Err(Ok(respond(Reaction::Lost(wire::Lost { reason }))));
         }
@@ -324,7 +326,7 @@ fn texts(map: &BTreeMap<String, String>) -> BTreeMap<Text, Text> {
     map.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
 }
 
-fn register_command(register: &wire::Register) -> Command {
+fn register_command(register: &wire::Register, lease: Duration) -> Command {
     let capacity = register.capacity.clone().unwrap_or_default();
     Command::RegisterWorker(RegisterWorker {
         name: register.name.as_str().into(),
@@ -332,6 +334,7 @@ fn register_command(register: &wire::Register) -> Command {
         labels: texts(&register.labels),
         pool: (!register.pool.is_empty()).then(|| register.pool.as_str().into()),
         capacity: convert::resources_from_proto(capacity),
+        lease: Millis(lease.as_millis() as u64),
     })
 }
 

@@ -118,6 +118,7 @@ fn worker(number: usize) -> RegisterWorker {
             (text("zone"), format!("zone-{}", number % 3).into()),
         ]),
         pool: None,
+        lease: Millis(5_000),
         capacity: Resources {
             cpu_millis: slots * 1000,
             memory_bytes: slots * 2 * GIBI,

@@ -148,6 +148,7 @@ fn entries() -> Vec<Vec<u8>> {
             incarnation: 9,
             labels: BTreeMap::new(),
             pool: Some("q".into()),
+            lease: Millis(5_000),
             capacity: Resources::default(),
         }),
         submit(RunSource::Workflow { workflow: name("a"), version: Some(1) }),

@@ -137,6 +137,7 @@ fn register(message: Register) -> Option<Command> {
         incarnation: message.incarnation,
         labels,
         pool: (!message.pool.is_empty()).then(|| message.pool.into()),
+        lease: Millis(5_000),
         capacity: resources_from_proto(message.capacity?),
     }))
 }

@@ -118,6 +118,7 @@ fn register(worker: u64) -> Command {
         incarnation: worker,
         labels: [("l".into(), "m".into())].into(),
         pool: None,
+        lease: Millis(5_000),
         capacity: Resources {
             cpu_millis: 64_000,
             memory_bytes: 1 << 30,

@@ -118,6 +118,7 @@ fn register() -> Command {
         incarnation: 7,
         labels: Default::default(),
         pool: None,
+        lease: Millis(5_000),
         capacity: Resources::default(),
     })
 }

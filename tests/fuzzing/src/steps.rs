@@ -164,6 +164,7 @@ fn register(cursor: &mut Cursor<'_>) -> Command {
         incarnation: cursor.below(3) as u64,
         labels: BTreeMap::new(),
         pool: None,
+        lease: Millis(cursor.below(20) as u64 * 1_000),
         capacity: Resources {
             cpu_millis: capacity,
             memory_bytes: capacity,

@@ -204,7 +204,7 @@ fn master_config(
         peers: (0..plan.masters).map(peer).collect(),
         insecure: true,
         snapshot_entries: Some(plan.snapshot_entries),
-        lease: plan.lease,
+        lease: plan.leases[number],
         heartbeat: plan.heartbeat,
         history_runs_max: plan.history_runs_max,
         history_look: plan.history_look,

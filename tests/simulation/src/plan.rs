@@ -30,8 +30,9 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// What each client does, one after the other.
     pub clients: Vec<Vec<Step>>,
-    /// How long a worker may be silent.
-    pub lease: Duration,
+    /// How long a worker may be silent that each master took in. In some plans masters differ, as they do while a
+    /// setting is being changed.
+    pub leases: Vec<Duration>,
     /// How often it is not.
     pub heartbeat: Duration,
     /// Entries between snapshots; the log is purged up to them.
@@ -188,6 +189,11 @@ impl Plan {
         is_few(self.history_runs_max)
     }
 
+    /// The longest lease that any master grants.
+    pub fn longest_lease(&self) -> Duration {
+        self.leases.iter().copied().max().unwrap_or_default()
+    }
+
     /// The plan of a seed.
     pub fn from_seed(seed: u64) -> Self {
         let mut dice = Dice(SmallRng::seed_from_u64(seed));
@@ -208,12 +214,13 @@ impl Plan {
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
         let (seldom, often) = (dice.0.random_range(20..=300), also.0.random_range(10..=40));
+        let leases = leases(&mut also, masters, lease);
         Self {
             seed,
             masters,
             workers,
             clients,
-            lease,
+            leases,
             heartbeat,
             history_runs_max,
             history_look,
@@ -240,6 +247,15 @@ fn worker(dice: &mut Dice) -> WorkerPlan {
         cpu_millis: dice.0.random_range(1..=4) * 1_000,
         drift_ppm: dice.0.random_range(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX),
     }
+}
+
+/// Mostly the same for all.
+fn leases(dice: &mut Dice, masters: usize, shortest: Duration) -> Vec<Duration> {
+    if dice.chance(70) {
+        return vec![shortest; masters];
+    }
+    let longest_ms = 2 * shortest.as_millis() as u64;
+    (0..masters).map(|_| dice.millis(longest_ms / 2, longest_ms)).collect()
 }
 
 /// How many ended runs are kept: in half of all plans so few that some are pruned.

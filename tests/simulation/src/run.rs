@@ -288,7 +288,7 @@ fn conclude(
     };
     let expectations = Expectations {
         masters: plan.masters,
-        lease: nanos(plan.lease),
+        lease: nanos(plan.longest_lease()),
         margin: nanos(MARGIN),
         quorum_age: nanos(QUORUM_AGE_MAX),
         sees_all_attempts: true,

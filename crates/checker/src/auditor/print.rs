@@ -141,7 +141,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             (request(&it.request), it.run, it.task, it.rerun).hash(mixer);
         }
         Command::RegisterWorker(it) => {
-            (&it.name, it.incarnation, &it.labels, &it.pool, &it.capacity).hash(mixer);
+            (&it.name, it.incarnation, &it.labels, &it.pool, &it.capacity, it.lease).hash(mixer);
         }
         Command::DrainWorker(it) => {
             (request(&it.request), it.worker, it.is_draining).hash(mixer);

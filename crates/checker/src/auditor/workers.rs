@@ -33,8 +33,9 @@ impl Step<'_> {
             self.count(Rare::RegisteredAgain);
             if known != id {
                 let what = format!("worker {known} registered again, and was told it is {id}");
-                self.found(Invariant::I12, what);
+                return self.found(Invariant::I12, what);
             }
+            self.lengthen_lease(known, command.lease);
             return;
         }
         if self.ledger.workers.contains_key(&id) || self.book.workers.contains_key(&id) {
@@ -52,18 +53,32 @@ impl Step<'_> {
             labels: command.labels.clone(),
             pool: command.pool.clone(),
             capacity: command.capacity.clone(),
+            lease: command.lease,
             status: WorkerStatus::Active,
             registered_at: self.now,
         };
         let record = WorkerRecord {
             name: worker.name.clone(),
             incarnation: worker.incarnation,
+            lease: worker.lease,
             registered: self.index,
             lost: None,
             lost_in_term: None,
         };
         self.ledger.workers.insert(id, record);
         self.book.workers.insert(id, Arc::new(worker));
+        self.touched_workers.insert(id);
+    }
+
+    /// A grant that is shorter than one before it may not have arrived.
+    fn lengthen_lease(&mut self, id: WorkerId, lease: Millis) {
+        let Some(worker) = self.book.workers.get_mut(&id).filter(|it| it.lease < lease) else {
+            return;
+        };
+        Arc::make_mut(worker).lease = lease;
+        if let Some(record) = self.ledger.workers.get_mut(&id) {
+            record.lease = lease;
+        }
         self.touched_workers.insert(id);
     }
 

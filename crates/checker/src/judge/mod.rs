@@ -18,7 +18,7 @@ use crate::verdict::Verdict;
 pub struct Expectations {
     /// How many masters must agree at the end; 0 if nobody looked.
     pub masters: usize,
-    /// The lease of workers.
+    /// The longest lease that a master grants.
     pub lease: Nanos,
     /// How long a leader waits beyond the lease before it gives a worker up.
     pub margin: Nanos,

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::{LogIndex, Text};
+use muster_core::time::Millis;
 
 use super::{Expectations, Judge};
 use crate::history::{Nanos, Observed};
+use crate::ledger::WorkerRecord;
 use crate::verdict::{At, Invariant};
 
 /// One life of a worker: its name and incarnation.
@@ -13,6 +15,7 @@ type Life = (Text, u64);
 
 /// Workers' clocks and masters' may be off by one part in this many, each.
 const DRIFT_PARTS: u64 = 100;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// What workers and masters said about themselves.
 #[derive(Default)]
@@ -48,7 +51,7 @@ impl Judge<'_> {
                 self.verdict.found(Invariant::I12, At::Index(lost), what);
             }
             let leads = record.lost_in_term.and_then(|term| said.leads.get(&term));
-            self.check_patience(lost, at, leads);
+            self.check_patience(record, lost, at, leads);
         }
         self.check_counted();
         self.check_registered(&names);
@@ -95,10 +98,20 @@ impl Judge<'_> {
         Nanos(margin.0.saturating_sub(quorum_age.0 + drift))
     }
 
-    /// A new leader waits a whole lease, and the margin, before it gives anybody up.
-    fn check_patience(&mut self, lost: LogIndex, at: Nanos, leads: Option<&Nanos>) {
+    /// A new leader waits the whole lease that a worker may have, and the margin, before it gives it up.
+    fn check_patience(
+        &mut self,
+        record: &WorkerRecord,
+        lost: LogIndex,
+        at: Nanos,
+        leads: Option<&Nanos>,
+    ) {
         let Some(leads) = leads else { return };
-        let lease = self.expected.lease;
+        // A registration that says nothing of a lease is of a time when all masters granted the same.
+        let lease = match record.lease {
+            Millis(0) => self.expected.lease,
+            Millis(lease) => Nanos(lease * NANOS_PER_MILLI),
+        };
         let at_least = *leads + Nanos(lease.0 - lease.0 / DRIFT_PARTS) + self.expected.margin;
         if at < at_least {
             let what =

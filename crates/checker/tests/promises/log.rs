@@ -48,6 +48,7 @@ pub(crate) fn register(worker: &str, incarnation: u64, cores: u64) -> Command {
         incarnation,
         labels: BTreeMap::new(),
         pool: None,
+        lease: Millis(0),
         capacity: Resources { cpu_millis: cores * 1000, ..Resources::ZERO },
     })
 }

@@ -17,7 +17,13 @@ impl Step<'_> {
     pub(super) fn register_worker(&mut self, command: &RegisterWorker) -> Result<Reply, Rejection> {
         check(command)?;
         if let Some(known) = self.state.live_worker(&command.name, command.incarnation) {
-            return Ok(Reply::WorkerRegistered { worker: known.id });
+            let (id, lease) = (known.id, known.lease.max(command.lease));
+            if lease > known.lease {
+                let longer = Worker { lease, ..known.as_ref().clone() };
+                self.state.workers.insert(id.0, Arc::new(longer));
+                self.events.push(Event::WorkerChanged { worker: id });
+            }
+            return Ok(Reply::WorkerRegistered { worker: id });
         }
         if self.state.workers.len() >= limits::WORKERS_MAX {
             return Err(Rejection::LimitReached {
@@ -34,6 +40,7 @@ impl Step<'_> {
             labels: command.labels.clone(),
             pool: command.pool.clone(),
             capacity: command.capacity.clone(),
+            lease: command.lease,
             status: WorkerStatus::Active,
             registered_at: self.now,
         };

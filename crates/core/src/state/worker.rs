@@ -1,10 +1,11 @@
-//! Workers as the state knows them. Leases and load are the leader's, in memory, and never here.
+//! Workers as the state knows them. When a lease began and what a worker is busy with are the leader's, in memory, and
+//! never here.
 
 use std::collections::BTreeMap;
 
 use crate::ids::{Text, WorkerId};
 use crate::spec::{Request, Resources};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// One registration of a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,9 @@ pub struct Worker {
     pub pool: Option<Text>,
     /// What it offers.
     pub capacity: Resources,
+    /// The longest lease that this process was ever granted: so long a leader must wait before it gives it up, whatever
+    /// it would grant itself. It never shrinks, for the grant of a shorter one may not have arrived.
+    pub lease: Millis,
     /// Its state.
     pub status: WorkerStatus,
     /// When it registered.

@@ -301,12 +301,13 @@ impl Model {
     }
 
     fn register(&mut self, stated: &RegisterWorker) -> Reply {
-        let known = self.workers.iter().find(|(_, it)| {
+        let known = self.workers.iter_mut().find(|(_, it)| {
             it.lost_at.is_none()
                 && it.stated.name == stated.name
                 && it.stated.incarnation == stated.incarnation
         });
-        if let Some((id, _)) = known {
+        if let Some((id, it)) = known {
+            it.stated.lease = it.stated.lease.max(stated.lease);
             return Reply::WorkerRegistered { worker: WorkerId(*id) };
         }
         self.workers_ever += 1;

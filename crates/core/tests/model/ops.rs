@@ -209,6 +209,7 @@ impl Op {
             incarnation: u64::from(*incarnation),
             labels: zone.then(|| ("zone".into(), "a".into())).into_iter().collect(),
             pool: is_pooled.then(|| "p".into()),
+            lease: Millis(1_000 * (1 + u64::from(cpu % 3))),
             capacity,
         })
     }

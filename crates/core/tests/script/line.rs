@@ -3,7 +3,7 @@
 //! ```text
 //! at 5s | at +5s                      sets the clock that stamps the entries from here on
 //! tick                                applies an entry that only lets time pass
-//! worker w1 cpu=2 memory=1Gi gpu=1 pool=x label.zone=a incarnation=2
+//! worker w1 cpu=2 memory=1Gi gpu=1 pool=x label.zone=a incarnation=2 lease=9000
 //! apply etl: a -> b; c[retry=2]       a workflow version; see `notation` for the part after the colon
 //! run etl: a -> b                     applies the spec and runs it
 //! run etl | run etl@2                 runs what was applied
@@ -132,6 +132,9 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
     }
 }
 
+/// A worker's lease, unless a line says otherwise.
+pub(crate) const LEASE: Millis = Millis(5_000);
+
 fn worker(rest: &str) -> Command {
     let (worker, facts) = rest.split_once(' ').unwrap_or((rest, ""));
     let long = |text: &str| if text == "long" { "x".repeat(300) } else { text.to_owned() };
@@ -140,10 +143,12 @@ fn worker(rest: &str) -> Command {
         incarnation: 1,
         labels: BTreeMap::new(),
         pool: None,
+        lease: LEASE,
         capacity: Resources::ZERO,
     };
     for (key, value) in pairs(facts) {
         match key.split_once('.').unwrap_or((key, "")) {
+            ("lease", _) => command.lease = Millis(value.parse().expect("milliseconds")),
             ("incarnation", _) => command.incarnation = value.parse().expect("a number"),
             ("cpu", _) => command.capacity.cpu_millis = parse_cpu(value).expect("a quantity"),
             ("memory", _) => {

@@ -5,6 +5,7 @@ use muster_core::state::run::Run;
 use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
 use muster_core::time::Timestamp;
 
+use super::line::LEASE;
 use super::world::World;
 
 /// The output of a line that shows something; `None` if `verb` is not such a line.
@@ -138,6 +139,9 @@ fn workers(world: &World) -> String {
     for worker in world.state.workers().iter() {
         let label = world.worker_label(worker.id);
         text += &format!("{label} {}", worker.status.word());
+        if worker.lease != LEASE {
+            text += &format!(", lease {} ms", worker.lease.0);
+        }
         if let Some(held) = world.state.held_by(worker.id) {
             let custom: String = held
                 .used

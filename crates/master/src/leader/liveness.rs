@@ -7,7 +7,7 @@ use muster_core::command::{Command, LoseWorker};
 use muster_core::ids::WorkerId;
 use muster_core::mutant::{self, Mutant};
 use muster_core::state::State;
-use muster_core::state::worker::WorkerStatus;
+use muster_core::state::worker::{Worker, WorkerStatus};
 
 use crate::live::MARGIN;
 use crate::replica::Replica;
@@ -21,21 +21,20 @@ pub(super) async fn run(replica: Arc<Replica>, term: u64) {
         tokio::time::sleep(LOOK).await;
         let registered = replica.cell.read(registered);
         replica.live.adopt(registered.into_iter());
-        let mut patience = replica.config.lease + MARGIN;
-        if std::mem::take(&mut is_first) && mutant::is_on(Mutant::MassExpiry) {
-            patience = Duration::ZERO;
-        }
-        if mutant::is_on(Mutant::MarginDropped) {
-            patience = replica.config.lease / 2;
-        }
-        if mutant::is_on(Mutant::MarginForgotten) {
-            patience = replica.config.lease;
-        }
-        if mutant::is_on(Mutant::LeaseByWallClock) {
+        let is_mass = std::mem::take(&mut is_first) && mutant::is_on(Mutant::MassExpiry);
+        let leap = if mutant::is_on(Mutant::LeaseByWallClock) {
             let before = std::mem::replace(&mut wall, replica.config.platform.wall_clock());
-            patience = (patience + LOOK).saturating_sub(wall.saturating_sub(before));
-        }
-        let lapsed = replica.live.lapse(patience);
+            wall.saturating_sub(before)
+        } else {
+            LOOK
+        };
+        let lapsed = replica.live.lapse(|lease| match () {
+            () if is_mass => Duration::ZERO,
+            () if mutant::is_on(Mutant::MarginDropped) => lease / 2,
+            () if mutant::is_on(Mutant::MarginForgotten) => lease,
+            () if mutant::is_on(Mutant::LeaseOfOthersIgnored) => replica.config.lease + MARGIN,
+            () => (lease + MARGIN + LOOK).saturating_sub(leap),
+        });
         // Together, since a rack fails as a whole.
         futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, term, worker)))
             .await;
@@ -43,11 +42,16 @@ pub(super) async fn run(replica: Arc<Replica>, term: u64) {
     }
 }
 
-/// The workers that were not declared lost.
-pub(super) fn registered(state: &State) -> Vec<WorkerId> {
+/// The workers that were not declared lost, each with its lease.
+pub(super) fn registered(state: &State) -> Vec<(WorkerId, Duration)> {
     let known =
         state.workers().iter().filter(|worker| !matches!(worker.status, WorkerStatus::Lost { .. }));
-    known.map(|worker| worker.id).collect()
+    known.map(|worker| (worker.id, lease_of(worker))).collect()
+}
+
+/// The longest lease that a worker may have, whoever granted it.
+pub(crate) fn lease_of(worker: &Worker) -> Duration {
+    Duration::from_millis(worker.lease.0)
 }
 
 async fn lose(replica: &Arc<Replica>, term: u64, worker: WorkerId) {

@@ -153,6 +153,7 @@ tasks:
                     incarnation: 1,
                     labels: BTreeMap::new(),
                     pool: None,
+                    lease: Millis(5_000),
                     capacity: resources,
                 }),
             ),

@@ -184,6 +184,7 @@ fn carry_out(state: &mut State, step: Step) {
                     incarnation: 1,
                     labels: offer.selector,
                     pool: offer.pool,
+                    lease: Millis(5_000),
                     capacity: offer.resources,
                 })],
             );

@@ -152,6 +152,7 @@ impl Cluster {
             incarnation: self.index,
             labels: Default::default(),
             pool: None,
+            lease: Millis(5_000),
             capacity: Resources { cpu_millis: 1000, ..Resources::ZERO },
         };
         for word in rest {

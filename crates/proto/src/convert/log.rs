@@ -11,7 +11,7 @@ use muster_core::command::{
     RegisterWorker, ReleaseTask, RequestKey, RunSource, SubmitRun, UpgradeCluster,
 };
 use muster_core::ids::{LogIndex, RunId, TaskIndex, Text, WorkerId};
-use muster_core::time::Timestamp;
+use muster_core::time::{Millis, Timestamp};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -102,6 +102,7 @@ fn command_to_proto(command: &Command) -> stored::Command {
             labels: string_map(&it.labels),
             pool: it.pool.as_ref().map(Text::to_string),
             capacity: Some(resources_to_proto(&it.capacity)),
+            lease_ms: it.lease.0,
         }),
         Command::DrainWorker(it) => Kind::DrainWorker(stored::DrainWorker {
             request: key_to_proto(it.request.as_ref()),
@@ -226,5 +227,6 @@ fn register_worker_from_proto(it: stored::RegisterWorker) -> Result<RegisterWork
         labels: text_map(it.labels),
         pool: it.pool.map(Text::from),
         capacity: resources_from_proto(required("capacity", it.capacity)?),
+        lease: Millis(it.lease_ms),
     })
 }

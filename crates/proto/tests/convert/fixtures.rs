@@ -117,6 +117,8 @@ fn entry() -> Entry {
             incarnation: 7,
             labels: BTreeMap::from([("zone".into(), "a".into())]),
             pool: Some("gpu".into()),
+            // Came later: the bytes of then are still read.
+            lease: Millis(0),
             capacity: capacity(),
         }),
         Command::DrainWorker(DrainWorker { request, worker, is_draining: true }),
@@ -215,6 +217,8 @@ fn snapshot() -> Snapshot {
         labels: BTreeMap::from([("zone".into(), "a".into())]),
         pool: Some("gpu".into()),
         capacity: capacity(),
+        // Came later, too.
+        lease: Millis(0),
         status: WorkerStatus::Lost { at: later(5) },
         registered_at: NOW,
     };

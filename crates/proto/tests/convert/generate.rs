@@ -222,13 +222,14 @@ fn submit() -> impl Strategy<Value = SubmitRun> {
 }
 
 fn worker_command() -> impl Strategy<Value = Command> {
-    let register = (text(), number(), texts(), of(text()), resources()).prop_map(
-        |(name, incarnation, labels, pool, capacity)| RegisterWorker {
+    let register = (text(), number(), texts(), of(text()), resources(), number()).prop_map(
+        |(name, incarnation, labels, pool, capacity, lease)| RegisterWorker {
             name,
             incarnation,
             labels,
             pool,
             capacity,
+            lease: Millis(lease),
         },
     );
     let drain = (key(), worker(), any::<bool>())

@@ -230,6 +230,7 @@ fn register(a: u8, b: u8) -> Command {
         incarnation: b.into(),
         labels: BTreeMap::from([("zone".into(), "a".into())]),
         pool: (a % 5 == 4).then(|| "gpu".into()),
+        lease: Millis(u64::from(a) * 100),
         capacity: Resources {
             cpu_millis: 16_000,
             memory_bytes: 1 << 30,

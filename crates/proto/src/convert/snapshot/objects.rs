@@ -5,7 +5,7 @@ use muster_core::spec::validate::validate;
 use muster_core::state::requests::AnsweredRequest;
 use muster_core::state::worker::{Worker, WorkerStatus};
 use muster_core::state::workflow::{Workflow, WorkflowVersion};
-use muster_core::time::Timestamp;
+use muster_core::time::{Millis, Timestamp};
 
 use super::reply::{reply_from_proto, reply_to_proto};
 use crate::convert::error::{DecodeError, Problem};
@@ -84,6 +84,7 @@ pub(super) fn worker_to_proto(worker: &Worker) -> stored::StoredWorker {
         labels: string_map(&worker.labels),
         pool: worker.pool.as_ref().map(Text::to_string),
         capacity: Some(resources_to_proto(&worker.capacity)),
+        lease_ms: worker.lease.0,
         registered_at_ms: worker.registered_at.0,
         status: Some(status),
     }
@@ -102,6 +103,7 @@ pub(super) fn worker_from_proto(worker: stored::StoredWorker) -> Result<Worker, 
         labels: text_map(worker.labels),
         pool: worker.pool.map(Text::from),
         capacity: resources_from_proto(required("capacity", worker.capacity)?),
+        lease: Millis(worker.lease_ms),
         status,
         registered_at: Timestamp(worker.registered_at_ms),
     })
