@@ -75,3 +75,8 @@ check-api:
 chaos SCENARIO SEED='':
     cargo build --release -p muster-cli -p muster-chaos -p muster-faultdisk
     target/release/muster-chaos run {{SCENARIO}} {{ if SEED == '' { '' } else { '--seed ' + SEED } }}
+
+# What docs/reliability.md says of real processes, measured again. Example: just chaos-figures leader-kill --count 20
+chaos-figures NAME *ARGS:
+    cargo build --release -p muster-cli -p muster-chaos -p muster-faultdisk
+    target/release/muster-chaos figures {{NAME}} {{ARGS}}
