@@ -58,7 +58,7 @@ trials! {
     MassExpiry: I12 @ 1,
     MarginDropped: I12 @ 2,
     MarginForgotten: I12 @ 0,
-    LeaseOfOthersIgnored: I12 @ 0,
+    LeaseOfOthersIgnored: I12 @ 9,
     TermUnbound: I12 @ 21,
     QuorumRemembered: I12 | P1 @ 6,
     LeaseFromAnswer: I12 | P1 @ 0,
