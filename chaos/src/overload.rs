@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use futures::StreamExt;
@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::stand::Stand;
 
-/// One run: ten tasks that do nothing, in a row of two.
+/// One run: nine attempts that do nothing, the last one after all the others.
 const MANIFEST: &str = "apiVersion: v1\nkind: Workflow\nname: overload\ntasks:\n  \
     a: {array: 0-7, noop: {}, resources: {cpu: 10m}}\n  b: {needs: [a], noop: {}, resources: {cpu: 10m}}\n";
 
@@ -36,6 +36,8 @@ const WAITING_MAX: usize = 20_000;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const GOODPUT_SHARE_MIN: f64 = 0.8;
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
+/// Bound on the memory of a master, bytes.
+const MEMORY_MAX: u64 = 1 << 30;
 /// A fresh run that ends within this is served as before.
 const SERVED_WITHIN: Duration = Duration::from_secs(1);
 /// How long all that was accepted may take to end.
@@ -61,17 +63,25 @@ impl Offered {
 }
 
 /// One look at the cluster.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Sample {
-    at: Duration,
+    at: SystemTime,
     accepted: u64,
-    live_runs: u64,
     memory_bytes: u64,
 }
 
-impl Sample {
-    fn ended(&self) -> u64 {
-        self.accepted.saturating_sub(self.live_runs)
+/// When the accepted runs ended, by the masters' clocks, which are this machine's. In order.
+struct Ends(Vec<SystemTime>);
+
+impl Ends {
+    fn before(&self, at: SystemTime) -> u64 {
+        self.0.partition_point(|end| *end < at) as u64
+    }
+
+    /// Runs a second.
+    fn rate(&self, from: SystemTime, to: SystemTime) -> f64 {
+        let span = to.duration_since(from).unwrap_or_default().as_secs_f64();
+        (self.before(to) - self.before(from)) as f64 / span.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -86,26 +96,27 @@ pub(crate) async fn play(
     lab.client.apply(MANIFEST).await?;
     let offered = Arc::new(Offered::default());
 
-    let before = sample(lab, &offered, Duration::ZERO).await;
-    find_peak(lab, &offered).await?;
-    let after = sample(lab, &offered, PEAK_SPAN).await;
-    let peak = rate(&before, &after);
+    let peak = find_peak(lab, &offered).await?;
+    let before = sample(lab, &offered);
     let span = Duration::from_secs(scenario.duration_s);
     let samples = overload(lab, &offered, peak * times, span).await?;
+    let (began, over) = (before.at, before.at + span);
     let stopped = Instant::now();
     let recovered = recover(lab, &offered, stopped).await;
     let drained = drain(lab, stopped).await;
-    let lost = lost(lab, &offered).await?;
+    let (ends, lost) = ends(lab, &offered).await?;
 
-    let (first, last) = (samples.first().copied(), samples.last().copied());
-    let goodput = first.zip(last).map_or(0.0, |(first, last)| rate(&first, &last));
-    let outcome = Outcome { peak, goodput, span, before: after, samples, recovered, drained, lost };
+    let goodput = ends.rate(began, over);
+    let outcome = Outcome { peak, goodput, span, before, samples, ends, recovered, drained, lost };
     outcome.print(&offered);
     if lost > 0 {
         violations.add("I2", format!("{lost} accepted runs are lost"));
     }
     if goodput < GOODPUT_SHARE_MIN * peak {
         violations.add("goal", format!("goodput {goodput:.0} runs/s, peak {peak:.0} runs/s"));
+    }
+    if outcome.memory_most() > MEMORY_MAX {
+        violations.add("goal", format!("a master took {} MiB", outcome.memory_most() >> 20));
     }
     if recovered.is_none_or(|span| span > RECOVERY_MAX) {
         violations.add("goal", format!("served as before after {}", spelled(recovered)));
@@ -122,42 +133,48 @@ struct Outcome {
     /// Before the overload.
     before: Sample,
     samples: Vec<Sample>,
+    ends: Ends,
     recovered: Option<Duration>,
     drained: Option<Duration>,
     lost: usize,
 }
 
 impl Outcome {
+    fn memory_most(&self) -> u64 {
+        self.samples.iter().map(|it| it.memory_bytes).max().unwrap_or_default()
+    }
+
     fn print(&self, offered: &Offered) {
         let Outcome { peak, goodput, before, samples, .. } = self;
         let rate = offered.sent.load(Relaxed) as f64 / self.span.as_secs_f64();
         let (accepted, refused) = (offered.accepted(), offered.refused.load(Relaxed));
         let not_sent = offered.not_sent.load(Relaxed);
-        let memory = samples.iter().map(|it| it.memory_bytes).max().unwrap_or_default() >> 20;
-        let live = samples.iter().map(|it| it.live_runs).max().unwrap_or(0);
+        let memory = self.memory_most() >> 20;
+        let live_at = |it: &Sample| it.accepted.saturating_sub(self.ends.before(it.at));
+        let live = samples.iter().map(live_at).max().unwrap_or(0);
         println!("| what | figure |\n|---|---|");
         println!("| peak, {CALLERS} callers that wait for their runs | {peak:.0} runs/s |");
         println!("| offered for {} s | {rate:.0} runs/s |", self.span.as_secs());
         println!("| not offered for want of room in the harness | {not_sent} |");
         println!("| accepted / not accepted | {accepted} / {refused} |");
         let share = 100.0 * goodput / peak;
-        println!("| runs that ended meanwhile | {goodput:.0} runs/s, {share:.0} % of peak |");
+        println!(
+            "| runs that were accepted and ended meanwhile | {goodput:.0} runs/s, {share:.0} % of peak |"
+        );
         let memory_before = before.memory_bytes >> 20;
         println!(
             "| memory of the largest master, before and at most | {memory_before} MiB, {memory} MiB |"
         );
-        println!("| live runs at most | {live} |");
+        println!("| accepted and not ended yet, at most | {live} |");
         let recovered = spelled(self.recovered);
         println!("| a fresh run ends within {SERVED_WITHIN:?} again | {recovered} |");
         println!("| everything accepted has ended | {} |", spelled(self.drained));
         println!("| accepted and lost | {} |", self.lost);
         println!("\nEvery 10 s: accepted, ended, live, memory of the largest master\n\n```text");
         for it in samples.iter().step_by(10) {
-            let (seconds, mib, ended) = (it.at.as_secs(), it.memory_bytes >> 20, it.ended());
-            println!(
-                "{seconds:>4} s {:>9} {ended:>9} {:>9} {mib:>6} MiB",
-                it.accepted, it.live_runs
-            );
+            let seconds = it.at.duration_since(before.at).unwrap_or_default().as_secs();
+            let (mib, ended, live) = (it.memory_bytes >> 20, self.ends.before(it.at), live_at(it));
+            println!("{seconds:>4} s {:>9} {ended:>9} {live:>9} {mib:>6} MiB", it.accepted);
         }
         println!("```");
     }
@@ -167,39 +184,35 @@ fn spelled(span: Option<Duration>) -> String {
     span.map_or("never".to_owned(), |span| format!("after {span:.1?}"))
 }
 
-/// Runs that ended, per second.
-fn rate(from: &Sample, to: &Sample) -> f64 {
-    let span = to.at.saturating_sub(from.at).as_secs_f64().max(f64::MIN_POSITIVE);
-    to.ended().saturating_sub(from.ended()) as f64 / span
-}
-
-async fn sample(lab: &Lab, offered: &Offered, at: Duration) -> Sample {
-    let accepted = offered.accepted();
-    let mut live_runs = 0;
-    for view in lab.views().await.into_iter().flatten() {
-        live_runs = live_runs.max(view.live_runs);
-    }
+fn sample(lab: &Lab, offered: &Offered) -> Sample {
     let memory_bytes = lab.masters.iter().map(|it| it.process.memory_bytes()).max();
-    Sample { at, accepted, live_runs, memory_bytes: memory_bytes.unwrap_or_default() }
+    Sample {
+        at: SystemTime::now(),
+        accepted: offered.accepted(),
+        memory_bytes: memory_bytes.unwrap_or_default(),
+    }
 }
 
-/// A closed loop: everybody waits for the end of a run before submitting the next.
-async fn find_peak(lab: &Lab, offered: &Arc<Offered>) -> Result<()> {
+/// A closed loop: everybody waits for the end of a run before submitting the next. Returns how many ended a second.
+async fn find_peak(lab: &Lab, offered: &Arc<Offered>) -> Result<f64> {
     let mut callers = JoinSet::new();
-    let until = Instant::now() + PEAK_SPAN;
+    let (started, ended) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let until = started + PEAK_SPAN;
     for _ in 0..CALLERS {
         let (client, offered) = (Client::connect(lab.client.endpoints())?, offered.clone());
+        let ended = ended.clone();
         callers.spawn(async move {
             while Instant::now() < until {
                 if let Ok(run) = client.submit(Submission::workflow("overload")).await {
                     offered.accept(run.run_id);
-                    let _ended = client.wait_run(&run, Some(PEAK_SPAN)).await;
+                    let result = client.wait_run(&run, Some(PEAK_SPAN)).await;
+                    ended.fetch_add(u64::from(result.is_ok()), Relaxed);
                 }
             }
         });
     }
     while callers.join_next().await.is_some() {}
-    Ok(())
+    Ok(ended.load(Relaxed) as f64 / started.elapsed().as_secs_f64())
 }
 
 /// An open loop of `rate` submissions a second. Returns a sample a second.
@@ -242,7 +255,7 @@ async fn overload(
         }
         while calls.try_join_next().is_some() {}
         if started.elapsed() >= next_sample {
-            samples.push(sample(lab, offered, started.elapsed()).await);
+            samples.push(sample(lab, offered));
             next_sample = started.elapsed() + SAMPLE_EVERY;
         }
     }
@@ -279,8 +292,8 @@ async fn drain(lab: &Lab, stopped: Instant) -> Option<Duration> {
     None
 }
 
-/// How many accepted runs no list shows as succeeded.
-async fn lost(lab: &Lab, offered: &Offered) -> Result<usize> {
+/// When the accepted runs ended, and how many of them no list shows as succeeded.
+async fn ends(lab: &Lab, offered: &Offered) -> Result<(Ends, usize)> {
     let filter = RunFilter {
         workflow: "overload".to_owned(),
         statuses: vec![v1::RunStatus::Succeeded],
@@ -289,11 +302,17 @@ async fn lost(lab: &Lab, offered: &Offered) -> Result<usize> {
     let mut accepted = offered.accepted.lock().expect("nothing panics while holding it").clone();
     let client = lab.client.with_deadline(DRAIN_MAX);
     let mut runs = client.list_runs(filter);
+    let mut ends = Vec::with_capacity(accepted.len());
     while let Some(run) = runs.next().await {
         match run {
-            Ok(run) => accepted.remove(&run.id),
+            Ok(run) if accepted.remove(&run.id) => {
+                let ended_at = Duration::from_millis(run.ended_at_ms);
+                ends.push(UNIX_EPOCH + ended_at);
+            }
+            Ok(_unanswered) => {}
             Err(error) => bail!("the runs cannot be listed: {error}"),
-        };
+        }
     }
-    Ok(accepted.len())
+    ends.sort_unstable();
+    Ok((Ends(ends), accepted.len()))
 }
