@@ -46,6 +46,22 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
+    /// The folder is sound, and another cluster's.
+    #[error(
+        "{path}: the data folder belongs to cluster {found}, but the masters that this one was told to be with \
+         belong to cluster {expected}: {peers}. It will not serve: what it accepted would be lost to them. Check which \
+         volume is mounted here, and the addresses of the peers"
+    )]
+    WrongCluster {
+        /// The folder.
+        path: PathBuf,
+        /// The cluster on disk.
+        found: ClusterId,
+        /// The cluster of the peers.
+        expected: ClusterId,
+        /// The names of those who are in it.
+        peers: String,
+    },
 }
 
 impl StoreError {
@@ -88,7 +104,9 @@ impl From<StoreError> for io::Error {
         let kind = match &error {
             StoreError::DiskFull { .. } => io::ErrorKind::StorageFull,
             StoreError::Io { .. } => io::ErrorKind::Other,
-            StoreError::Damaged { .. } => io::ErrorKind::InvalidData,
+            StoreError::Damaged { .. } | StoreError::WrongCluster { .. } => {
+                io::ErrorKind::InvalidData
+            }
         };
         io::Error::new(kind, error)
     }

@@ -104,7 +104,7 @@ impl fmt::Display for Member {
 }
 
 /// Names one cluster for ever; drawn at random when it is formed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(u128);
 
 impl ClusterId {

@@ -4,10 +4,14 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::Bytes;
 use muster_platform::{Disk, Files};
+use muster_proto::internal::v1 as pb;
+use muster_proto::internal::v1::peer_service_client::PeerServiceClient;
 use muster_raft::testing::read_log;
-use muster_raft::{ClusterId, OpenError, RaftMember, StoreError};
+use muster_raft::{ClusterId, OpenError, PeerAddress, ProposeError, RaftMember, StoreError};
 use redb::{ReadableTable, TableDefinition};
 use support::{Cluster, Maps, SHARDS, eventually, shard_of};
 
@@ -144,6 +148,148 @@ async fn masters_of_two_clusters_do_not_mix() {
     assert_eq!(first.node(0).members().len(), 1);
     assert_eq!(second.node(0).members().len(), 1);
     assert_eq!(first.maps(0).get("c"), None);
+}
+
+/// A stopped master that formed a cluster by itself under this name.
+async fn lone(name: &str) -> (Cluster, ClusterId) {
+    let mut lone = Cluster::new(1, |config| {
+        config.name = name.into();
+        config.peers[0].name = name.into();
+    });
+    lone.start(0).await;
+    lone.write("set stranger 1").await;
+    let id = lone.node(0).cluster_id().expect("formed");
+    lone.kill(0).await;
+    (lone, id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_of_another_cluster_is_refused_beside_its_peers() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let (before, id) = (cluster.node(0).members(), cluster.node(0).cluster_id().expect("formed"));
+    let (stranger, strangers_id) = lone("muster-2").await;
+    cluster.kill(2).await;
+    let own_dir = std::mem::replace(&mut cluster.configs[2].data_dir, stranger.dir(0));
+
+    let error = open_error(&cluster, 2).await;
+    assert!(matches!(error, OpenError::Store(StoreError::WrongCluster { .. })), "{error}");
+    let text = error.to_string();
+    let dir = stranger.dir(0).display().to_string();
+    for part in [&dir, &id.to_string(), &strangers_id.to_string(), "muster-0", "which volume"] {
+        assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+    assert_eq!(open_error(&cluster, 2).await.to_string(), text, "nothing of the first try is left");
+
+    cluster.write("set b 2").await;
+    assert_eq!(cluster.node(cluster.leader().await).members(), before);
+    cluster.configs[2].data_dir = own_dir;
+    cluster.start(2).await;
+    cluster.write("set c 3").await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(2).members(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_of_another_cluster_ends_its_master_once_the_peers_are_back() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.start_all().await;
+    cluster.write("set a 1").await;
+    cluster.converge().await;
+    let (before, id) = (cluster.node(0).members(), cluster.node(0).cluster_id().expect("formed"));
+    for at in 0..3 {
+        cluster.kill(at).await;
+    }
+    let (stranger, strangers_id) = lone("muster-2").await;
+    cluster.configs[2].data_dir = stranger.dir(0);
+    cluster.start(2).await;
+    cluster.write("set lost 1").await;
+
+    cluster.start(0).await;
+    cluster.start(1).await;
+    let fault = tokio::time::timeout(Duration::from_secs(20), cluster.node(2).fatal()).await;
+    let fault = fault.expect("it is told").to_string();
+    assert!(
+        fault.contains(&id.to_string()) && fault.contains(&strangers_id.to_string()),
+        "{fault}"
+    );
+    eventually("a refusal", async || {
+        let proposal = cluster.node(2).propose(Bytes::from_static(b"set lost 2")).await;
+        matches!(proposal, Err(ProposeError::Stopped(reason)) if reason == fault)
+    })
+    .await;
+    cluster.kill(2).await;
+    cluster.write("set b 2").await;
+    let leader = cluster.leader().await;
+    assert_eq!(cluster.node(leader).members(), before);
+    assert!(!cluster.maps(leader).all().contains_key("lost"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_under_a_masters_name_harms_no_healthy_one() {
+    let (mut cluster, mut other) = (Cluster::new(3, |_| {}), Cluster::new(3, |_| {}));
+    let (mut lone, _) = lone("muster-3").await;
+    lone.start(0).await;
+    for cluster in [&mut cluster, &mut other] {
+        cluster.start_all().await;
+        cluster.write("set a 1").await;
+        cluster.converge().await;
+    }
+    let before = cluster.node(0).members();
+    for at in 0..3 {
+        other.kill(at).await;
+    }
+    // It knows masters of all three names, and looks for them where these are.
+    cluster.kill(2).await;
+    let own_dir = std::mem::replace(&mut cluster.configs[2].data_dir, other.dir(2));
+    cluster.start(2).await;
+    // Meanwhile a healthy master restarts, and is told of a fourth, on whose volume there is yet another cluster.
+    let address = lone.configs[0].peer_address.clone();
+    cluster.configs[0].peers.push(PeerAddress { name: "muster-3".into(), address });
+    cluster.kill(0).await;
+    cluster.start(0).await;
+    cluster.write("set b 2").await;
+    for at in 0..2 {
+        let fault = tokio::time::timeout(Duration::from_secs(2), cluster.node(at).fatal()).await;
+        assert!(fault.is_err(), "a healthy master ends: {fault:?}");
+    }
+    cluster.write("set c 3").await;
+    assert_eq!(cluster.node(cluster.leader().await).members(), before);
+    assert_eq!(cluster.maps(2).get("c"), None);
+
+    cluster.kill(2).await;
+    cluster.configs[2].data_dir = own_dir;
+    cluster.start(2).await;
+    cluster.write("set d 4").await;
+    cluster.converge().await;
+    assert_eq!(cluster.node(2).members(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_that_it_is_of_another_cluster_is_not_let_in() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.start(0).await;
+    cluster.write("set a 1").await;
+    let own = cluster.node(0).cluster_id().expect("formed");
+    let address = format!("http://{}", cluster.configs[0].peer_address);
+    let mut leader = PeerServiceClient::connect(address).await.expect("it listens");
+    let (name, peer_address) = ("muster-9".into(), "127.0.0.1:9".into());
+    let member = pb::Member { id: 9, name, peer_address, ..pb::Member::default() };
+    let of_another = pb::JoinRequest { member: Some(member), cluster_id: vec![9; 16].into() };
+    let refusal = leader.join(of_another.clone()).await.expect_err("another cluster");
+    assert_eq!(refusal.code(), tonic::Code::PermissionDenied);
+    for id in [own.to_string(), "09".repeat(16)] {
+        assert!(refusal.message().contains(&id), "{id} is missing in: {}", refusal.message());
+    }
+    // As an empty disk has none, and as older versions asked.
+    let of_none = pb::JoinRequest { cluster_id: Bytes::new(), ..of_another.clone() };
+    leader.join(of_none).await.expect("let in");
+    eventually("a learner", async || cluster.node(0).members().contains_key(&9)).await;
+    let again = pb::JoinRequest { cluster_id: Bytes::from(own.to_string()), ..of_another };
+    let refusal = leader.join(again).await.expect_err("no id is that long");
+    assert_eq!(refusal.code(), tonic::Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

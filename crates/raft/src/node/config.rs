@@ -112,6 +112,8 @@ impl RaftConfig {
             election_timeout_max: timing.election_max_ms,
             heartbeat_interval: timing.heartbeat_ms,
             enable_pre_vote: Some(true),
+            // Not before the volume is known to be this cluster's.
+            enable_elect: false,
             // A leader that no quorum answers stops accepting after its lease.
             quorum_loss_probe_interval: Some(2 * timing.election_max_ms),
             // A leader that restarts may have sent entries to others that its own disk never got. Leading on in the

@@ -10,6 +10,7 @@ mod open;
 mod propose;
 mod roster;
 mod space;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,8 @@ impl RaftMember {
         &self.0.history
     }
 
-    /// Returns when a local fault, such as a failed sync or a damaged record, means that this process must end.
+    /// Returns when a local fault, such as a failed sync, a damaged record or a volume of another cluster, means that
+    /// this process must end.
     pub async fn fatal(&self) -> StoreError {
         self.0.fatal.reported().await
     }
@@ -122,11 +124,18 @@ impl RaftMember {
     async fn halt(&self) {
         self.0.stop.send_replace(true);
         let machinery = self.0.machinery.lock().take();
-        let Some(Machinery { executor, log, history, dir }) = machinery else { return };
+        let Some(machinery) = machinery else { return };
+        machinery.end(&self.0.raft, &self.0.platform).await;
+    }
+}
+
+impl Machinery {
+    async fn end(self, raft: &Raft, platform: &Platform) {
+        let Self { executor, log, history, dir } = self;
         // A panic in there has been reported; there is nothing left to stop then.
-        let _ = self.0.platform.blocking(move || executor.shutdown_within(STOP_PATIENCE)).await;
+        let _ = platform.blocking(move || executor.shutdown_within(STOP_PATIENCE)).await;
         // Where the runtime is shared its tasks live on, this one too. It fails if Raft has ended with the runtime.
-        let _ = self.0.raft.shutdown().await;
+        let _ = raft.shutdown().await;
         log.stop().await;
         history.stop().await;
         tracing::debug!(path = %dir.path().display(), "stopped");

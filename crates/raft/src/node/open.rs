@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::data_dir::DataDir;
+use super::strangers::Reminder;
 use super::{Inner, Machinery, RaftConfig, RaftMember, Roster, leadership, space};
 use crate::apply::{ApplyProgress, StateMachine};
 use crate::error::{OpenError, StoreError};
@@ -34,10 +35,12 @@ impl RaftMember {
     /// may not be known yet, see [`watch_leadership`](Self::watch_leadership).
     ///
     /// # Errors
-    /// The folder is locked, damaged, of another cluster or format, or the port cannot be opened.
+    /// The folder is locked, damaged, of another cluster or format, or the port cannot be opened. That the folder is of
+    /// another cluster than the peers is found now only if they answer within two seconds, else by
+    /// [`fatal`](Self::fatal).
     pub async fn open(config: RaftConfig, machine: Box<dyn Machine>) -> Result<Self, OpenError> {
         config.check()?;
-        let openraft_config = Arc::new(config.openraft()?);
+        let openraft_config = config.openraft()?;
         let site = config.site();
         let dir = DataDir::open(&site, &config.data_dir)?;
         // The folder is known as ours before anything else is made in it.
@@ -71,29 +74,30 @@ impl RaftMember {
         let executor = start_executor(&config)?;
         let network = PeerNetwork { links: Arc::clone(&links), history: history.clone() };
         let raft = {
-            let (id, log) = (identity.member_id, log.clone());
-            let start =
-                async move { Raft::new(id, openraft_config, network, log, state_machine).await };
-            let started = executor
-                .handle()
-                .spawn(start)
-                .await
-                .map_err(|error| OpenError::Raft(error.to_string()))?;
-            started.map_err(|error| OpenError::Raft(error.to_string()))?
+            let (id, config, log) = (identity.member_id, Arc::new(openraft_config), log.clone());
+            let start = async move { Raft::new(id, config, network, log, state_machine).await };
+            let started = executor.handle().spawn(start).await.map_err(not_started)?;
+            started.map_err(not_started)?
         };
         let roster = Arc::new(Roster {
             identity: Arc::clone(&identity),
             me: config.own_peer(),
             expected: config.peers.clone(),
             required_cluster: config.cluster_id,
+            data_dir: config.data_dir.clone(),
             raft: raft.clone(),
             log,
             links,
             changing: Arc::default(),
             asked_since: Mutex::default(),
+            reminder: Reminder::default(),
         });
         let parts = Parts { config, raft, roster, identity, history, files, progress, fatal };
         let machinery = Machinery { executor, log: log_thread, history: history_thread, dir };
+        if let Err(refusal) = parts.check_volume(&machinery.executor).await {
+            machinery.end(&parts.raft, &parts.config.platform).await;
+            return Err(refusal);
+        }
         Ok(Self(Arc::new(parts.start(incoming, machinery))))
     }
 }
@@ -110,6 +114,15 @@ struct Parts {
 }
 
 impl Parts {
+    /// Lets Raft take part in elections, unless the volume is another cluster's.
+    async fn check_volume(&self, executor: &Executor) -> Result<(), OpenError> {
+        let roster = Arc::clone(&self.roster);
+        let check = executor.handle().spawn(async move { roster.check_volume().await });
+        check.await.map_err(not_started)??;
+        self.raft.runtime_config().elect(true);
+        Ok(())
+    }
+
     /// Starts the port and the background tasks.
     fn start(self, incoming: Incoming, machinery: Machinery) -> Inner {
         let (stop, stopped) = watch::channel(false);
@@ -133,6 +146,8 @@ impl Parts {
         });
         runtime.spawn(until(stopped.clone(), Arc::clone(&self.roster).tend()));
         runtime.spawn(until(stopped.clone(), Arc::clone(&self.roster).end_changes()));
+        let keep_apart = Arc::clone(&self.roster).keep_apart(self.fatal.clone());
+        runtime.spawn(until(stopped.clone(), keep_apart));
         let snapshots = snapshot_by_bytes(
             self.raft.clone(),
             Arc::clone(&self.progress),
@@ -242,6 +257,10 @@ async fn identify(
         return Err(OpenError::OtherCluster { path: dir.path().into(), found, expected });
     }
     Ok(Identity::new(identity.member_id, identity.cluster_id))
+}
+
+fn not_started(error: impl std::fmt::Display) -> OpenError {
+    OpenError::Raft(error.to_string())
 }
 
 fn start_executor(config: &RaftConfig) -> Result<Executor, OpenError> {

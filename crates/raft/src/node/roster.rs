@@ -11,6 +11,7 @@
 //! again where its old self has voted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use muster_proto::internal::v1 as pb;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _};
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::config::PeerAddress;
+use super::strangers::Reminder;
 use crate::log::{Identity as StoredIdentity, RaftLog};
 use crate::network::{Identity, Lane, Links};
 use crate::types::{ClusterId, Member, Membership, Peer, Raft, TypeConfig};
@@ -41,6 +43,8 @@ const LEARNER_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How often a leader looks for what is left of a change, and for learners that went silent.
 const LOOK: Duration = Duration::from_secs(1);
 
+const CHECK_PEERS_OR_VOLUME: &str = "check the peers' addresses, or which volume is mounted";
+
 /// Keeps this master in the cluster, and as leader the cluster's members.
 pub(crate) struct Roster {
     pub(crate) identity: Arc<Identity>,
@@ -48,6 +52,7 @@ pub(crate) struct Roster {
     pub(crate) expected: Vec<PeerAddress>,
     /// The only cluster this master may belong to, if configured.
     pub(crate) required_cluster: Option<ClusterId>,
+    pub(crate) data_dir: PathBuf,
     pub(crate) raft: Raft,
     pub(crate) log: RaftLog,
     pub(crate) links: Arc<Links>,
@@ -55,6 +60,8 @@ pub(crate) struct Roster {
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     /// The term in which somebody last asked this leader to join, and when the first one in that term did.
     pub(crate) asked_since: parking_lot::Mutex<Option<(u64, Instant)>>,
+    /// When the operator was last told of masters of another cluster.
+    pub(crate) reminder: Reminder,
 }
 
 /// How long ago a member answered this leader last. `None` if it never did.
@@ -87,7 +94,7 @@ impl Roster {
         let mut pause = STEP_PAUSE_MIN;
         while !self.is_settled() {
             if let Err(status) = self.step().await {
-                tracing::info!("not a member yet: {}", status.message());
+                self.tell_why(&status);
             }
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
             pause = (pause * 2).min(STEP_PAUSE_MAX);
@@ -114,6 +121,14 @@ impl Roster {
         }
     }
 
+    fn tell_why(&self, status: &Status) {
+        if status.code() != Code::PermissionDenied {
+            tracing::info!("not a member yet: {}", status.message());
+        } else if self.reminder.is_due() {
+            tracing::error!("not a member: {}", status.message());
+        }
+    }
+
     fn is_settled(&self) -> bool {
         let metrics = metrics(&self.raft);
         let membership = membership_of(&metrics);
@@ -123,7 +138,7 @@ impl Roster {
 
     async fn step(&self) -> Result<(), Status> {
         if self.is_initialized().await? {
-            return self.ask_to_join().await;
+            return self.ask_to_join(true).await;
         }
         let others: Vec<&PeerAddress> =
             self.expected.iter().filter(|p| p.name != self.me.name).collect();
@@ -132,7 +147,7 @@ impl Roster {
                 .await;
         let answers: Vec<pb::HelloResponse> = hellos.into_iter().flatten().collect();
         if answers.iter().any(|answer| answer.is_initialized) {
-            return self.ask_to_join().await;
+            return self.ask_to_join(false).await;
         }
         let own = self.expected.iter().find(|peer| peer.name == self.me.name);
         let smallest = self.expected.iter().min_by_key(|peer| &peer.address);
@@ -147,7 +162,7 @@ impl Roster {
         self.raft.is_initialized().await.map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    async fn say_hello(&self, address: &str) -> Result<pb::HelloResponse, Status> {
+    pub(crate) async fn say_hello(&self, address: &str) -> Result<pb::HelloResponse, Status> {
         let cluster_id = self.identity.cluster_id().map(ClusterId::to_bytes).unwrap_or_default();
         let request = pb::HelloRequest { from_member_id: self.identity.member_id, cluster_id };
         let mut client = self.client(address)?;
@@ -180,7 +195,7 @@ impl Roster {
     }
 
     /// Asks every expected master, and whoever they say leads.
-    async fn ask_to_join(&self) -> Result<(), Status> {
+    async fn ask_to_join(&self, is_initialized: bool) -> Result<(), Status> {
         let mut addresses: Vec<String> = self
             .expected
             .iter()
@@ -188,6 +203,9 @@ impl Roster {
             .map(|peer| peer.address.clone())
             .collect();
         addresses.extend(self.known_peers());
+        // Whoever was told of a cluster and has nothing of it may still join another.
+        let own = self.identity.cluster_id().filter(|_| is_initialized);
+        let own = own.map(ClusterId::to_bytes).unwrap_or_default();
         let mut asked = BTreeSet::new();
         let mut refusal = Status::unavailable("no leader answers");
         while let Some(address) = addresses.pop() {
@@ -196,7 +214,7 @@ impl Roster {
             }
             let member = Some(wire::member_out(self.identity.member_id, &self.me));
             let mut client = self.client(&address)?;
-            let request = pb::JoinRequest { member };
+            let request = pb::JoinRequest { member, cluster_id: own.clone() };
             match within(async move { client.join(request).await }).await {
                 Ok(answer) if !answer.cluster_id.is_empty() => {
                     let cluster_id = ClusterId::from_bytes(&answer.cluster_id)
@@ -207,7 +225,9 @@ impl Roster {
                     let leader = answer.leader.map(wire::member_in);
                     addresses.extend(leader.map(|leader| self.links.addresses.find(&leader.peer)));
                 }
-                Err(status) => refusal = status,
+                // That the leader does not want it says more than that somebody else is silent.
+                Err(status) if refusal.code() != Code::PermissionDenied => refusal = status,
+                Err(_) => {}
             }
         }
         Err(refusal)
@@ -235,8 +255,7 @@ impl Roster {
             let ours = self.required_cluster.or(own).map_or_else(String::new, |id| id.to_string());
             let text =
                 format!("the peers belong to cluster {cluster_id}, this master to cluster {ours}");
-            tracing::error!("{text}; check the peers' addresses, or which volume is mounted");
-            return Err(Status::permission_denied(text));
+            return Err(Status::permission_denied(format!("{text}; {CHECK_PEERS_OR_VOLUME}")));
         }
         let identity =
             StoredIdentity { member_id: self.identity.member_id, cluster_id: Some(cluster_id) };
@@ -306,8 +325,8 @@ impl Roster {
             return Ok(pb::JoinResponse { leader, ..pb::JoinResponse::default() });
         }
         let cluster_id = self.identity.cluster_id();
-        let cluster_id =
-            cluster_id.ok_or_else(|| Status::failed_precondition("no cluster yet"))?.to_bytes();
+        let cluster_id = cluster_id.ok_or_else(|| Status::failed_precondition("no cluster yet"))?;
+        self.refuse_if_of_another(&joining, &request.cluster_id, cluster_id)?;
         let is_voter = voters(membership).contains(&joining.id)
             && membership.get_node(&joining.id) == Some(&joining.peer);
         if !is_voter {
@@ -323,7 +342,27 @@ impl Roster {
                 });
             }
         }
-        Ok(pb::JoinResponse { cluster_id, leader: None, is_voter })
+        Ok(pb::JoinResponse { cluster_id: cluster_id.to_bytes(), leader: None, is_voter })
+    }
+
+    /// A member whose log is another cluster's would never take part, and would stand in the way of the one whose
+    /// name it has.
+    fn refuse_if_of_another(
+        &self,
+        joining: &Member,
+        theirs: &[u8],
+        ours: ClusterId,
+    ) -> Result<(), Status> {
+        if theirs.is_empty() || theirs == ours.to_bytes() {
+            return Ok(());
+        }
+        let theirs = ClusterId::from_bytes(theirs)
+            .ok_or_else(|| Status::invalid_argument("a cluster id of the wrong length"))?;
+        let text = format!("{joining} belongs to cluster {theirs}, this one is cluster {ours}");
+        if self.reminder.is_due() {
+            tracing::error!("{text}; it is not let in; {CHECK_PEERS_OR_VOLUME}");
+        }
+        Err(Status::permission_denied(format!("{text}; {CHECK_PEERS_OR_VOLUME}")))
     }
 
     /// Brings a member in, or its new address.
