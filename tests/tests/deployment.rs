@@ -90,6 +90,24 @@ async fn failures_and_outputs_reach_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_attempt_has_its_log_wherever_it_ran() {
+    let cluster = Cluster::start(1, 2).await;
+    let submitted = ["submit", "--name", "again", "--retries", "1", "--wait", "--", "sh", "-c"];
+    // Where it has failed it does not go again while another worker is free.
+    let (code, _, err) = cluster.muster(&[&submitted[..], &["pwd; exit 1"]].concat());
+    assert_eq!(code, 3, "a failed run: {err}");
+    let (_, out, _) = cluster.muster(&["get", "tasks", "again/1", "-o", "name"]);
+    let task = out.trim().rsplit('/').next().unwrap_or_default().to_owned();
+    let log_of = |attempt: u32| {
+        let (code, out, err) = cluster.muster(&["logs", &format!("again/1/{task}#{attempt}")]);
+        assert_eq!(code, 0, "attempt {attempt} of `{task}`: {err}");
+        out
+    };
+    let (first, second) = (log_of(1), log_of(2));
+    assert!(!first.is_empty() && !second.is_empty() && first != second, "{first}{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_gives_one_run_over_all_masters_and_leaders() {
     let mut cluster = Cluster::start(3, 1).await;
     let manifest = fs::read_to_string(example("hello.yaml")).expect("the example is there");

@@ -131,7 +131,10 @@ impl Tail {
     /// Asks the worker that has the attempt, or every connected worker if that is not known.
     async fn fetch(&self, offset: u64) -> Result<Option<wire::LogChunk>, Status> {
         let (known, was_tried) = self.replica.with_run(self.run, |run| {
-            (worker_of(run, self.task, self.index), was_tried(run, self.task, self.index))
+            (
+                worker_of(run, self.task, self.index, self.attempt),
+                was_tried(run, self.task, self.index),
+            )
         })?;
         if !was_tried {
             return Ok(None);
@@ -169,15 +172,15 @@ impl Tail {
 
     /// Whether the attempt ran on a worker that is connected, and so would have sent its log if there were one.
     fn is_silent(&self) -> Result<bool, Status> {
-        let worker =
-            self.replica.with_run(self.run, |run| worker_of(run, self.task, self.index))?;
+        let worker = self
+            .replica
+            .with_run(self.run, |run| worker_of(run, self.task, self.index, self.attempt))?;
         Ok(worker.is_some_and(|worker| self.replica.live.is_connected(worker)))
     }
 }
 
 fn not_found() -> Status {
-    let message =
-        "no connected worker has this log: the attempt has not started, or its worker is gone";
+    let message = "no connected worker has this log: the attempt has not started or printed nothing, or its worker is gone";
     faults::fault(Code::NotFound, "LOG_NOT_FOUND", message)
 }
 
@@ -197,9 +200,13 @@ fn was_tried(run: &Run, task: TaskIndex, index: u32) -> bool {
     })
 }
 
-/// The worker that runs, or ran last, one index of a task.
-fn worker_of(run: &Run, task: TaskIndex, index: u32) -> Option<WorkerId> {
+/// The worker that has an attempt of one index of a task, or had it, if the state still tells: only of the last attempt,
+/// which is also meant by number 0.
+fn worker_of(run: &Run, task: TaskIndex, index: u32, attempt: u32) -> Option<WorkerId> {
     let (_, state) = run.task(task)?.cells.at(index)?;
+    if attempt != 0 && attempt != state.tries().attempts {
+        return None;
+    }
     match state {
         TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. } => {
             Some(attempt.worker)

@@ -7,6 +7,7 @@ use muster_core::command::{CancelRun, Command, ReleaseTask, RunSource, SubmitRun
 use muster_core::ids::{Name, RunId, TaskIndex};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::state::run::{Params, Run};
+use muster_core::state::task::TaskStatus;
 use muster_proto::v1::run_service_client::RunServiceClient;
 use muster_proto::v1::run_service_server::RunService;
 use muster_proto::v1::submit_run_request::What;
@@ -304,7 +305,9 @@ impl Runs {
         let view = self.replica.live.view();
         let live =
             self.replica.cell.read(|state| muster_planner::explain(state, &view, run, index));
-        if let Some(explanation) = live {
+        if let Some(mut explanation) = live {
+            // The log's time stands still while nothing is written.
+            explanation.at = self.replica.clock.now();
             return self.replica.with_run(run, |run| explained(run, &explanation));
         }
         self.replica.with_run(run, |run| {
@@ -313,12 +316,20 @@ impl Runs {
             let detail =
                 if seen.message.is_empty() { String::new() } else { format!(": {}", seen.message) };
             v1::TaskExplanation {
-                summary: format!("the run ended; the task {}{detail}", task.status().word()),
+                summary: format!("the run ended; the task {}{detail}", ending(task.status())),
                 task: seen.id,
                 status: seen.status,
                 ..Default::default()
             }
         })
+    }
+}
+
+/// What became of a task of a run that has ended, in the past tense.
+fn ending(status: TaskStatus) -> String {
+    match status {
+        TaskStatus::Skipped | TaskStatus::Cancelled => format!("was {}", status.word()),
+        _ => status.word().to_owned(),
     }
 }
 
