@@ -5,6 +5,7 @@ use std::sync::Arc;
 use muster_proto::v1;
 use muster_proto::v1::cluster_service_client::ClusterServiceClient;
 use muster_proto::v1::cluster_service_server::ClusterService;
+use muster_raft::MemberStatus;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -89,9 +90,11 @@ impl ClusterService for Cluster {
             "" => None,
             named => {
                 let members = self.replica.raft.status().members;
-                let found = members
-                    .iter()
-                    .find(|it| it.member.peer.name == named || it.member.id.to_string() == named);
+                let is_it = |it: &&MemberStatus| {
+                    it.member.peer.name == named || it.member.id.to_string() == named
+                };
+                // A voter before a learner that is about to take its place.
+                let found = members.iter().filter(is_it).max_by_key(|it| it.is_voter);
                 let missing = || {
                     let message = format!(
                         "no member is called `{named}`; `muster cluster status` lists them"
