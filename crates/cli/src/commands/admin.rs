@@ -70,9 +70,8 @@ pub(crate) async fn cluster(command: ClusterCommand, global: &Global) -> Outcome
 async fn transfer(client: &Client, to: String) -> Outcome {
     let transferred = client.transfer_leader(&to).await;
     let status = client.cluster_status().await?;
-    let is_done = |member: &&v1::Member| {
-        member.is_leader && (member.name == to || member.id.to_string() == to)
-    };
+    let is_done =
+        |member: &&v1::Member| member.is_leader && (member.name == to || id_word(member.id) == to);
     let name = match transferred {
         Ok(id) => name_of(&status, id),
         // It leads already; or it does since the first try, whose answer was lost with the old leader.
@@ -87,7 +86,12 @@ async fn transfer(client: &Client, to: String) -> Outcome {
 
 fn name_of(status: &v1::GetClusterStatusResponse, id: u64) -> String {
     let member = status.members.iter().find(|member| member.id == id);
-    member.map_or_else(|| id.to_string(), |member| member.name.clone())
+    member.map_or_else(|| id_word(id), |member| member.name.clone())
+}
+
+/// A member's id as logs and errors write it.
+fn id_word(id: u64) -> String {
+    format!("{id:016x}")
 }
 
 /// What each member itself says, in the order of the members; `None` of one that does not answer.
@@ -177,7 +181,7 @@ fn members(
             member.matched_index.map(|index| index.to_string()).unwrap_or_default(),
             member.api_address.clone(),
             member.peer_address.clone(),
-            member.id.to_string(),
+            id_word(member.id),
         ]);
     }
     table

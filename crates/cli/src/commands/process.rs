@@ -174,7 +174,9 @@ pub(crate) async fn master(command: MasterCommand) -> Outcome {
         // What it holds in memory can no longer be trusted to reach the disk: end at once.
         Some(failure) => Err(Failure::error(format!("the master must stop: {failure}"))),
         None => {
+            tracing::info!("asked to stop");
             stop(master.shutdown()).await;
+            tracing::info!("stopped");
             Ok(Exit::Ok)
         }
     }

@@ -91,7 +91,10 @@ impl ClusterService for Cluster {
             named => {
                 let members = self.replica.raft.status().members;
                 let is_it = |it: &&MemberStatus| {
-                    it.member.peer.name == named || it.member.id.to_string() == named
+                    let id = it.member.id;
+                    it.member.peer.name == named
+                        || id.to_string() == named
+                        || format!("{id:016x}") == named
                 };
                 // A voter before a learner that is about to take its place.
                 let found = members.iter().filter(is_it).max_by_key(|it| it.is_voter);

@@ -180,7 +180,7 @@ impl Tail {
 }
 
 fn not_found() -> Status {
-    let message = "no connected worker has this log: the attempt has not started or printed nothing, or its worker is gone";
+    let message = "no connected worker has this log: the attempt printed nothing, has not begun, or its worker is gone";
     faults::fault(Code::NotFound, "LOG_NOT_FOUND", message)
 }
 
@@ -200,7 +200,7 @@ fn was_tried(run: &Run, task: TaskIndex, index: u32) -> bool {
     })
 }
 
-/// The worker that has an attempt of one index of a task, or had it, if the state still tells: only of the last attempt,
+/// The worker that has an attempt of one index of a task, or had it, if the state still tells: only of the last one,
 /// which is also meant by number 0.
 fn worker_of(run: &Run, task: TaskIndex, index: u32, attempt: u32) -> Option<WorkerId> {
     let (_, state) = run.task(task)?.cells.at(index)?;

@@ -21,25 +21,55 @@ pub(super) async fn run(replica: Arc<Replica>, term: u64) {
         tokio::time::sleep(LOOK).await;
         let registered = replica.cell.read(registered);
         replica.live.adopt(registered.into_iter());
-        let is_mass = std::mem::take(&mut is_first) && mutant::is_on(Mutant::MassExpiry);
-        let leap = if mutant::is_on(Mutant::LeaseByWallClock) {
-            let before = std::mem::replace(&mut wall, replica.config.platform.wall_clock());
-            wall.saturating_sub(before)
-        } else {
-            LOOK
+        let looked = Look {
+            own_lease: replica.config.lease,
+            is_first: std::mem::take(&mut is_first),
+            wall: wall_passed(&replica, &mut wall),
         };
-        let lapsed = replica.live.lapse(|lease| match () {
-            () if is_mass => Duration::ZERO,
-            () if mutant::is_on(Mutant::MarginDropped) => lease / 2,
-            () if mutant::is_on(Mutant::MarginForgotten) => lease,
-            () if mutant::is_on(Mutant::LeaseOfOthersIgnored) => replica.config.lease + MARGIN,
-            () => (lease + MARGIN + LOOK).saturating_sub(leap),
-        });
+        let lapsed = replica.live.lapse(|lease| looked.patience(lease));
         // Together, since a rack fails as a whole.
         futures::future::join_all(lapsed.into_iter().map(|worker| lose(&replica, term, worker)))
             .await;
         replica.live.drop_stale_fetches();
     }
+}
+
+/// What deliberate bugs make of a look.
+struct Look {
+    own_lease: Duration,
+    is_first: bool,
+    /// How far the wall clock has gone since the last look.
+    wall: Duration,
+}
+
+impl Look {
+    /// How long a worker with this lease may be silent.
+    fn patience(&self, lease: Duration) -> Duration {
+        if self.is_first && mutant::is_on(Mutant::MassExpiry) {
+            return Duration::ZERO;
+        }
+        if mutant::is_on(Mutant::MarginDropped) {
+            return lease / 2;
+        }
+        if mutant::is_on(Mutant::MarginForgotten) {
+            return lease;
+        }
+        if mutant::is_on(Mutant::LeaseOfOthersIgnored) {
+            return self.own_lease + MARGIN;
+        }
+        if mutant::is_on(Mutant::LeaseByWallClock) {
+            return (lease + MARGIN + LOOK).saturating_sub(self.wall);
+        }
+        lease + MARGIN
+    }
+}
+
+fn wall_passed(replica: &Replica, wall: &mut Duration) -> Duration {
+    if !mutant::is_on(Mutant::LeaseByWallClock) {
+        return LOOK;
+    }
+    let before = std::mem::replace(wall, replica.config.platform.wall_clock());
+    wall.saturating_sub(before)
 }
 
 /// The workers that were not declared lost, each with its lease.
@@ -50,7 +80,7 @@ pub(super) fn registered(state: &State) -> Vec<(WorkerId, Duration)> {
 }
 
 /// The longest lease that a worker may have, whoever granted it.
-pub(crate) fn lease_of(worker: &Worker) -> Duration {
+fn lease_of(worker: &Worker) -> Duration {
     Duration::from_millis(worker.lease.0)
 }
 

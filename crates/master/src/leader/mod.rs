@@ -37,6 +37,10 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
         if replica.raft.wait_applied(index).await.is_err() {
             return;
         }
+        // What was applied may be another leader's: this one was deposed before an entry of its own was committed.
+        if !replica.raft.leads_in(term).await {
+            continue;
+        }
         tracing::info!(term, "this master leads");
         if let Some(observer) = &replica.config.observer {
             observer.leads(term);

@@ -171,6 +171,20 @@ impl RaftMember {
         Some(acked.elapsed().as_millis().try_into().unwrap_or(u64::MAX))
     }
 
+    /// Whether this master is the leader of this term, as Raft itself knows in this moment; a watch may be behind.
+    ///
+    /// One that has applied an entry of its own and still leads is the term's only leader ever: openraft lets another
+    /// with a greater id be elected in the same term, but only by masters that have nothing of the first one's.
+    pub async fn leads_in(&self, term: u64) -> bool {
+        let own = self.member_id();
+        let leads = self.0.raft.with_raft_state(move |state| {
+            let vote = state.vote_ref();
+            vote.committed && vote.leader_id.term == term && vote.leader_id.node_id == own
+        });
+        // An error means that Raft has stopped.
+        leads.await.unwrap_or(false)
+    }
+
     /// Where this master and, on the leader, all members stand.
     pub fn status(&self) -> RaftStatus {
         let metrics = metrics(&self.0.raft);
