@@ -82,8 +82,8 @@ pub struct WorkerRecord {
     pub name: Text,
     /// Its incarnation.
     pub incarnation: u64,
-    /// The longest lease it was granted, by the log.
-    pub lease: Millis,
+    /// The entries that lengthened its lease, its registration first, and to what.
+    pub leases: BTreeMap<LogIndex, Millis>,
     /// The entry that took it in.
     pub registered: LogIndex,
     /// The entry that declared it lost.
@@ -136,13 +136,15 @@ impl Ledger {
             let record = self.workers.entry(worker.id).or_insert_with(|| WorkerRecord {
                 name: worker.name.clone(),
                 incarnation: worker.incarnation,
-                lease: worker.lease,
+                leases: BTreeMap::new(),
                 registered: index,
                 lost: None,
                 lost_in_term: None,
             });
             record.lost = record.lost.or(lost);
-            record.lease = record.lease.max(worker.lease);
+            if record.leases.values().all(|lease| *lease < worker.lease) {
+                record.leases.insert(index, worker.lease);
+            }
         }
         for it in state.requests.iter() {
             let record = RequestRecord { digest: it.digest, index, reply: it.reply.clone() };

@@ -128,6 +128,11 @@ impl Session {
                 return Err(Err(crate::faults::rejection(&rejection)));
             }
         };
+        // It may have been declared lost in the very entry that took it in again: then it must not hear of a lease.
+        if self.replica.cell.read(|state| state.held_by(worker).is_none()) {
+            let reason = "the worker was declared lost".to_owned();
+            return Err(Ok(respond(Reaction::Lost(wire::Lost { reason }))));
+        }
         let registered = wire::Registered {
             worker_id: worker.0,
             cluster_id,

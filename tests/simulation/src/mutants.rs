@@ -67,7 +67,7 @@ trials! {
     DispatchBeforeCommit: I13 @ 0,
     DeposedAcknowledges: I12 | P1 @ 6,
     FollowerReads: I14 @ 16,
-    DeposedReads: I14 @ 162,
+    DeposedReads: I14 @ 16,
     CancelForgotten: I15 @ 1,
     CancelRetried: I15 @ 0,
     CountDrifts: I16 @ 0,

@@ -1,5 +1,6 @@
 //! Commands about workers, gone through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{DrainWorker, LoseWorker, Outcome, RegisterWorker};
@@ -60,7 +61,7 @@ impl Step<'_> {
         let record = WorkerRecord {
             name: worker.name.clone(),
             incarnation: worker.incarnation,
-            lease: worker.lease,
+            leases: BTreeMap::from([(self.index, worker.lease)]),
             registered: self.index,
             lost: None,
             lost_in_term: None,
@@ -77,7 +78,7 @@ impl Step<'_> {
         };
         Arc::make_mut(worker).lease = lease;
         if let Some(record) = self.ledger.workers.get_mut(&id) {
-            record.lease = lease;
+            record.leases.insert(self.index, lease);
         }
         self.touched_workers.insert(id);
     }

@@ -107,8 +107,13 @@ impl Judge<'_> {
         leads: Option<&Nanos>,
     ) {
         let Some(leads) = leads else { return };
+        // What this leader granted itself it counts from then on, and what it wanted to grant may not have been told.
+        let before =
+            |index: &LogIndex| self.ledger.applied_at.get(index).is_some_and(|at| at <= leads);
+        let granted = record.leases.iter().filter(|(index, _)| before(index));
+        let lease = granted.map(|(_, lease)| *lease).max().unwrap_or_default();
         // A registration that says nothing of a lease is of a time when all masters granted the same.
-        let lease = match record.lease {
+        let lease = match lease {
             Millis(0) => self.expected.lease,
             Millis(lease) => Nanos(lease * NANOS_PER_MILLI),
         };
