@@ -251,8 +251,8 @@ fn master_configs(
     is_usual_port_wanted: bool,
 ) -> Result<Vec<MasterConfig>, EmbeddedError> {
     let count = options.masters;
-    let api_ports = api_ports(count, options.port, is_usual_port_wanted)?;
     let peer_ports = peer_ports(count, dir)?;
+    let api_ports = api_ports(count, options.port, is_usual_port_wanted, &peer_ports)?;
     let name = |number: usize| format!("muster-{number}");
     let peers: Vec<String> = peer_ports
         .iter()
@@ -286,17 +286,20 @@ fn api_ports(
     count: usize,
     wanted: Option<u16>,
     is_usual_port_wanted: bool,
+    taken: &[u16],
 ) -> Result<Vec<u16>, EmbeddedError> {
+    let is_usual_port_free = || TcpListener::bind(loopback(API_PORT)).is_ok();
     let first = match wanted {
         Some(port) => match TcpListener::bind(loopback(port)) {
-            Ok(_free) => port,
+            Ok(_free) => Some(port),
             Err(error) => return Err(EmbeddedError::Port { port, error }),
         },
-        None if is_usual_port_wanted && TcpListener::bind(loopback(API_PORT)).is_ok() => API_PORT,
-        None => free_ports(1)?[0],
+        None => Some(API_PORT).filter(|_| is_usual_port_wanted && is_usual_port_free()),
     };
-    let others = free_ports(count)?.into_iter().filter(|port| *port != first);
-    Ok(std::iter::once(first).chain(others).take(count).collect())
+    // So many that enough are left when those that are taken come up again: nobody listens there yet.
+    let free = free_ports(count + taken.len())?;
+    let others = free.into_iter().filter(|port| Some(*port) != first && !taken.contains(port));
+    Ok(first.into_iter().chain(others).take(count).collect())
 }
 
 /// The masters find each other, and themselves, under the ports they had before: those of a folder that is used again
@@ -373,7 +376,7 @@ mod tests {
     fn a_port_that_was_asked_for_must_be_free() {
         let taken = TcpListener::bind(loopback(0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = api_ports(1, Some(port), true).unwrap_err().to_string();
+        let error = api_ports(1, Some(port), true, &[]).unwrap_err().to_string();
         assert!(error.contains(&format!("port {port} is taken")), "{error}");
     }
 
