@@ -108,10 +108,12 @@ impl Judge<'_> {
     ) {
         let Some(leads) = leads else { return };
         // What this leader granted itself it counts from then on, and what it wanted to grant may not have been told.
+        // Whom it took in itself has no other lease.
         let before =
             |index: &LogIndex| self.ledger.applied_at.get(index).is_some_and(|at| at <= leads);
         let granted = record.leases.iter().filter(|(index, _)| before(index));
-        let lease = granted.map(|(_, lease)| *lease).max().unwrap_or_default();
+        let longest = granted.map(|(_, lease)| *lease).max();
+        let lease = longest.or(record.leases.values().next().copied()).unwrap_or_default();
         // A registration that says nothing of a lease is of a time when all masters granted the same.
         let lease = match lease {
             Millis(0) => self.expected.lease,
@@ -119,8 +121,11 @@ impl Judge<'_> {
         };
         let at_least = *leads + Nanos(lease.0 - lease.0 / DRIFT_PARTS) + self.expected.margin;
         if at < at_least {
-            let what =
-                format!("a worker was lost {} after its leader began to lead", at.since(*leads));
+            let what = format!(
+                "{} was lost {} after its leader began to lead",
+                record.name,
+                at.since(*leads)
+            );
             self.verdict.found(Invariant::I12, At::Index(lost), what);
         }
     }
