@@ -70,8 +70,10 @@ pub(crate) async fn cluster(command: ClusterCommand, global: &Global) -> Outcome
 async fn transfer(client: &Client, to: String) -> Outcome {
     let transferred = client.transfer_leader(&to).await;
     let status = client.cluster_status().await?;
-    let is_done =
-        |member: &&v1::Member| member.is_leader && (member.name == to || id_word(member.id) == to);
+    let is_named = |member: &v1::Member| {
+        member.name == to || member.id.to_string() == to || id_word(member.id) == to
+    };
+    let is_done = |member: &&v1::Member| member.is_leader && is_named(member);
     let name = match transferred {
         Ok(id) => name_of(&status, id),
         // It leads already; or it does since the first try, whose answer was lost with the old leader.

@@ -8,6 +8,7 @@ use muster_core::ids::WorkerId;
 use muster_core::mutant::{self, Mutant};
 use muster_core::state::State;
 use muster_core::state::worker::{Worker, WorkerStatus};
+use muster_core::time::Millis;
 
 use crate::live::MARGIN;
 use crate::replica::Replica;
@@ -19,7 +20,7 @@ pub(super) async fn run(replica: Arc<Replica>, term: u64) {
     let (mut wall, mut is_first) = (Duration::MAX, true);
     loop {
         tokio::time::sleep(LOOK).await;
-        let registered = replica.cell.read(registered);
+        let registered = replica.cell.read(|state| registered(state, replica.config.lease));
         replica.live.adopt(registered.into_iter());
         let looked = Look {
             own_lease: replica.config.lease,
@@ -72,16 +73,16 @@ fn wall_passed(replica: &Replica, wall: &mut Duration) -> Duration {
     wall.saturating_sub(before)
 }
 
-/// The workers that were not declared lost, each with its lease.
-pub(super) fn registered(state: &State) -> Vec<(WorkerId, Duration)> {
+/// The workers that were not declared lost, each with the longest lease that it may have, whoever granted it.
+pub(super) fn registered(state: &State, own_lease: Duration) -> Vec<(WorkerId, Duration)> {
+    let lease_of = |worker: &Worker| match worker.lease {
+        // Registered before leases were in the log, when all masters had to grant the same.
+        Millis(0) => own_lease,
+        Millis(lease_ms) => Duration::from_millis(lease_ms),
+    };
     let known =
         state.workers().iter().filter(|worker| !matches!(worker.status, WorkerStatus::Lost { .. }));
     known.map(|worker| (worker.id, lease_of(worker))).collect()
-}
-
-/// The longest lease that a worker may have, whoever granted it.
-fn lease_of(worker: &Worker) -> Duration {
-    Duration::from_millis(worker.lease.0)
 }
 
 async fn lose(replica: &Arc<Replica>, term: u64, worker: WorkerId) {
@@ -103,4 +104,36 @@ async fn lose(replica: &Arc<Replica>, term: u64, worker: WorkerId) {
         return;
     }
     let _uncommitted = replica.proposer.propose_in(term, &lose).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_core::command::{Entry, RegisterWorker};
+    use muster_core::ids::LogIndex;
+    use muster_core::spec::Resources;
+    use muster_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn who_registered_before_leases_were_in_the_log_has_the_leaders_own() {
+        let register = |name: &str, lease| {
+            Command::RegisterWorker(RegisterWorker {
+                name: name.into(),
+                incarnation: 1,
+                labels: BTreeMap::new(),
+                pool: None,
+                capacity: Resources::ZERO,
+                lease: Millis(lease),
+            })
+        };
+        let commands = vec![register("old", 0), register("new", 9_000)];
+        let mut state = State::default();
+        state.apply(LogIndex(1), &Entry { at: Timestamp(1), commands });
+        let known = registered(&state, Duration::from_secs(5));
+        let leases = known.into_iter().map(|(_, lease)| lease.as_secs());
+        assert_eq!(leases.collect::<Vec<_>>(), [5, 9]);
+    }
 }

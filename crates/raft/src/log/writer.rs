@@ -200,6 +200,7 @@ mod tests {
     use muster_platform::{BlockFile, Lock, Platform};
     use openraft::storage::RaftLogStorage;
     use openraft::type_config::TypeConfigExt;
+    use openraft::type_config::alias::OneshotReceiverOf;
     use tokio::sync::watch;
 
     use super::super::{LogContent, LogReader, RaftLog};
@@ -364,6 +365,24 @@ mod tests {
         }
     }
 
+    /// Appends so many entries, all but the first of them while the first one's commit is under way.
+    async fn append_behind_a_commit(
+        log: &mut RaftLog,
+        count: u64,
+        commits: &AtomicUsize,
+    ) -> Vec<OneshotReceiverOf<TypeConfig, io::Result<()>>> {
+        let mut flushed = Vec::new();
+        for index in 0..count {
+            let (sender, receiver) = TypeConfig::oneshot();
+            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
+            flushed.push(receiver);
+            while commits.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        flushed
+    }
+
     #[tokio::test]
     async fn a_commit_that_fails_with_the_stop_behind_it_does_not_keep_the_thread() {
         let (settle, settled) = watch::channel(false);
@@ -371,15 +390,7 @@ mod tests {
         let store = FailingStore::default();
         let (mut log, thread, _) =
             RaftLog::open(Box::new(store.clone()), 1 << 20, Fatal::new(), &site).expect("it loads");
-        let mut flushed = Vec::new();
-        for index in 0..2 {
-            let (sender, receiver) = TypeConfig::oneshot();
-            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
-            flushed.push(receiver);
-            while store.commits.load(Ordering::Relaxed) == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
+        let mut flushed = append_behind_a_commit(&mut log, 2, &store.commits).await;
         // While the first commit settles, the second entry and the stop become one group.
         let stopped = tokio::spawn(thread.stop());
         tokio::task::yield_now().await;
@@ -397,15 +408,7 @@ mod tests {
         let store = CountingStore::default();
         let (mut log, thread, _) =
             RaftLog::open(Box::new(store.clone()), 1 << 20, Fatal::new(), &site).expect("it loads");
-        let mut flushed = Vec::new();
-        for index in 0..10 {
-            let (sender, receiver) = TypeConfig::oneshot();
-            log.append([blank(index)], IoFlushed::signal(sender)).await.expect("it is queued");
-            flushed.push(receiver);
-            while store.0.load(Ordering::Relaxed) == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
+        let mut flushed = append_behind_a_commit(&mut log, 10, &store.0).await;
         let mut second = flushed.remove(1);
         assert!(second.try_recv().is_err(), "it is queued behind the first");
         let mut first = flushed.remove(0);
