@@ -1,8 +1,10 @@
 //! System calls that go past the hooks, and the few other calls that need `unsafe`.
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 
 use libc::{c_char, c_int, c_long, c_uint, c_void, iovec, mode_t, off_t, ssize_t, timespec};
 
@@ -28,24 +30,32 @@ pub(crate) fn say(text: &str) {
 /// Does `work` in a forked child while every thread of this process stands still, and waits for it. False if it failed.
 ///
 /// Nobody here sees the work half done: what the other threads did until then is done, and after it they have no more
-/// than the moment in which this one ends the process.
+/// than the moment in which this one ends the process. If another thread makes this process another program first, then
+/// nothing is done, and that one is left running.
 pub(crate) fn while_all_stand_still(work: impl FnOnce()) -> bool {
     // SAFETY: the child has this thread alone. The C library makes its own locks usable after a fork; of our own locks
     // the child takes none, and it ends without returning.
     unsafe {
         let parent = libc::getpid();
+        let caller = libc::gettid();
         match libc::fork() {
             -1 => false,
             0 => {
-                while !stands_still(parent) {
-                    libc::sched_yield();
+                let standing = loop {
+                    // Again each time: another child may have let it go on.
+                    libc::kill(parent, libc::SIGSTOP);
+                    match Standing::of(parent, caller) {
+                        Standing::Runs => libc::sched_yield(),
+                        standing => break standing,
+                    };
+                };
+                if standing == Standing::Still {
+                    work();
                 }
-                work();
                 libc::kill(parent, libc::SIGCONT);
-                libc::_exit(0);
+                libc::_exit(i32::from(standing != Standing::Still))
             }
             child => {
-                libc::kill(parent, libc::SIGSTOP);
                 let mut status = 0;
                 libc::waitpid(child, &raw mut status, 0) == child && status == 0
             }
@@ -53,15 +63,37 @@ pub(crate) fn while_all_stand_still(work: impl FnOnce()) -> bool {
     }
 }
 
-/// Whether all threads of a process are stopped.
-fn stands_still(process_id: libc::pid_t) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{process_id}/task")) else { return true };
-    let mut paths = threads.filter_map(Result::ok).map(|thread| thread.path().join("stat"));
-    paths.all(|path| {
-        // The state follows the name, which stands in parentheses. A thread may end meanwhile.
-        let stat = std::fs::read_to_string(path);
-        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
-    })
+/// What the threads of a process do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// At least one runs.
+    Runs,
+    /// All are stopped.
+    Still,
+    /// The thread in question is no more: the process ended, or became another program.
+    Gone,
+}
+
+impl Standing {
+    fn of(process_id: libc::pid_t, thread_id: libc::pid_t) -> Self {
+        let threads = format!("/proc/{process_id}/task");
+        let is_stopped = |path: &Path| {
+            // The state follows the name, which stands in parentheses. A thread may end meanwhile.
+            let stat = fs::read_to_string(path.join("stat"));
+            stat.is_ok_and(|stat| {
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        };
+        let all = fs::read_dir(&threads);
+        let is_still =
+            all.is_ok_and(|mut all| all.all(|it| it.is_ok_and(|it| is_stopped(&it.path()))));
+        // After the others: what makes a process another program ends all its threads.
+        match (Path::new(&threads).join(thread_id.to_string()).exists(), is_still) {
+            (false, _) => Self::Gone,
+            (true, true) => Self::Still,
+            (true, false) => Self::Runs,
+        }
+    }
 }
 
 /// Blocks every signal in this thread, so that those of the process go to its own threads.
@@ -153,4 +185,45 @@ calls! {
     sendfile = SYS_sendfile(to: c_int, from: c_int, offset: *mut off_t, count: usize) -> ssize_t;
     /// Reads a clock.
     clock_gettime = SYS_clock_gettime(clock: c_int, time: *mut timespec) -> c_int;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn await_standing(process_id: libc::pid_t, thread_id: libc::pid_t, expected: Standing) {
+        let start = Instant::now();
+        while Standing::of(process_id, thread_id) != expected {
+            assert!(start.elapsed() < PATIENCE, "{:?}", Standing::of(process_id, thread_id));
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_process_runs_stands_still_and_is_gone() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("it starts");
+        let process_id = libc::pid_t::try_from(child.id()).expect("a process id");
+        await_standing(process_id, process_id, Standing::Runs);
+        // SAFETY: signals a child that has not been waited for.
+        unsafe { libc::kill(process_id, libc::SIGSTOP) };
+        await_standing(process_id, process_id, Standing::Still);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        await_standing(process_id, process_id, Standing::Gone);
+    }
+
+    /// Who waited for such a thread let the next program of the process go on in the midst of its own cut.
+    #[test]
+    fn a_thread_that_is_no_more_is_not_waited_for() {
+        // SAFETY: takes nothing, and always works.
+        let of_this_thread = || unsafe { libc::gettid() };
+        let ended = std::thread::spawn(of_this_thread).join().expect("it does not panic");
+        // SAFETY: as above.
+        await_standing(unsafe { libc::getpid() }, ended, Standing::Gone);
+    }
 }
