@@ -32,6 +32,8 @@ pub const RETRY_LIMIT_MAX: u32 = 1000;
 pub const LOST_LIMIT_MAX: u32 = 1000;
 /// How many losses end a task unless it says otherwise.
 pub const LOST_LIMIT_DEFAULT: u32 = 5;
+/// How many fire times a schedule catches up on unless it says otherwise.
+pub const CATCH_UP_DEFAULT: u32 = 100;
 /// Longest span a user may write anywhere.
 pub const SPAN_MAX: Millis = Millis::from_secs(366 * 86_400);
 /// Between TERM and KILL unless a task says otherwise.

@@ -11,6 +11,7 @@ mod path;
 pub mod quantity;
 mod read;
 mod report;
+pub mod schedule;
 mod size;
 mod suggest;
 pub mod template;
