@@ -25,11 +25,13 @@
 
 mod cron;
 mod days;
+mod due;
 mod error;
 mod schedule;
 mod wall;
 
 pub use cron::CronError;
+pub use due::{Due, ON_TIME};
 pub use error::ScheduleError;
 pub use schedule::{Fire, Schedule};
 pub use wall::Remark;

@@ -3,7 +3,7 @@
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use muster_core::spec::duration;
-use muster_core::spec::schedule::{ScheduleSpec, Timing};
+use muster_core::spec::schedule::{CatchUp, ScheduleSpec, Timing};
 use muster_core::time::{self, Millis};
 
 use crate::cron::CronLine;
@@ -28,6 +28,15 @@ pub struct Schedule {
     /// Apart from each other, in order.
     excluded: Vec<Days>,
     jitter: Millis,
+    pub(crate) lateness: Lateness,
+}
+
+/// What becomes of fire times that are late; see [`ScheduleSpec`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lateness {
+    pub(crate) catch_up: CatchUp,
+    pub(crate) catch_up_max: u32,
+    pub(crate) starting_deadline: Option<Millis>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +97,12 @@ impl Schedule {
             );
         }
         let excluded = Days::merged(excluded);
-        let schedule = Self { times, zone, start, end, excluded, jitter: spec.jitter };
+        let lateness = Lateness {
+            catch_up: spec.catch_up,
+            catch_up_max: spec.catch_up_max,
+            starting_deadline: spec.starting_deadline,
+        };
+        let schedule = Self { times, zone, start, end, excluded, jitter: spec.jitter, lateness };
         if schedule.next_after(time::Timestamp(0)).is_none() {
             let field = if spec.end.is_some() { "end" } else { spec.timing.field() };
             let problem = "it never fires: `start`, `end` and `exclude` leave no time";
