@@ -92,6 +92,7 @@ fn told<T>(answer: &Answer<T>, yes: impl FnOnce(&T) -> Told) -> Told {
 
 fn status(word: &str) -> Option<RunStatus> {
     match word {
+        "queued" => Some(RunStatus::Queued),
         "running" => Some(RunStatus::Running),
         "succeeded" => Some(RunStatus::Succeeded),
         "failed" => Some(RunStatus::Failed),

@@ -190,6 +190,7 @@ pub(crate) fn key(run: &RunName) -> RunKey {
 pub(crate) fn status_word(run: &v1::Run) -> String {
     let word = match run.status() {
         v1::RunStatus::Unspecified => "unspecified",
+        v1::RunStatus::Queued => "queued",
         v1::RunStatus::Running => "running",
         v1::RunStatus::Succeeded => "succeeded",
         v1::RunStatus::Failed => "failed",

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use muster_core::time;
 
 use crate::wall::{self, Match};
 
@@ -47,6 +48,15 @@ fn date(text: &str) -> Result<Date, String> {
     date.ok_or_else(|| {
         "this is not a day: write for example `2026-12-24`, or `2026-12-24/2026-12-26`".to_owned()
     })
+}
+
+/// Reads a point in time that a person gives: `2026-12-01` or `2026-12-01T09:00` in UTC, or a time with its offset.
+///
+/// # Errors
+/// What to write instead.
+pub fn moment_in_utc(text: &str) -> Result<time::Timestamp, String> {
+    let at = moment(text, &TimeZone::UTC)?.at.as_millisecond();
+    u64::try_from(at).map(time::Timestamp).map_err(|_| "times begin with the year 1970".to_owned())
 }
 
 /// Reads a moment: a day, a day and a time on the wall clock of `zone`, or a time with its offset.

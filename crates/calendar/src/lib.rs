@@ -31,7 +31,8 @@ mod schedule;
 mod wall;
 
 pub use cron::CronError;
+pub use days::moment_in_utc as moment;
 pub use due::{Due, ON_TIME};
 pub use error::ScheduleError;
-pub use schedule::{Fire, Schedule};
+pub use schedule::{Fire, Schedule, check};
 pub use wall::Remark;

@@ -46,6 +46,17 @@ enum Times {
     At(Match),
 }
 
+/// Whether a schedule makes sense, for [`muster_core::spec::parse_with`].
+///
+/// # Errors
+/// The field that makes none, and why.
+pub fn check(spec: &ScheduleSpec) -> Result<(), (String, String)> {
+    match Schedule::new(spec) {
+        Ok(_) => Ok(()),
+        Err(ScheduleError { field, problem }) => Err((field, problem)),
+    }
+}
+
 /// A time at which a schedule is meant to fire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fire {

@@ -75,6 +75,20 @@ rare! {
     Released = "held task released",
     /// A task was skipped because one before it failed.
     SkippedByFailure = "task skipped by failure",
+    /// A run waited for an earlier one of its workflow.
+    RunQueued = "run queued",
+    /// A run took the place of an earlier one.
+    RunReplaced = "run replaced",
+    /// A submission was refused because another run was live.
+    RunForbidden = "run forbidden",
+    /// A schedule made a run.
+    ScheduleFired = "schedule fired",
+    /// A fire time made no run, because it was too late for it.
+    FireMissed = "fire time missed",
+    /// A fire time made no run, because an earlier one was live.
+    FirePassedOver = "fire time passed over",
+    /// A decision about a schedule came when the schedule had moved on.
+    StaleFire = "stale fire refused",
     /// A cancel found its run ended already.
     CancelTooLate = "cancel of an ended run",
     /// An attempt succeeded after it was told to stop.

@@ -5,7 +5,7 @@
 //! extra. This is how Jepsen judged Chronos. What a run says about its own fire time is checked beside it, and not
 //! believed.
 //!
-//! Triggers are not built yet, so nothing feeds this but its tests.
+//! Nothing feeds this yet but its tests: the auditor judges fire times by the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,7 @@ use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text, WorkerId};
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{FireOrigin, Run, RunStatus};
 use muster_core::state::task::TaskEnd;
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Millis;
@@ -34,6 +34,8 @@ pub struct RunRecord {
     pub cancelled: Option<LogIndex>,
     /// How it ended, once it did.
     pub ended: Option<EndedRun>,
+    /// The fire time it was made for, if a schedule made it.
+    pub origin: Option<FireOrigin>,
 }
 
 /// How a run ended.
@@ -164,6 +166,7 @@ impl Ledger {
             request: None,
             accepted: index,
             cancelled: run.stop.map(|_| index),
+            origin: run.origin.clone(),
             ended: None,
         });
         for (at, task) in run.tasks.iter().enumerate() {

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, get, logs, lookup, process, run, stay, submit, validate,
+    admin, apply, convert, dev, get, logs, lookup, process, run, schedule, stay, submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Apply(apply::ApplyArgs),
     /// Check workflow files, without a cluster
     Validate(validate::ValidateArgs),
-    /// List workflows, runs, tasks or workers
+    /// List workflows, runs, tasks, schedules or workers
     #[command(subcommand)]
     Get(get::GetCommand),
     /// Show one run, task, workflow or worker in full
@@ -68,6 +68,9 @@ pub(crate) enum Command {
     Cancel(stay::CancelArgs),
     /// Let a held task go on
     Release(stay::ReleaseArgs),
+    /// When workflows run by themselves
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Look after the masters
     #[command(subcommand)]
     Cluster(admin::ClusterCommand),
@@ -141,6 +144,11 @@ mod tests {
             "muster logs etl/42/shard[3]#2 -f --tail 10",
             "muster wait etl/1 etl/2 --timeout 1m",
             "muster release etl/42/load --fail",
+            "muster schedule next etl/nightly -c 3 --from 2026-12-01T09:00",
+            "muster schedule next -f f.yaml -o json",
+            "muster schedule suspend etl",
+            "muster schedule trigger etl/nightly -p day=monday",
+            "muster get schedules etl",
             "muster worker drain w1",
             "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",
             "muster cluster transfer-leader muster-1",
@@ -165,6 +173,9 @@ mod tests {
             "muster submit",
             "muster submit --array 9-3 -- ls",
             "muster get runs --frobnicate",
+            "muster schedule next",
+            "muster schedule next etl -f f.yaml",
+            "muster schedule next etl --from soon",
             "muster logs etl/x",
         ] {
             let error = parse(line).expect_err(line);

@@ -54,7 +54,9 @@ impl Exit {
             // The only other reasons to stop a run are a cancel and the run's own timeout.
             v1::RunStatus::Failed if !run.stop_reason.is_empty() => Exit::RunStopped,
             v1::RunStatus::Failed => Exit::RunFailed,
-            v1::RunStatus::Running | v1::RunStatus::Unspecified => Exit::Error,
+            v1::RunStatus::Queued | v1::RunStatus::Running | v1::RunStatus::Unspecified => {
+                Exit::Error
+            }
         }
     }
 }
@@ -81,6 +83,10 @@ impl Failure {
     }
 
     /// Something went wrong that no other code names.
+    pub(crate) fn not_found(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::NotFound, message)
+    }
+
     pub(crate) fn error(message: impl fmt::Display) -> Failure {
         Failure::new(Exit::Error, message.to_string())
     }

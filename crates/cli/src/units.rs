@@ -66,6 +66,11 @@ pub(crate) fn short(span: Duration) -> String {
     }
 }
 
+/// Reads a point in time: `2026-12-01` or `2026-12-01T09:00` in UTC, or with an offset. Milliseconds since the epoch.
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
+    muster_calendar::moment(text).map(|at| at.0)
+}
+
 /// The span between two points in milliseconds since the epoch.
 pub(crate) fn between(from_ms: u64, to_ms: u64) -> Duration {
     Duration::from_millis(to_ms.saturating_sub(from_ms))

@@ -45,6 +45,7 @@ mod pages;
 mod resume;
 mod retry;
 mod run;
+mod schedule;
 mod watch;
 mod worker;
 mod workflow;

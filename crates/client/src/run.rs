@@ -288,7 +288,7 @@ impl Client {
 /// Whether the run has come to its end.
 pub fn is_ended(run: &v1::Run) -> bool {
     match run.status() {
-        v1::RunStatus::Unspecified | v1::RunStatus::Running => false,
+        v1::RunStatus::Unspecified | v1::RunStatus::Queued | v1::RunStatus::Running => false,
         v1::RunStatus::Succeeded | v1::RunStatus::Failed | v1::RunStatus::Cancelled => true,
     }
 }

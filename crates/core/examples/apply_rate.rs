@@ -166,14 +166,7 @@ fn name(text: &str) -> Name {
 }
 
 fn workflow(workflow: &str, tasks: Vec<TaskSpec>) -> WorkflowSpec {
-    WorkflowSpec {
-        name: name(workflow),
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks,
-    }
+    WorkflowSpec::new(name(workflow), tasks)
 }
 
 /// `count` tasks in layers of `width`; each needs two of the layer before. One layer if `width` is `count`.

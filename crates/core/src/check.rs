@@ -1,6 +1,7 @@
 //! Every invariant of the state, by name. Run after each apply in tests, and on request in the field.
 
 mod numbers;
+mod schedules;
 
 use std::fmt;
 
@@ -45,7 +46,8 @@ impl State {
             self.check_run(run)?;
         }
         self.check_capacity()?;
-        self.check_versions()
+        self.check_versions()?;
+        self.check_schedules()
     }
 
     fn check_run(&self, run: &Run) -> Result<(), Violation> {
@@ -207,6 +209,9 @@ impl State {
         }
         if fresh.held != self.held {
             return violated("I16", "what workers hold differs from the task states".to_owned());
+        }
+        if fresh.fires != self.fires || fresh.queued_runs != self.queued_runs {
+            return violated("I16", "what fires or waits differs from the workflows".to_owned());
         }
         if fresh.version_uses != self.version_uses || fresh.run_by_number != self.run_by_number {
             return violated("I16", "the run indexes differ from the runs".to_owned());

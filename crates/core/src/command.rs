@@ -7,6 +7,7 @@ use crate::spec::{Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
 use crate::state::run::Params;
 use crate::state::task::Outputs;
+use crate::state::workflow::NextFire;
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,10 @@ pub enum Command {
     SubmitRun(SubmitRun),
     /// Ends a run.
     CancelRun(CancelRun),
+    /// Decides fire times of a schedule: begins the runs of those that fire.
+    FireSchedule(FireSchedule),
+    /// Switches schedules of a workflow off, or on again.
+    SuspendSchedule(SuspendSchedule),
     /// Lets a held task go on.
     ReleaseTask(ReleaseTask),
     /// Takes a worker in.
@@ -109,6 +114,43 @@ pub struct CancelRun {
     pub request: Option<RequestKey>,
     /// Which.
     pub run: RunId,
+}
+
+/// See [`Command::FireSchedule`]. The leader worked all of it out from one state; if that has moved on, nothing happens
+/// and it is worked out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FireSchedule {
+    /// The workflow's serial number.
+    pub workflow: u64,
+    /// The serial number of the version whose schedule was worked out.
+    pub version: u64,
+    /// Which of its schedules.
+    pub schedule: Name,
+    /// What [`decided_until`](crate::state::workflow::Schedule::decided_until) was.
+    pub after: Timestamp,
+    /// What it becomes.
+    pub until: Timestamp,
+    /// The fire times in between that fire now, the oldest first.
+    pub fire_times: Vec<Timestamp>,
+    /// How many of those in between are missed.
+    pub missed: u64,
+    /// What comes next.
+    pub next: NextFire,
+}
+
+/// See [`Command::SuspendSchedule`]. A schedule that is switched on again owes nothing for the time in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuspendSchedule {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Where.
+    pub namespace: Name,
+    /// Whose.
+    pub workflow: Name,
+    /// Which one; `None` for all of them.
+    pub schedule: Option<Name>,
+    /// `false` switches it on again.
+    pub is_suspended: bool,
 }
 
 /// See [`Command::ReleaseTask`].

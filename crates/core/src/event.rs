@@ -18,10 +18,24 @@ pub enum Event {
         /// The version.
         version: u32,
     },
-    /// A run began.
+    /// A run was accepted.
     RunSubmitted {
         /// Which.
         run: RunId,
+    },
+    /// A run that waited for earlier ones began.
+    RunBegun {
+        /// Which.
+        run: RunId,
+    },
+    /// Schedules of a workflow fired, were switched, or have another next fire time.
+    SchedulesChanged {
+        /// The workflow's serial number.
+        workflow: u64,
+        /// How many fire times were found to be missed.
+        missed: u64,
+        /// How many made no run because an earlier one was live.
+        passed_over: u64,
     },
     /// A run was told to stop.
     RunStopping {

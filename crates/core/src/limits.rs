@@ -32,6 +32,16 @@ pub const RETRY_LIMIT_MAX: u32 = 1000;
 pub const LOST_LIMIT_MAX: u32 = 1000;
 /// How many losses end a task unless it says otherwise.
 pub const LOST_LIMIT_DEFAULT: u32 = 5;
+/// Most schedules of one workflow.
+pub const SCHEDULES_MAX: usize = 100;
+/// Most days off, or stretches of them, of one schedule.
+pub const EXCLUDED_DAYS_MAX: usize = 1000;
+/// Most fire times that a schedule may ask to catch up on at once.
+pub const CATCH_UP_MAX: u32 = 1000;
+/// Most runs that one command fires.
+pub const FIRES_PER_COMMAND_MAX: usize = 2000;
+/// Most runs of one workflow that wait for earlier ones.
+pub const QUEUED_RUNS_MAX: usize = 1000;
 /// How many fire times a schedule catches up on unless it says otherwise.
 pub const CATCH_UP_DEFAULT: u32 = 100;
 /// Longest span a user may write anywhere.

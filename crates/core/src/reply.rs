@@ -61,6 +61,11 @@ pub enum ItemRefusal {
     Stale,
 }
 
+/// A name behind a word, if there is one.
+fn named(name: Option<&Name>) -> String {
+    name.map(|name| format!(" `{name}`")).unwrap_or_default()
+}
+
 /// The deterministic "no" to a command. It changes nothing but the time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rejection {
@@ -100,6 +105,35 @@ pub enum Rejection {
     NoSuchRun {
         /// The id.
         run: RunId,
+    },
+    /// The policy of the workflow forbids a second live run.
+    #[error(
+        "run {workflow}/{live} is live, and the workflow's `concurrencyPolicy` is Forbid; wait for it or cancel it"
+    )]
+    RunForbidden {
+        /// The workflow.
+        workflow: Name,
+        /// The number of a live run.
+        live: u64,
+    },
+    /// The workflow has no such schedule.
+    #[error("workflow `{workflow}` has no schedule{}", named(schedule.as_ref()))]
+    NoSuchSchedule {
+        /// The workflow.
+        workflow: Name,
+        /// The schedule, if one was named.
+        schedule: Option<Name>,
+    },
+    /// The schedule has moved on since its fire times were worked out, or is switched off.
+    #[error("the schedule is not where the command found it")]
+    StaleFire,
+    /// The file switches the schedule off.
+    #[error(
+        "schedule `{schedule}` is switched off by `suspend` in the workflow's file; apply it without that"
+    )]
+    SuspendedByFile {
+        /// The schedule.
+        schedule: Name,
     },
     /// The run has no such task, or it is not held.
     #[error("the task is not held")]

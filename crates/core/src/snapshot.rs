@@ -96,9 +96,11 @@ fn hash_version(version: &Arc<WorkflowVersion>, hasher: &mut StableHasher) {
 }
 
 fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
-    let Run { id, number, version, params, priority, submitted_at, stop, tasks, open, ended } =
+    let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } =
         run.as_ref();
-    (id, number, version.id, params, priority, submitted_at, stop, tasks, open, ended).hash(hasher);
+    (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
+    let Run { stop, tasks, open, ended, .. } = run.as_ref();
+    (stop, tasks, open, ended).hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.

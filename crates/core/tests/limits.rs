@@ -68,14 +68,7 @@ fn task(id: &str, needs: &[String]) -> TaskSpec {
 }
 
 fn workflow(workflow: &str, tasks: Vec<TaskSpec>) -> Box<WorkflowSpec> {
-    Box::new(WorkflowSpec {
-        name: name(workflow),
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks,
-    })
+    Box::new(WorkflowSpec::new(name(workflow), tasks))
 }
 
 #[test]

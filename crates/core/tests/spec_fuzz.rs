@@ -190,12 +190,11 @@ fn workflow() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param, 0..3);
     (name(), texts(), proptest::option::of(millis()), any::<i32>(), params, vec(task(), 0..6))
         .prop_map(|(name, labels, timeout, priority, params, tasks)| WorkflowSpec {
-            name,
             labels,
             timeout,
             priority,
             params,
-            tasks,
+            ..WorkflowSpec::new(name, tasks)
         })
 }
 

@@ -136,10 +136,12 @@ fn ended_runs(events: &[Event]) -> impl Iterator<Item = &Arc<Run>> {
 fn run_of(event: &Event) -> Option<RunId> {
     match event {
         Event::RunSubmitted { run }
+        | Event::RunBegun { run }
         | Event::RunStopping { run }
         | Event::TaskChanged { run, .. } => Some(*run),
         Event::RunEnded { run } => Some(run.id),
         Event::WorkflowApplied { .. }
+        | Event::SchedulesChanged { .. }
         | Event::AttemptPlaced { .. }
         | Event::AttemptStopping { .. }
         | Event::WorkerChanged { .. }

@@ -10,6 +10,7 @@ use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServ
 use muster_proto::v1::cluster_service_server::ClusterServiceServer;
 use muster_proto::v1::log_service_server::LogServiceServer;
 use muster_proto::v1::run_service_server::RunServiceServer;
+use muster_proto::v1::schedule_service_server::ScheduleServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use muster_proto::v1::workflow_service_server::WorkflowServiceServer;
 use muster_raft::{PeerAddress, RaftConfig, RaftMember, Timing};
@@ -21,6 +22,7 @@ use tonic::transport::Server;
 use crate::api::cluster::Cluster;
 use crate::api::log::Logs;
 use crate::api::run::Runs;
+use crate::api::schedule::Schedules;
 use crate::api::worker::Workers;
 use crate::api::workflow::Workflows;
 use crate::clock::LogClock;
@@ -200,6 +202,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
         };
     }
     add!(WorkflowServiceServer::new(Workflows { replica: replica() }));
+    add!(ScheduleServiceServer::new(Schedules { replica: replica() }));
     add!(RunServiceServer::new(Runs { replica: replica() }));
     add!(WorkerServiceServer::new(Workers { replica: replica() }));
     add!(LogServiceServer::new(Logs { replica: replica() }));

@@ -17,6 +17,7 @@ pub(crate) fn strings(map: &BTreeMap<Text, Text>) -> BTreeMap<String, String> {
 
 pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
     match status {
+        RunStatus::Queued => v1::RunStatus::Queued,
         RunStatus::Running => v1::RunStatus::Running,
         RunStatus::Succeeded => v1::RunStatus::Succeeded,
         RunStatus::Failed => v1::RunStatus::Failed,
@@ -60,6 +61,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
     }
     let stop_reason = run.stop.map(|(_, reason)| match reason {
         StopReason::Cancelled => "cancelled",
+        StopReason::Replaced => "replaced by a later run",
         StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
     });
     v1::Run {
@@ -81,6 +83,9 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         tasks: run.tasks.len() as u32,
         tally: Some(total),
         labels: strings(&run.version.spec.labels),
+        begun_at_ms: run.begun_at.map_or(0, |at| at.0),
+        schedule: run.origin.as_ref().map(|it| it.schedule.to_string()).unwrap_or_default(),
+        fire_time_ms: run.origin.as_ref().map_or(0, |origin| origin.fire_time.0),
     }
 }
 

@@ -63,12 +63,8 @@ fn build(workers: usize, runs: impl Iterator<Item = Vec<TaskSpec>>) -> (State, L
     }
     for (number, tasks) in runs.enumerate() {
         let spec = WorkflowSpec {
-            name: name(&format!("bench{number}")),
-            labels: BTreeMap::new(),
-            timeout: None,
             priority: (number % 3) as i32,
-            params: BTreeMap::new(),
-            tasks,
+            ..WorkflowSpec::new(name(&format!("bench{number}")), tasks)
         };
         apply(Command::SubmitRun(SubmitRun {
             request: None,

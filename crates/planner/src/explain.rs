@@ -40,6 +40,8 @@ pub struct Explanation {
     pub status: TaskStatus,
     /// How many indices are in each status.
     pub tally: Tally,
+    /// The live runs of the workflow that its run waits for, before it begins.
+    pub waits_for: Vec<String>,
     /// Since when the run must stop, and why. Nothing of such a run is placed any more.
     pub run_stop: Option<(Timestamp, StopReason)>,
     /// The first ranges that have not ended; the first ranges at all if the whole task has ended. At most 16.
@@ -140,11 +142,12 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         at: state.now(),
         status: progress.status(),
         tally,
+        waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
         run_stop: run.stop,
         parts,
         parts_left_out,
         retry_limit: spec.retry.limit,
-        blocked: is_blocked.then(|| Blocked {
+        blocked: (is_blocked && run.begun_at.is_some()).then(|| Blocked {
             rule: spec.rule,
             condition: spec.condition,
             upstream: open_upstream(run, task),
@@ -152,6 +155,15 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         workers: is_ready.then(|| report(state, view, request, progress)),
         worker_names,
     })
+}
+
+/// The live runs of the workflow that come before a run that waits.
+fn before(state: &State, run: &Run) -> Vec<String> {
+    let (namespace, name) = (run.version.namespace.as_str(), run.version.workflow.as_str());
+    let Some(workflow) = state.workflow(namespace, name) else { return Vec::new() };
+    let live = state.live_runs(workflow.id);
+    let before = live.filter(|it| it.begun_at.is_some() || it.number < run.number);
+    before.map(|run| run.label()).collect()
 }
 
 fn parts(run: &Run, task: TaskIndex, progress: &Task) -> (Vec<Part>, usize) {

@@ -370,6 +370,7 @@ fn status_of(status: v1::RunStatus) -> RunStatus {
         v1::RunStatus::Succeeded => RunStatus::Succeeded,
         v1::RunStatus::Failed => RunStatus::Failed,
         v1::RunStatus::Cancelled => RunStatus::Cancelled,
+        v1::RunStatus::Queued => RunStatus::Queued,
         v1::RunStatus::Running | v1::RunStatus::Unspecified => RunStatus::Running,
     }
 }

@@ -1,6 +1,6 @@
 //! The simulation on trial: every deliberate bug of [`muster_core::mutant`] must be noticed, by the promise it breaks.
 //!
-//! I8 and I9 have no mutant: there are no triggers and no concurrency policy yet.
+//! I8 and I9 have no mutant: the workload has no schedules and no concurrency policies yet.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +46,7 @@ trials! {
     RequestIgnored: I3 @ 0,
     BodyUnchecked: I3 @ 1,
     SnapshotForgetsRequests: I3 | I1 @ 2,
-    FenceUnchecked: I4 | I5 @ 0,
+    FenceUnchecked: I4 | I5 @ 4,
     FenceReused: I4 @ 0,
     StaleReportKept: I5 @ 3,
     EndOverwritten: I6 @ 0,

@@ -7,8 +7,11 @@ use muster_core::ids::{Fence, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
+use muster_core::spec::ConcurrencyPolicy;
+use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::state::run::Run;
 use muster_core::state::worker::{Worker, WorkerStatus};
+use muster_core::state::workflow::Schedule;
 use muster_core::time::Timestamp;
 
 use super::load::Holdings;
@@ -22,6 +25,15 @@ pub(super) struct Known {
     pub(super) latest: Option<(u32, u64)>,
     /// How many runs it had.
     pub(super) runs: u64,
+    /// What its latest version says about runs beside each other.
+    pub(super) policy: ConcurrencyPolicy,
+    /// Its live runs that have begun, and those that wait for them.
+    pub(super) begun: BTreeSet<RunId>,
+    pub(super) waiting: BTreeSet<RunId>,
+    /// Its schedules, in the order of its latest version, each as it was written and how far it has come.
+    pub(super) schedules: Vec<(ScheduleSpec, Schedule)>,
+    /// Every fire time that made a run, by schedule.
+    pub(super) fired: BTreeSet<(Name, Timestamp)>,
 }
 
 /// A request that was answered.
@@ -55,8 +67,12 @@ impl Book {
         book.workers = state.workers.iter().map(|worker| (worker.id, worker.clone())).collect();
         for workflow in state.workflows.iter() {
             let latest = workflow.latest.and_then(|id| state.versions.get(id));
+            let specs = latest.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
+            let schedules = specs.iter().cloned().zip(workflow.schedules.iter().cloned()).collect();
+            let policy = latest.map(|version| version.spec.concurrency).unwrap_or_default();
             let latest = latest.map(|version| (version.number, spec_digest(&version.spec)));
-            let known = Known { latest, runs: workflow.runs };
+            let runs = workflow.runs;
+            let known = Known { latest, runs, policy, schedules, ..Known::default() };
             book.workflows.insert((workflow.namespace.clone(), workflow.name.clone()), known);
         }
         let answered: Vec<_> = state.requests.iter().cloned().collect();
@@ -66,6 +82,13 @@ impl Book {
         }
         for run in state.runs.iter() {
             book.watch(run);
+            let key = (run.version.namespace.clone(), run.version.workflow.clone());
+            let known = book.workflows.entry(key).or_default();
+            match run.begun_at {
+                Some(_) => known.begun.insert(run.id),
+                None => known.waiting.insert(run.id),
+            };
+            known.fired.extend(run.origin.clone().map(|it| (it.schedule, it.fire_time)));
         }
         book.recount(state);
         book

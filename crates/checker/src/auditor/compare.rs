@@ -115,6 +115,7 @@ impl Step<'_> {
         if !is_same || !is_like_before {
             self.found(Invariant::I2, format!("run {} became another run", run.id));
         }
+        self.compare_beginning(work, run);
         if run.stop != work.stop {
             let what = format!("run {} should stop {:?}, does {:?}", run.id, work.stop, run.stop);
             self.found(Invariant::I15, what);
@@ -198,7 +199,7 @@ impl Step<'_> {
     fn close(&mut self, run: &Run) {
         self.book.forget_run(run.id);
         self.count(match run.status() {
-            RunStatus::Succeeded | RunStatus::Running => Rare::RunSucceeded,
+            RunStatus::Succeeded | RunStatus::Running | RunStatus::Queued => Rare::RunSucceeded,
             RunStatus::Failed => Rare::RunFailed,
             RunStatus::Cancelled => Rare::RunCancelled,
         });
@@ -255,6 +256,7 @@ impl Step<'_> {
                     format!("workflow `{}` is at {actual:?}, should be at {wanted:?}", key.1);
                 self.found(Invariant::I2, what);
             }
+            self.compare_schedules(&key);
         }
     }
 
@@ -421,7 +423,6 @@ fn is_retried(state: &TaskState) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use muster_core::ids::{LogIndex, Name};
     use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
@@ -434,14 +435,10 @@ mod tests {
         let name = |text: &str| Name::parse(text).expect("a name");
         let mut second = TaskSpec::new(name("b"), ExecutorSpec::Noop);
         second.needs = vec![name("a")];
-        let spec = WorkflowSpec {
-            name: name("w"),
-            labels: BTreeMap::new(),
-            timeout: None,
-            priority: 0,
-            params: BTreeMap::new(),
-            tasks: vec![TaskSpec::new(name("a"), ExecutorSpec::Noop), second],
-        };
+        let spec = WorkflowSpec::new(
+            name("w"),
+            vec![TaskSpec::new(name("a"), ExecutorSpec::Noop), second],
+        );
         let version = WorkflowVersion::compile(1, name("n"), 1, Timestamp(0), spec);
         let version = Arc::new(version.expect("it is a DAG"));
         Run::new(RunId(1), 1, version, Arc::default(), Timestamp(0))

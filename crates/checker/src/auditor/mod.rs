@@ -12,6 +12,7 @@ mod load;
 mod print;
 mod rules;
 mod runs;
+mod schedules;
 mod shape;
 mod step;
 mod work;

@@ -108,8 +108,10 @@ fn version_print(version: &WorkflowVersion) -> u64 {
 }
 
 fn run_print(run: &Run) -> u64 {
-    let Run { id, number, version, params, priority, submitted_at, stop, tasks, open, ended } = run;
-    mix(&(id, number, version.id, params, priority, submitted_at, stop, tasks, open, ended))
+    let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } = run;
+    let Run { stop, tasks, open, ended, .. } = run;
+    let identity = (id, number, version.id, params, priority, submitted_at, origin);
+    mix(&(identity, begun_at, stop, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.
@@ -137,6 +139,14 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             }
         }
         Command::CancelRun(it) => (request(&it.request), it.run).hash(mixer),
+        Command::FireSchedule(it) => {
+            (it.workflow, it.version, &it.schedule, it.after, it.until).hash(mixer);
+            (&it.fire_times, it.missed, it.next).hash(mixer);
+        }
+        Command::SuspendSchedule(it) => {
+            (request(&it.request), &it.namespace, &it.workflow).hash(mixer);
+            (&it.schedule, it.is_suspended).hash(mixer);
+        }
         Command::ReleaseTask(it) => {
             (request(&it.request), it.run, it.task, it.rerun).hash(mixer);
         }

@@ -109,7 +109,9 @@ impl Ending<'_> {
             };
         }
         match (stop, self.outcome) {
-            (Some(StopReason::Cancelled | StopReason::RunTimedOut), _) => TaskState::Cancelled,
+            (Some(StopReason::Cancelled | StopReason::Replaced | StopReason::RunTimedOut), _) => {
+                TaskState::Cancelled
+            }
             (Some(StopReason::AttemptTimedOut), _) | (None, Outcome::TimedOut) => {
                 self.after_failure(tries, FailureReason::TimedOut, self.spec.retry.on_timeout)
             }
@@ -269,7 +271,7 @@ pub(super) fn final_status(
     ends: impl Iterator<Item = TaskEnd>,
 ) -> RunStatus {
     match stop {
-        Some(StopReason::Cancelled) => RunStatus::Cancelled,
+        Some(StopReason::Cancelled | StopReason::Replaced) => RunStatus::Cancelled,
         Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut) => RunStatus::Failed,
         None => {
             let mut ends = ends;

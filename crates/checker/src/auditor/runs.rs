@@ -6,15 +6,14 @@ use muster_core::command::{ApplyWorkflow, CancelRun, ReleaseTask, RunSource, Sub
 use muster_core::ids::{Name, RunId};
 use muster_core::limits;
 use muster_core::reply::Reply;
-use muster_core::spec::WorkflowSpec;
+use muster_core::spec::{ConcurrencyPolicy, WorkflowSpec};
 use muster_core::state::run::{Params, Run};
 use muster_core::state::task::{FailureReason, StopReason, TaskState};
 
 use super::rules;
+use super::schedules::carried_over;
 use super::step::Step;
-use super::work::Work;
 use crate::coverage::Rare;
-use crate::ledger::RunRecord;
 use crate::mix::spec_digest;
 use crate::verdict::Invariant;
 
@@ -44,6 +43,8 @@ impl Step<'_> {
             _ => {
                 let number = known.latest.map_or(0, |(number, _)| number) + 1;
                 known.latest = Some((number, digest));
+                known.policy = spec.concurrency;
+                known.schedules = carried_over(&known.schedules, spec, self.now);
                 (number, true)
             }
         }
@@ -65,29 +66,35 @@ impl Step<'_> {
             return self.found(Invariant::I2, format!("run {id} was accepted and is nowhere"));
         };
         self.judge_version(command, &run);
-        self.judge_submission(command, &run);
-        let key = (command.namespace.clone(), workflow.clone());
-        let known = self.book.workflows.entry(key).or_default();
-        known.runs += 1;
-        if known.runs != number || run.number != number {
-            let wanted = known.runs;
-            self.found(Invariant::I16, format!("run {id} is number {number}, should be {wanted}"));
+        self.judge_submission(&run, &command.params, command.priority);
+        if run.number != number {
+            self.found(Invariant::I16, format!("run {id} was told to be number {number}"));
         }
-        self.count(Rare::RunAccepted);
-        let shape = self.book.shapes.of(&run.version);
-        self.work.insert(id, Work::new(id, run.version.clone(), shape, self.now));
-        self.mark_dirty(id);
-        let record = RunRecord {
-            run: id,
-            workflow: workflow.text(),
-            number,
-            spec: spec_digest(&run.version.spec),
-            request: command.request.as_ref().map(|key| key.id.clone()),
-            accepted: self.index,
-            cancelled: None,
-            ended: None,
+        let request = command.request.as_ref().map(|key| key.id.clone());
+        let key = (command.namespace.clone(), workflow.clone());
+        let policy = match &command.source {
+            RunSource::OneOff(_) => ConcurrencyPolicy::Allow,
+            RunSource::Apply(spec) => spec.concurrency,
+            RunSource::Workflow { .. } => {
+                self.book.workflows.get(&key).map(|known| known.policy).unwrap_or_default()
+            }
         };
-        self.ledger.runs.insert(id, record);
+        self.accept_run(&key, &run, request, policy);
+    }
+
+    /// A run that was told to be forbidden must have another beside it.
+    pub(super) fn submission_forbidden(&mut self, command: &SubmitRun) {
+        let name = match &command.source {
+            RunSource::Workflow { workflow, .. } => workflow,
+            RunSource::Apply(spec) | RunSource::OneOff(spec) => &spec.name,
+        };
+        let known = self.book.workflows.get(&(command.namespace.clone(), name.clone()));
+        let is_alone = known.is_none_or(|it| it.begun.is_empty() && it.waiting.is_empty());
+        if is_alone || matches!(command.source, RunSource::OneOff(_)) {
+            self.found(Invariant::I9, format!("a run of `{name}` was forbidden, and is alone"));
+        } else {
+            self.count(Rare::RunForbidden);
+        }
     }
 
     /// The run must have the workflow version that was asked for.
@@ -113,13 +120,18 @@ impl Step<'_> {
     }
 
     /// The run must have the parameters and the priority that were asked for.
-    fn judge_submission(&mut self, command: &SubmitRun, run: &Arc<Run>) {
+    pub(super) fn judge_submission(
+        &mut self,
+        run: &Arc<Run>,
+        given: &Params,
+        priority: Option<i32>,
+    ) {
         let declared = run.version.spec.params.iter().filter_map(|(name, spec)| {
-            let value = command.params.get(name).or(spec.default.as_ref())?;
+            let value = given.get(name).or(spec.default.as_ref())?;
             Some((name.clone(), value.clone()))
         });
         let params: Params = declared.collect();
-        let priority = command.priority.unwrap_or(run.version.spec.priority);
+        let priority = priority.unwrap_or(run.version.spec.priority);
         let priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
         if *run.params != params || run.priority != priority || run.submitted_at != self.now {
             let what =

@@ -84,14 +84,7 @@ mod tests {
         };
         let tasks =
             vec![task("d", &["b", "c", "b"]), task("b", &["a"]), task("c", &["a"]), task("a", &[])];
-        let spec = WorkflowSpec {
-            name: name("w"),
-            labels: BTreeMap::new(),
-            timeout: None,
-            priority: 0,
-            params: BTreeMap::new(),
-            tasks,
-        };
+        let spec = WorkflowSpec::new(name("w"), tasks);
         let shape = Shape::of(&spec);
         assert_eq!(shape.upstream(0), [1, 2]);
         assert_eq!(shape.downstream(3), [1, 2]);

@@ -51,7 +51,9 @@ pub(super) struct Step<'a> {
     pub(super) touched_workers: BTreeSet<WorkerId>,
     pub(super) touched_workflows: BTreeSet<(Name, Name)>,
     /// Runs whose deadlines must be worked out again.
-    dirty: BTreeSet<RunId>,
+    pub(super) dirty: BTreeSet<RunId>,
+    /// The number of the next run in the cluster.
+    pub(super) next_run: u64,
 }
 
 impl<'a> Step<'a> {
@@ -89,6 +91,7 @@ impl<'a> Step<'a> {
             touched_workers: BTreeSet::new(),
             touched_workflows: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            next_run: before.meta.next_run,
         }
     }
 
@@ -104,6 +107,7 @@ impl<'a> Step<'a> {
         for (command, claim) in entry.commands.iter().zip(&applied.replies) {
             self.advance();
             self.carry_out(command, claim);
+            self.begin_waiting();
         }
         self.refresh_dues();
     }
@@ -129,6 +133,8 @@ impl<'a> Step<'a> {
             Command::SubmitRun(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.submit_run(it, reply);
+                } else if let Err(Rejection::RunForbidden { .. }) = claim {
+                    self.submission_forbidden(it);
                 }
             }
             Command::CancelRun(it) => {
@@ -136,6 +142,12 @@ impl<'a> Step<'a> {
                     self.cancel_run(it);
                 } else if let Err(Rejection::NoSuchRun { .. }) = claim {
                     self.cancel_refused(it);
+                }
+            }
+            Command::FireSchedule(it) => self.fire_schedule(it, claim),
+            Command::SuspendSchedule(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.suspend_schedule(it);
                 }
             }
             Command::ReleaseTask(it) => {
@@ -219,6 +231,7 @@ impl<'a> Step<'a> {
         while let Some(run) = self.book.first_due(self.now) {
             self.advance_run(run);
             self.dirty.insert(run);
+            self.begin_waiting();
             self.refresh_dues();
         }
         let is_over = |status: &WorkerStatus| match status {

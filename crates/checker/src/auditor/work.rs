@@ -6,7 +6,7 @@ use std::sync::Arc;
 use muster_core::ids::{RunId, TaskIndex};
 use muster_core::spec::TaskSpec;
 use muster_core::state::cells::{Cells, IndexRange};
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{FireOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState, Tries};
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
@@ -33,6 +33,8 @@ pub(super) struct Work {
     shape: Arc<Shape>,
     pub(super) tasks: Vec<WorkTask>,
     pub(super) submitted_at: Timestamp,
+    pub(super) begun_at: Option<Timestamp>,
+    pub(super) origin: Option<FireOrigin>,
     pub(super) stop: Option<(Timestamp, StopReason)>,
     pub(super) ended: Option<RunStatus>,
     /// A command was carried out that should not have been: what it makes of the run cannot be told.
@@ -54,32 +56,51 @@ impl Work {
             shape,
             tasks: run.tasks.iter().map(task).collect(),
             submitted_at: run.submitted_at,
+            begun_at: run.begun_at,
+            origin: run.origin.clone(),
             stop: run.stop,
             ended: None,
             is_doubtful: false,
         }
     }
 
-    /// A run that is submitted.
+    /// A run that was made and has not begun.
     pub(super) fn new(
         id: RunId,
         version: Arc<WorkflowVersion>,
         shape: Arc<Shape>,
         now: Timestamp,
     ) -> Self {
-        let ready = TaskState::Ready { tries: Tries::default(), since: now, avoid: None };
-        let task = |(at, spec): (usize, &TaskSpec)| {
-            let is_root = shape.upstream(at).is_empty();
-            WorkTask {
-                cells: Cells::new(spec.array, if is_root { ready } else { TaskState::Blocked }),
-                outputs: None,
-                is_touched: true,
-                is_refused: false,
-            }
+        let task = |spec: &TaskSpec| WorkTask {
+            cells: Cells::new(spec.array, TaskState::Blocked),
+            outputs: None,
+            is_touched: true,
+            is_refused: false,
         };
-        let tasks = version.spec.tasks.iter().enumerate().map(task).collect();
-        let (stop, ended) = (None, None);
-        Work { id, version, shape, tasks, submitted_at: now, stop, ended, is_doubtful: false }
+        Work {
+            id,
+            tasks: version.spec.tasks.iter().map(task).collect(),
+            version,
+            shape,
+            submitted_at: now,
+            begun_at: None,
+            origin: None,
+            stop: None,
+            ended: None,
+            is_doubtful: false,
+        }
+    }
+
+    /// The run begins, with the tasks that need nothing.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.begun_at = Some(now);
+        let ready = TaskState::Ready { tries: Tries::default(), since: now, avoid: None };
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            if self.shape.upstream(at).is_empty() {
+                task.cells.set(task.cells.indices(), ready);
+                task.is_touched = true;
+            }
+        }
     }
 
     pub(super) fn spec(&self, task: TaskIndex) -> Option<&TaskSpec> {
@@ -194,7 +215,7 @@ impl Work {
             return None;
         }
         let timeout = self.version.spec.timeout.filter(|_| self.stop.is_none());
-        let own = timeout.map(|span| (self.submitted_at + span, None));
+        let own = timeout.zip(self.begun_at).map(|(span, at)| (at + span, None));
         let tasks = self.tasks.iter().zip(&self.version.spec.tasks).enumerate();
         let cells = tasks.flat_map(|(at, (task, spec))| {
             let task_index = TaskIndex(at as u32);

@@ -170,8 +170,13 @@ impl Word for RunStatus {
     }
 
     fn of_word(word: &str) -> Option<Self> {
-        let all =
-            [RunStatus::Running, RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
+        let all = [
+            RunStatus::Queued,
+            RunStatus::Running,
+            RunStatus::Succeeded,
+            RunStatus::Failed,
+            RunStatus::Cancelled,
+        ];
         all.into_iter().find(|status| status.word() == word)
     }
 }

@@ -32,6 +32,7 @@ fn ledger(runs: &[Line]) -> Ledger {
             accepted: LogIndex(*accepted),
             cancelled: cancelled.map(LogIndex),
             ended,
+            origin: None,
         };
         let answer = RequestRecord { digest: 0, index: LogIndex(*accepted), reply: Reply::Done };
         ledger.requests.insert(request, answer);

@@ -32,14 +32,7 @@ pub(crate) fn workflow(tasks: &[&str]) -> WorkflowSpec {
         task.retry.backoff.jitter_millis = 0;
         task
     };
-    WorkflowSpec {
-        name: name("etl"),
-        labels: BTreeMap::new(),
-        timeout: None,
-        priority: 0,
-        params: BTreeMap::new(),
-        tasks: tasks.iter().map(task).collect(),
-    }
+    WorkflowSpec::new(name("etl"), tasks.iter().map(task).collect())
 }
 
 pub(crate) fn register(worker: &str, incarnation: u64, cores: u64) -> Command {

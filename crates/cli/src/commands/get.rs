@@ -24,6 +24,9 @@ pub(crate) enum GetCommand {
     /// Tasks of a run
     #[command(visible_alias = "task")]
     Tasks(TasksArgs),
+    /// Schedules of workflows
+    #[command(visible_alias = "schedule")]
+    Schedules(SchedulesArgs),
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
@@ -34,6 +37,13 @@ pub(crate) struct WorkflowsArgs {
     /// Only those whose name begins like this
     #[arg(value_name = "PREFIX")]
     prefix: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchedulesArgs {
+    /// Only of this workflow
+    #[arg(value_name = "WORKFLOW")]
+    workflow: Option<String>,
 }
 
 #[derive(Args, Debug, Default)]
@@ -74,6 +84,7 @@ pub(crate) struct TasksArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RunStatusArg {
+    Queued,
     Running,
     Succeeded,
     Failed,
@@ -97,6 +108,7 @@ enum TaskStatusArg {
 impl From<RunStatusArg> for v1::RunStatus {
     fn from(status: RunStatusArg) -> Self {
         match status {
+            RunStatusArg::Queued => v1::RunStatus::Queued,
             RunStatusArg::Running => v1::RunStatus::Running,
             RunStatusArg::Succeeded => v1::RunStatus::Succeeded,
             RunStatusArg::Failed => v1::RunStatus::Failed,
@@ -164,6 +176,14 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             let statuses: Vec<v1::TaskStatus> =
                 args.status.iter().map(|status| (*status).into()).collect();
             print(global, client.list_tasks(&run, &statuses), 0, "no tasks").await
+        }
+        GetCommand::Schedules(args) => {
+            if let Some(workflow) = &args.workflow {
+                // A name that is mistyped is told from a workflow without a schedule.
+                client.get_workflow(workflow).await?;
+            }
+            let wanted = client.list_schedules(args.workflow.as_deref());
+            print(global, wanted, 0, "no schedules").await
         }
         GetCommand::Workers(args) => {
             let prefix = args.prefix.unwrap_or_default();

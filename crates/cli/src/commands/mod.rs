@@ -10,6 +10,7 @@ pub(crate) mod lookup;
 mod portrait;
 pub(crate) mod process;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod validate;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Wait(args) => stay::wait(args, &global).await,
         Command::Cancel(args) => stay::cancel(args, &global).await,
         Command::Release(args) => stay::release(args, &global).await,
+        Command::Schedule(command) => schedule::run(command, &global).await,
         Command::Cluster(command) => admin::cluster(command, &global).await,
         Command::Convert(command) => convert::run(&command),
         Command::Bench(bench) => {

@@ -72,9 +72,12 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Version", version)
         .add("Id", run.id)
         .add("Priority", run.priority)
+        .add("Schedule", &run.schedule)
+        .add("Fire time", moment(run.fire_time_ms))
         .add("Submitted", moment(run.submitted_at_ms))
+        .add("Begun", moment(run.begun_at_ms))
         .add("Ended", moment(run.ended_at_ms))
-        .add("Took", took(run.submitted_at_ms, run.ended_at_ms))
+        .add("Took", took(run.begun_at_ms, run.ended_at_ms))
         .add("Params", pairs(&run.params))
         .add("Labels", pairs(&run.labels));
     let mut table = Table::new(v1::Task::columns(is_wide));
@@ -135,6 +138,15 @@ fn counts(tally: &v1::Tally) -> String {
     some.map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 
+fn concurrency(policy: v1::ConcurrencyPolicy) -> &'static str {
+    match policy {
+        v1::ConcurrencyPolicy::Unspecified | v1::ConcurrencyPolicy::Allow => "",
+        v1::ConcurrencyPolicy::Forbid => "Forbid",
+        v1::ConcurrencyPolicy::Replace => "Replace",
+        v1::ConcurrencyPolicy::Queue => "Queue",
+    }
+}
+
 pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
     let version = match workflow.latest_version {
         0 => "none (one-off runs only)".to_owned(),
@@ -154,7 +166,12 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
         .add("Applied", moment(workflow.applied_at_ms))
         .add("Runs", format!("{} ({} live)", workflow.runs, workflow.live_runs))
         .add("Labels", pairs(&spec.labels))
-        .add("Params", params);
+        .add("Params", params)
+        .add(
+            "Schedules",
+            spec.schedules.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
+        )
+        .add("Concurrency", concurrency(spec.concurrency_policy()));
     let mut text = facts.text();
     if !spec.tasks.is_empty() {
         let mut table = Table::new(&["TASK", "NEEDS", "CPU", "MEMORY", "POOL", "INDICES"]);

@@ -107,12 +107,8 @@ fn spec(args: &SubmitArgs) -> Result<WorkflowSpec, Failure> {
     task.timeout =
         args.timeout.map(|span| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)));
     let spec = WorkflowSpec {
-        name,
-        labels: Default::default(),
-        timeout: None,
         priority: args.priority.unwrap_or(0),
-        params: Default::default(),
-        tasks: vec![task],
+        ..WorkflowSpec::new(name, vec![task])
     };
     validate(&spec).map_err(|errors| Failure::usage(errors.to_string()))?;
     Ok(spec)

@@ -85,6 +85,7 @@ mod tests {
             let (top, defaults, task) = match place {
                 "workflow" => (line, String::new(), String::new()),
                 "defaults" => (String::new(), format!("defaults:\n{line}"), String::new()),
+                "schedule" => (format!("schedule:\n{line}"), String::new(), String::new()),
                 _ => (String::new(), String::new(), line),
             };
             format!("apiVersion: v1\nkind: Workflow\nname: a\n{top}{defaults}tasks:\n  t:\n{task}")
@@ -92,7 +93,7 @@ mod tests {
         let is_known = |field: &str, place: &str| {
             let indent = match place {
                 "workflow" => "",
-                "defaults" => "  ",
+                "defaults" | "schedule" => "  ",
                 _ => "    ",
             };
             let text = document(field, indent, place).replace('\u{1}', "x");
@@ -102,6 +103,7 @@ mod tests {
         for (pointer, place) in [
             ("/properties", "workflow"),
             ("/$defs/defaults/properties", "defaults"),
+            ("/$defs/schedule/properties", "schedule"),
             ("/$defs/task/properties", "task"),
         ] {
             for field in fields(&schema, pointer) {
@@ -115,13 +117,15 @@ mod tests {
     #[test]
     fn the_example_with_every_field_fits_the_schema() {
         let schema = schema();
-        let all: BTreeSet<String> = fields(&schema, "/$defs/task/properties").into_iter().collect();
+        let places = ["/$defs/task/properties", "/$defs/schedule/properties"];
+        let all: BTreeSet<String> = places.iter().flat_map(|at| fields(&schema, at)).collect();
         let example = include_str!("../../../core/tests/spec/good.yaml");
         let written = example.lines().filter_map(|line| {
             let key = line.strip_prefix("    ").filter(|rest| !rest.starts_with(' '))?;
             key.split_once(':').map(|(key, _)| key.to_owned())
         });
-        let top = ["default", "description"];
+        // Of a parameter, and another name of `timeZone`.
+        let top = ["default", "description", "timezone"];
         let unknown: Vec<String> = written
             .filter(|key| key.chars().all(char::is_alphabetic) && !top.contains(&key.as_str()))
             .filter(|key| !all.contains(key))

@@ -1,7 +1,9 @@
 //! The things that lists show, and their columns.
 
 use muster_client::v1;
+use muster_client::v1::schedule_spec::Timing;
 use muster_core::spec::quantity::{Cpu, Memory};
+use muster_core::time::Millis;
 
 use crate::names::label;
 use crate::units::{between, clock, now_ms, short};
@@ -25,6 +27,7 @@ pub(crate) trait Shown: prost::Message {
 pub(crate) fn run_word(status: v1::RunStatus) -> &'static str {
     match status {
         v1::RunStatus::Unspecified => "unknown",
+        v1::RunStatus::Queued => "queued",
         v1::RunStatus::Running => "running",
         v1::RunStatus::Succeeded => "succeeded",
         v1::RunStatus::Failed => "failed",
@@ -146,7 +149,7 @@ impl Shown for v1::Run {
             format!("{done}/{total}"),
             if tally.failed > 0 { tally.failed.to_string() } else { String::new() },
             age(self.submitted_at_ms),
-            span(self.submitted_at_ms, self.ended_at_ms),
+            span(self.begun_at_ms, self.ended_at_ms),
         ];
         if is_wide {
             let version = if self.version > 0 { self.version.to_string() } else { String::new() };
@@ -157,6 +160,79 @@ impl Shown for v1::Run {
                 clock(self.submitted_at_ms),
                 pairs(&self.params),
                 pairs(&self.labels),
+            ]);
+        }
+        row
+    }
+}
+
+impl Shown for v1::Schedule {
+    const MESSAGE: &'static str = "muster.v1.Schedule";
+    const LIST: &'static str = "schedules";
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.workflow, self.name)
+    }
+
+    fn columns(is_wide: bool) -> &'static [&'static str] {
+        match is_wide {
+            false => &["SCHEDULE", "WHEN", "ZONE", "NEXT", "LAST", "FIRED", "MISSED"],
+            true => &[
+                "SCHEDULE",
+                "WHEN",
+                "ZONE",
+                "NEXT (UTC)",
+                "LAST (UTC)",
+                "FIRED",
+                "MISSED",
+                "PASSED OVER",
+                "CATCHUP",
+                "JITTER",
+            ],
+        }
+    }
+
+    fn row(&self, is_wide: bool) -> Vec<String> {
+        let spec = self.spec.clone().unwrap_or_default();
+        let when = match &spec.timing {
+            Some(Timing::Cron(cron)) => cron.line.clone(),
+            Some(Timing::EveryMs(interval)) => format!("every {}", Millis(*interval)),
+            Some(Timing::At(time)) => format!("at {time}"),
+            None => String::new(),
+        };
+        let next = match (self.is_suspended, self.next_fire_time_ms) {
+            (true, _) => "suspended".to_owned(),
+            (false, Some(at)) if is_wide => clock(at),
+            (false, Some(at)) => format!("in {}", short(between(now_ms(), at))),
+            (false, None) if self.is_over => "never".to_owned(),
+            (false, None) => String::new(),
+        };
+        let last = self.last_fire_time_ms.unwrap_or(0);
+        let last = match is_wide {
+            true if last > 0 => clock(last),
+            true => String::new(),
+            false => age(last),
+        };
+        let catch_up = match spec.catch_up() {
+            v1::CatchUp::Unspecified | v1::CatchUp::None => "none",
+            v1::CatchUp::Latest => "latest",
+            v1::CatchUp::All => "all",
+        };
+        let counted = |count: u64| if count > 0 { count.to_string() } else { String::new() };
+        let mut row = vec![
+            self.name(),
+            when,
+            spec.time_zone,
+            next,
+            last,
+            counted(self.fired),
+            counted(self.missed),
+        ];
+        if is_wide {
+            row.extend([
+                counted(self.passed_over),
+                catch_up.to_owned(),
+                if spec.jitter_ms > 0 { Millis(spec.jitter_ms).to_string() } else { String::new() },
             ]);
         }
         row

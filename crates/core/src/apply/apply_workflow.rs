@@ -9,8 +9,9 @@ use crate::ids::Name;
 use crate::limits;
 use crate::reply::{Rejection, Reply};
 use crate::spec::WorkflowSpec;
+use crate::spec::schedule::ScheduleSpec;
 use crate::spec::validate::validate;
-use crate::state::workflow::{Workflow, WorkflowVersion};
+use crate::state::workflow::{Schedule, Workflow, WorkflowVersion};
 
 impl Step<'_> {
     pub(super) fn apply_workflow(&mut self, command: &ApplyWorkflow) -> Result<Reply, Rejection> {
@@ -37,16 +38,39 @@ impl Step<'_> {
         self.check_workflow_limit(namespace, &spec.name)?;
         let version = self.compile(namespace, spec, number)?;
         let workflow_id = self.workflow_named(namespace, &spec.name);
+        let schedules = self.carried_over(workflow_id, spec);
         self.state.versions.insert(version.id, version.clone());
         if let Some(workflow) = self.state.workflows.get_mut(workflow_id) {
             workflow.latest = Some(version.id);
             workflow.versions = number;
         }
+        self.state.set_schedules(workflow_id, schedules);
         if let Some(before) = latest {
             self.drop_version_if_unused(before);
         }
         self.events.push(Event::WorkflowApplied { workflow: workflow_id, version: number });
         Ok((version, true))
+    }
+
+    /// The schedules of a new version. One that keeps its name keeps what it counted; if it keeps its times as well, it
+    /// goes on where it was.
+    fn carried_over(&self, workflow: u64, spec: &WorkflowSpec) -> Vec<Schedule> {
+        let now = self.now;
+        let before = self.state.workflows.get(workflow);
+        let old_spec = before.and_then(|it| it.latest).and_then(|id| self.state.versions.get(id));
+        let carried = |new: &ScheduleSpec| {
+            let state = before?.schedules.iter().find(|it| it.name == new.name)?;
+            let old = old_spec?.spec.schedules.iter().find(|it| it.name == new.name)?;
+            let mut state = state.clone();
+            if !new.has_times_of(old) || new.is_suspended || old.is_suspended {
+                state.anew(now);
+            }
+            Some(state)
+        };
+        let schedules = spec.schedules.iter();
+        schedules
+            .map(|it| carried(it).unwrap_or_else(|| Schedule::new(it.name.clone(), now)))
+            .collect()
     }
 
     /// Checks and compiles a spec under a fresh serial number. The caller puts it into the state.
@@ -92,6 +116,7 @@ impl Step<'_> {
             latest: None,
             versions: 0,
             runs: 0,
+            schedules: Vec::new(),
         };
         self.state.workflows.insert(id, Arc::new(workflow));
         self.state.workflow_by_name.entry(namespace.clone()).or_default().insert(name.clone(), id);

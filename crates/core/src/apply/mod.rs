@@ -8,6 +8,7 @@ mod apply_workflow;
 mod cancel_run;
 mod drain_worker;
 mod finish_attempts;
+mod fire_schedule;
 mod lose_worker;
 mod place_attempts;
 mod register_worker;
@@ -15,6 +16,7 @@ mod release_task;
 mod settle;
 mod start_attempts;
 mod submit_run;
+mod suspend_schedule;
 
 use crate::command::{Command, Entry, RequestKey};
 use crate::event::Event;
@@ -78,6 +80,10 @@ impl Step<'_> {
             }
             Command::SubmitRun(it) => self.once(it.request.as_ref(), |step| step.submit_run(it)),
             Command::CancelRun(it) => self.once(it.request.as_ref(), |step| step.cancel_run(it)),
+            Command::FireSchedule(it) => self.fire_schedule(it),
+            Command::SuspendSchedule(it) => {
+                self.once(it.request.as_ref(), |step| step.suspend_schedule(it))
+            }
             Command::ReleaseTask(it) => {
                 self.once(it.request.as_ref(), |step| step.release_task(it))
             }

@@ -119,11 +119,16 @@ impl Step<'_> {
         if let Some(at) = run.deadline() {
             self.state.deadlines.remove(at, Due::Run(run_id));
         }
-        if let Some(workflow) = self.state.workflow_id(&run.version) {
+        let workflow = self.state.workflow_id(&run.version);
+        if let Some(workflow) = workflow {
             self.state.run_by_number.remove(&(workflow, run.number));
+            self.state.forget_queued(workflow, run_id);
         }
         self.release_version(&run);
         self.events.push(Event::RunEnded { run });
+        if let Some(workflow) = workflow {
+            self.begin_next(workflow);
+        }
     }
 
     /// Drops a run's version when no other run uses it and it is not the latest.

@@ -1,4 +1,4 @@
-//! A run is submitted: its tasks without dependencies are ready at once.
+//! A run is submitted, and begins at once unless the concurrency policy of its workflow lets it wait (I9).
 
 use std::sync::Arc;
 
@@ -8,11 +8,30 @@ use crate::event::Event;
 use crate::ids::{Name, RunId, TaskIndex};
 use crate::limits;
 use crate::reply::{Rejection, Reply};
-use crate::spec::WorkflowSpec;
+use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
-use crate::state::run::{Params, Run};
-use crate::state::task::{TaskState, Tries};
+use crate::state::run::{FireOrigin, Params, Run};
+use crate::state::task::{StopReason, TaskState, Tries};
 use crate::state::workflow::WorkflowVersion;
+
+/// What a run is made of, besides its version.
+pub(super) struct NewRun {
+    /// Defaults filled in.
+    pub(super) params: Arc<Params>,
+    pub(super) priority: Option<i32>,
+    pub(super) origin: Option<FireOrigin>,
+}
+
+/// How a run may join those of its workflow that are live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It begins at once.
+    Begin,
+    /// It begins when no other is left.
+    Wait,
+    /// It begins when no other is left, and the others must stop.
+    Replace,
+}
 
 impl Step<'_> {
     pub(super) fn submit_run(&mut self, command: &SubmitRun) -> Result<Reply, Rejection> {
@@ -22,7 +41,21 @@ impl Step<'_> {
                 max: limits::RUNS_MAX as u64,
             });
         }
-        let params = self.effective_params(command)?;
+        let existing;
+        let spec: &WorkflowSpec = match &command.source {
+            RunSource::Workflow { workflow, version } => {
+                existing = self.existing_version(&command.namespace, workflow, *version)?;
+                &existing.spec
+            }
+            RunSource::Apply(spec) | RunSource::OneOff(spec) => spec,
+        };
+        let policy = match &command.source {
+            RunSource::OneOff(_) => ConcurrencyPolicy::Allow,
+            RunSource::Workflow { .. } | RunSource::Apply(_) => spec.concurrency,
+        };
+        let params = effective_params(spec, &command.params)?;
+        let known = self.state.workflow(command.namespace.as_str(), spec.name.as_str());
+        let admission = self.admission(known.map(|it| it.id), &spec.name, policy)?;
         let version = match &command.source {
             RunSource::Workflow { workflow, version } => {
                 self.existing_version(&command.namespace, workflow, *version)?
@@ -36,8 +69,34 @@ impl Step<'_> {
                 version
             }
         };
-        let (run, number) = self.start_run(version.clone(), params, command.priority);
+        let run = NewRun { params, priority: command.priority, origin: None };
+        let (run, number) = self.start_run(version.clone(), run, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })
+    }
+
+    /// What the policy says to one more run of a workflow. Asked before anything is changed.
+    pub(super) fn admission(
+        &self,
+        workflow: Option<u64>,
+        name: &Name,
+        policy: ConcurrencyPolicy,
+    ) -> Result<Admission, Rejection> {
+        let live = workflow.and_then(|workflow| self.state.live_runs(workflow).next());
+        match (policy, live) {
+            (ConcurrencyPolicy::Allow, _) | (_, None) => Ok(Admission::Begin),
+            (ConcurrencyPolicy::Forbid, Some(live)) => {
+                Err(Rejection::RunForbidden { workflow: name.clone(), live: live.number })
+            }
+            (ConcurrencyPolicy::Replace, Some(_)) => Ok(Admission::Replace),
+            (ConcurrencyPolicy::Queue, Some(_)) => {
+                let queued = workflow.and_then(|it| self.state.queued_runs.get(&it));
+                if queued.is_some_and(|queued| queued.len() >= limits::QUEUED_RUNS_MAX) {
+                    let max = limits::QUEUED_RUNS_MAX as u64;
+                    return Err(Rejection::LimitReached { what: "queued runs of a workflow", max });
+                }
+                Ok(Admission::Wait)
+            }
+        }
     }
 
     fn existing_version(
@@ -59,42 +118,12 @@ impl Step<'_> {
         })
     }
 
-    /// The given values with defaults filled in.
-    fn effective_params(&self, command: &SubmitRun) -> Result<Arc<Params>, Rejection> {
-        let existing;
-        let spec: &WorkflowSpec = match &command.source {
-            RunSource::Workflow { workflow, version } => {
-                existing = self.existing_version(&command.namespace, workflow, *version)?;
-                &existing.spec
-            }
-            RunSource::Apply(spec) | RunSource::OneOff(spec) => spec,
-        };
-        let bad = |param: &Name, problem: &str| Rejection::BadParam {
-            param: param.to_string(),
-            problem: problem.to_owned(),
-        };
-        if let Some(unknown) = command.params.keys().find(|name| !spec.params.contains_key(*name)) {
-            return Err(bad(unknown, "the workflow declares no such parameter"));
-        }
-        let mut bytes = 0;
-        let mut params = Params::new();
-        for (name, declared) in &spec.params {
-            let given = command.params.get(name).or(declared.default.as_ref());
-            let value = given.ok_or_else(|| bad(name, "no value given, and it has no default"))?;
-            bytes += name.as_str().len() + value.len();
-            if bytes > limits::PARAM_BYTES_MAX {
-                return Err(bad(name, "the parameters of a run have at most 64 KiB together"));
-            }
-            params.insert(name.clone(), value.clone());
-        }
-        Ok(Arc::new(params))
-    }
-
-    fn start_run(
+    /// Makes a run, which begins as `admission` says.
+    pub(super) fn start_run(
         &mut self,
         version: Arc<WorkflowVersion>,
-        params: Arc<Params>,
-        priority: Option<i32>,
+        new: NewRun,
+        admission: Admission,
     ) -> (RunId, u64) {
         let id = RunId(self.state.meta.next_run);
         self.state.meta.next_run += 1;
@@ -104,15 +133,54 @@ impl Step<'_> {
             workflow.runs
         });
         *self.state.version_uses.entry(version.id).or_default() += 1;
-        let mut run = Run::new(id, number, version.clone(), params, self.now);
-        run.priority =
-            priority.unwrap_or(run.priority).clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
-        if let Some(at) = run.deadline() {
-            self.state.deadlines.insert(at, Due::Run(id));
-        }
+        let mut run = Run::new(id, number, version, new.params, self.now);
+        let priority = new.priority.unwrap_or(run.priority);
+        run.priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
+        run.origin = new.origin;
         self.state.runs.insert(id.0, Arc::new(run));
         self.state.run_by_number.insert((workflow, number), id);
         self.events.push(Event::RunSubmitted { run: id });
+        if admission == Admission::Begin {
+            self.begin_run(id);
+            return (id, number);
+        }
+        let mut others: Vec<(bool, RunId)> = match admission {
+            Admission::Begin | Admission::Wait => Vec::new(),
+            Admission::Replace => {
+                let others = self.state.live_runs(workflow).filter(|run| run.id != id);
+                others.map(|run| (run.begun_at.is_some(), run.id)).collect()
+            }
+        };
+        self.state.queued_runs.entry(workflow).or_default().insert(id);
+        // Those that wait first, so that none of them begins when another ends.
+        others.sort();
+        for (_, other) in others {
+            self.stop_run(other, StopReason::Replaced);
+        }
+        self.begin_next(workflow);
+        (id, number)
+    }
+
+    /// Begins the oldest run of a workflow that waits, if no other is left.
+    pub(super) fn begin_next(&mut self, workflow: u64) {
+        let Some(queued) = self.state.queued_runs.get(&workflow) else { return };
+        let Some(first) = queued.first().copied() else { return };
+        if self.state.live_runs(workflow).any(|run| run.begun_at.is_some()) {
+            return;
+        }
+        self.state.forget_queued(workflow, first);
+        self.events.push(Event::RunBegun { run: first });
+        self.begin_run(first);
+    }
+
+    /// Begins a run: its timeout starts, and its tasks without upstream tasks are ready.
+    fn begin_run(&mut self, id: RunId) {
+        let Some(run) = self.state.runs.get_mut(id.0) else { return };
+        run.begun_at = Some(self.now);
+        let version = run.version.clone();
+        if let Some(at) = run.deadline() {
+            self.state.deadlines.insert(at, Due::Run(id));
+        }
         let ready = TaskState::Ready { tries: Tries::default(), since: self.now, avoid: None };
         for position in 0..version.spec.tasks.len() as u32 {
             let task = TaskIndex(position);
@@ -121,6 +189,31 @@ impl Step<'_> {
                 self.change(id, task, range, ready);
             }
         }
-        (id, number)
     }
+}
+
+/// The given values with defaults filled in.
+pub(super) fn effective_params(
+    spec: &WorkflowSpec,
+    given: &Params,
+) -> Result<Arc<Params>, Rejection> {
+    let bad = |param: &Name, problem: &str| Rejection::BadParam {
+        param: param.to_string(),
+        problem: problem.to_owned(),
+    };
+    if let Some(unknown) = given.keys().find(|name| !spec.params.contains_key(*name)) {
+        return Err(bad(unknown, "the workflow declares no such parameter"));
+    }
+    let mut bytes = 0;
+    let mut params = Params::new();
+    for (name, declared) in &spec.params {
+        let value = given.get(name).or(declared.default.as_ref());
+        let value = value.ok_or_else(|| bad(name, "no value given, and it has no default"))?;
+        bytes += name.as_str().len() + value.len();
+        if bytes > limits::PARAM_BYTES_MAX {
+            return Err(bad(name, "the parameters of a run have at most 64 KiB together"));
+        }
+        params.insert(name.clone(), value.clone());
+    }
+    Ok(Arc::new(params))
 }

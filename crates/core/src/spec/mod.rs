@@ -21,7 +21,8 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
-pub use self::parse::parse;
+pub use self::parse::{ScheduleCheck, parse, parse_with};
+use self::schedule::ScheduleSpec;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -40,8 +41,27 @@ pub struct WorkflowSpec {
     pub priority: i32,
     /// Declared parameters.
     pub params: BTreeMap<Name, ParamSpec>,
+    /// When it runs by itself.
+    pub schedules: Vec<ScheduleSpec>,
+    /// What happens to a run that is to begin while an earlier one is live.
+    pub concurrency: ConcurrencyPolicy,
     /// The tasks, in file order. A [`crate::ids::TaskIndex`] is a position in this list.
     pub tasks: Vec<TaskSpec>,
+}
+
+/// What happens to a run that is to begin while an earlier one of the workflow is live. Decided in the entry that would
+/// begin it, for runs of schedules and of people alike; `submit`, whose runs are of no version, is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConcurrencyPolicy {
+    /// It begins.
+    #[default]
+    Allow,
+    /// There is no run: a submission is rejected, and a fire time is passed over.
+    Forbid,
+    /// The earlier ones are told to stop, and it begins once they ended.
+    Replace,
+    /// It waits until the earlier ones ended; the oldest goes first.
+    Queue,
 }
 
 /// A parameter of a workflow. Values are text; a parameter without a default must be given at submission.
@@ -252,6 +272,22 @@ pub enum OnLost {
     Fail,
     /// The task waits for a person.
     Hold,
+}
+
+impl WorkflowSpec {
+    /// A workflow with this name and these tasks and every other field at its default.
+    pub fn new(name: Name, tasks: Vec<TaskSpec>) -> Self {
+        WorkflowSpec {
+            name,
+            labels: BTreeMap::new(),
+            timeout: None,
+            priority: 0,
+            params: BTreeMap::new(),
+            schedules: Vec::new(),
+            concurrency: ConcurrencyPolicy::default(),
+            tasks,
+        }
+    }
 }
 
 impl TaskSpec {

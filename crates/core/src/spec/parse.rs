@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+use super::path::Path;
 use super::report::Report;
+use super::schedule::ScheduleSpec;
 use super::yaml::{Documents, Node};
 use super::{WorkflowSpec, read, validate};
 use crate::ids::Name;
@@ -12,11 +14,19 @@ use crate::limits;
 
 const TOP: Position = Position { line: 1, column: 1, width: 1 };
 
+/// What else must hold of a schedule. An error comes with the field that it is about.
+pub type ScheduleCheck<'c> = &'c dyn Fn(&ScheduleSpec) -> Result<(), (String, String)>;
+
 /// Reads the workflows of a file, one or several YAML documents of at most [`limits::SPEC_BYTES_MAX`] bytes together.
 ///
 /// Either every workflow is well-formed, as [`validate()`](super::validate()) has it, or as many errors as could be
-/// found come back, each with its line and column.
+/// found come back, each with its line and column. Whether a schedule ever fires is not looked at.
 pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
+    parse_with(text, &|_| Ok(()))
+}
+
+/// Like [`parse`], for a caller who knows more about schedules: the core has no calendar.
+pub fn parse_with(text: &str, check: ScheduleCheck<'_>) -> Result<Vec<WorkflowSpec>, SpecErrors> {
     let mut file = File::default();
     if text.len() > limits::SPEC_BYTES_MAX {
         let message = format!(
@@ -34,7 +44,7 @@ pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
     for document in Documents::new(text) {
         match document {
             Ok(root) if root.is_null() => {}
-            Ok(root) => file.document(&root),
+            Ok(root) => file.document(&root, check),
             Err(malformed) => file.push(malformed.position, malformed.message, malformed.help),
         }
         // Nobody reads on; a file of a million bad documents is not worth the time either.
@@ -52,6 +62,21 @@ pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
     file.finish()
 }
 
+fn check_schedules(spec: &WorkflowSpec, check: ScheduleCheck<'_>, report: &mut Report<'_>) {
+    let path = Path::Root.key("schedule");
+    for (at, schedule) in spec.schedules.iter().enumerate() {
+        let Err((field, problem)) = check(schedule) else { continue };
+        let path = path.index(at);
+        // A field may name one of a list: `exclude[2]`.
+        let (field, item) = field.split_once('[').unwrap_or((&field, ""));
+        let path = path.key(field);
+        match item.trim_end_matches(']').parse() {
+            Ok(item) => report.error(path.index(item), problem),
+            Err(_) => report.error(path, problem),
+        }
+    }
+}
+
 /// What was read of a file so far.
 #[derive(Default)]
 struct File {
@@ -63,12 +88,13 @@ struct File {
 }
 
 impl File {
-    fn document(&mut self, root: &Node<'_>) {
+    fn document(&mut self, root: &Node<'_>, check: ScheduleCheck<'_>) {
         let mut report = Report::on(root);
         let workflow = read::workflow(root, &mut report);
         if let Some(workflow) = &workflow {
             let is_whole = report.is_clean();
             validate::check(workflow, &mut report, is_whole);
+            check_schedules(workflow, check, &mut report);
         }
         match (report.finish(), workflow) {
             (Ok(()), Some(workflow)) => self.workflow(workflow, root),

@@ -6,6 +6,7 @@
 mod executor;
 mod fields;
 mod policies;
+mod schedule;
 mod task;
 mod values;
 mod workflow;

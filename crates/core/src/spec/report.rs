@@ -7,7 +7,8 @@ use super::path::{Path, Segment};
 use super::yaml::{Entry, Node, Value};
 
 /// Fields that may be written under a second name.
-pub(super) const FIELD_ALIASES: [(&str, &str); 1] = [("selector", "nodeSelector")];
+pub(super) const FIELD_ALIASES: [(&str, &str); 2] =
+    [("selector", "nodeSelector"), ("timeZone", "timezone")];
 
 /// The errors of one workflow.
 ///

@@ -3,6 +3,8 @@
 //! The core keeps what the user wrote and never works out a time: zone data and cron libraries change between versions,
 //! so the leader evaluates schedules and the log carries the result.
 
+use std::collections::BTreeMap;
+
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::time::Millis;
@@ -31,8 +33,10 @@ pub struct ScheduleSpec {
     pub start: Option<Text>,
     /// It does not fire from then on; written like `start`.
     pub end: Option<Text>,
-    /// Whether it is switched off.
+    /// Whether it is switched off by the file. Nobody else can switch it on then.
     pub is_suspended: bool,
+    /// Values for the parameters of its runs.
+    pub params: BTreeMap<Name, Text>,
 }
 
 /// The times at which a schedule is meant to fire.
@@ -74,6 +78,20 @@ pub enum CatchUp {
 }
 
 impl ScheduleSpec {
+    /// Whether the other schedule has the same fire times, so that what was decided for one holds for both.
+    pub fn has_times_of(&self, other: &ScheduleSpec) -> bool {
+        let times = |it: &ScheduleSpec| {
+            (
+                it.timing.clone(),
+                it.time_zone.clone(),
+                it.start.clone(),
+                it.end.clone(),
+                it.exclude.clone(),
+            )
+        };
+        times(self) == times(other)
+    }
+
     /// A schedule with this name and timing and every other field at its default.
     pub fn new(name: Name, timing: Timing) -> Self {
         ScheduleSpec {
@@ -88,6 +106,7 @@ impl ScheduleSpec {
             start: None,
             end: None,
             is_suspended: false,
+            params: BTreeMap::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::schedule::{ScheduleSpec, Timing};
 use super::{ExecutorSpec, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -22,7 +23,21 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
     for (name, param) in &spec.params {
         bytes += text(name.as_str()) + optional(&param.default) + optional(&param.description);
     }
+    bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
     bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()
+}
+
+fn schedule_bytes(schedule: &ScheduleSpec) -> usize {
+    let timing = match &schedule.timing {
+        Timing::Cron { line, .. } => text(line),
+        Timing::At(time) => text(time),
+        Timing::Every(_) => 0,
+    };
+    let bounds = optional(&schedule.start) + optional(&schedule.end) + texts(&schedule.exclude);
+    let params = schedule.params.iter();
+    let params: usize =
+        params.map(|(name, value)| TEXT_OVERHEAD + text(name.as_str()) + text(value)).sum();
+    FIXED + text(schedule.name.as_str()) + timing + text(&schedule.time_zone) + bounds + params
 }
 
 /// An upper estimate for a task.

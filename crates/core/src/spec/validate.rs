@@ -5,6 +5,7 @@
 
 mod names;
 mod references;
+mod schedule;
 mod task;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     task::timeout(spec.timeout, top.key("timeout"), report);
     task::priority(spec.priority, top.key("priority"), report);
     params(spec, report);
+    schedule::schedules(spec, report);
     let path = top.key("tasks");
     if spec.tasks.is_empty() {
         if is_whole {

@@ -37,12 +37,15 @@ impl State {
         self.held.clear();
         self.queue = Default::default();
         self.deadlines = Default::default();
+        self.fires = Default::default();
+        self.queued_runs.clear();
         for workflow in self.workflows.iter() {
             self.workflow_by_name
                 .entry(workflow.namespace.clone())
                 .or_default()
                 .insert(workflow.name.clone(), workflow.id);
         }
+        self.derive_fires();
         self.derive_workers();
         let run_ids: Vec<RunId> = self.runs.iter().map(|run| run.id).collect();
         for run in run_ids {
@@ -69,6 +72,9 @@ impl State {
         let Some(run) = self.runs.get(id.0).cloned() else { return };
         if let Some(workflow) = self.workflow_id(&run.version) {
             self.run_by_number.insert((workflow, run.number), id);
+            if run.begun_at.is_none() {
+                self.queued_runs.entry(workflow).or_default().insert(id);
+            }
         }
         *self.version_uses.entry(run.version.id).or_default() += 1;
         if let Some(at) = run.deadline().filter(|_| run.stop.is_none()) {

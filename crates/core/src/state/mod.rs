@@ -8,6 +8,7 @@ pub mod block_map;
 pub mod cells;
 mod deadlines;
 mod derived;
+mod fires;
 pub mod queue;
 pub mod requests;
 pub mod run;
@@ -25,6 +26,7 @@ use crate::time::Timestamp;
 
 use block_map::BlockMap;
 use deadlines::Deadlines;
+pub use fires::{Fires, ScheduleKey};
 use queue::ReadyQueue;
 use requests::Requests;
 use run::Run;
@@ -89,6 +91,9 @@ pub struct State {
     pub(crate) held: BTreeMap<WorkerId, Holding>,
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
+    pub(crate) fires: Fires,
+    /// Runs that wait for earlier ones, by workflow.
+    pub(crate) queued_runs: BTreeMap<u64, BTreeSet<RunId>>,
 }
 
 impl State {
@@ -121,6 +126,26 @@ impl State {
     /// How many runs of a workflow are live.
     pub fn live_runs_of(&self, workflow: u64) -> u64 {
         self.run_by_number.range((workflow, 0)..=(workflow, u64::MAX)).count() as u64
+    }
+
+    /// The live runs of a workflow, by number.
+    pub fn live_runs(&self, workflow: u64) -> impl Iterator<Item = &Arc<Run>> {
+        let ids = self.run_by_number.range((workflow, 0)..=(workflow, u64::MAX));
+        ids.filter_map(|(_, id)| self.run(*id))
+    }
+
+    /// Takes a run out of those that wait.
+    pub(crate) fn forget_queued(&mut self, workflow: u64, run: RunId) {
+        let Some(queued) = self.queued_runs.get_mut(&workflow) else { return };
+        queued.remove(&run);
+        if queued.is_empty() {
+            self.queued_runs.remove(&workflow);
+        }
+    }
+
+    /// When schedules fire next.
+    pub fn fires(&self) -> &Fires {
+        &self.fires
     }
 
     /// All live runs.

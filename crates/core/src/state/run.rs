@@ -32,6 +32,10 @@ pub struct Run {
     pub priority: i32,
     /// When it was accepted.
     pub submitted_at: Timestamp,
+    /// When it began; `None` while it waits for earlier runs of the workflow.
+    pub begun_at: Option<Timestamp>,
+    /// The fire time it was made for, if a schedule made it.
+    pub origin: Option<FireOrigin>,
     /// Present once it must stop: since when, and why.
     pub stop: Option<(Timestamp, StopReason)>,
     /// Its tasks, by [`TaskIndex`].
@@ -40,6 +44,15 @@ pub struct Run {
     pub open: u32,
     /// Present once it ended.
     pub ended: Option<RunEnded>,
+}
+
+/// The fire time that a run was made for. No two runs of a workflow have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FireOrigin {
+    /// The schedule that fired.
+    pub schedule: Name,
+    /// When it was meant to.
+    pub fire_time: Timestamp,
 }
 
 /// How and when a run ended.
@@ -56,6 +69,8 @@ pub struct RunEnded {
 /// The state of a run as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunStatus {
+    /// It waits for earlier runs of the workflow.
+    Queued,
     /// Some task has not ended.
     Running,
     /// Every task ended and none failed.
@@ -70,6 +85,7 @@ impl RunStatus {
     /// The word people see.
     pub fn word(self) -> &'static str {
         match self {
+            RunStatus::Queued => "queued",
             RunStatus::Running => "running",
             RunStatus::Succeeded => "succeeded",
             RunStatus::Failed => "failed",
@@ -79,7 +95,7 @@ impl RunStatus {
 }
 
 impl Run {
-    /// A new run: tasks without upstream tasks are ready, the others blocked.
+    /// A new run that has not begun: all its tasks are blocked.
     pub fn new(
         id: RunId,
         number: u64,
@@ -105,6 +121,8 @@ impl Run {
             params,
             priority,
             submitted_at: at,
+            begun_at: None,
+            origin: None,
             stop: None,
             tasks,
             open,
@@ -115,14 +133,18 @@ impl Run {
 
     /// The run's status.
     pub fn status(&self) -> RunStatus {
-        self.ended.map_or(RunStatus::Running, |ended| ended.status)
+        match (self.ended, self.begun_at) {
+            (Some(ended), _) => ended.status,
+            (None, Some(_)) => RunStatus::Running,
+            (None, None) => RunStatus::Queued,
+        }
     }
 
     /// The status it ends with once no task is open.
     pub fn final_status(&self) -> RunStatus {
         let some_failed = || self.tasks.iter().any(|task| task.end() == Some(TaskEnd::Failed));
         match self.stop {
-            Some((_, StopReason::Cancelled)) => RunStatus::Cancelled,
+            Some((_, StopReason::Cancelled | StopReason::Replaced)) => RunStatus::Cancelled,
             Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunStatus::Failed,
             None if some_failed() => RunStatus::Failed,
             None => RunStatus::Succeeded,
@@ -154,7 +176,7 @@ impl Run {
 
     /// When the run's own timeout is over.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.version.spec.timeout.map(|span| self.submitted_at + span)
+        self.version.spec.timeout.zip(self.begun_at).map(|(span, at)| at + span)
     }
 
     /// `etl/42`.

@@ -31,6 +31,8 @@ pub struct Tries {
 pub enum StopReason {
     /// A user cancelled the run.
     Cancelled,
+    /// A later run of the workflow took its place.
+    Replaced,
     /// The run's own timeout is over.
     RunTimedOut,
     /// The attempt's timeout is over.

@@ -107,4 +107,68 @@ pub struct Workflow {
     pub versions: u32,
     /// The number of its latest run.
     pub runs: u64,
+    /// How far the schedules of its latest version have come, in their order there.
+    pub schedules: Vec<Schedule>,
+}
+
+/// How far a schedule has come.
+///
+/// - `next` is after `decided_until`, which is not after the log's time.
+/// - Nothing comes next while it is switched off.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Schedule {
+    /// Its name within the workflow.
+    pub name: Name,
+    /// Fire times up to this one made their runs, or are missed for good.
+    pub decided_until: Timestamp,
+    /// What comes next.
+    pub next: NextFire,
+    /// Whether a user switched it off.
+    pub is_suspended: bool,
+    /// The latest fire time that made a run.
+    pub last_fired: Option<Timestamp>,
+    /// How many fire times made runs.
+    pub fired: u64,
+    /// How many passed while nothing could fire, and made none.
+    pub missed: u64,
+    /// How many made none because an earlier run was live.
+    pub passed_over: u64,
+}
+
+/// When a schedule fires next. Worked out by the leader: the core knows no calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NextFire {
+    /// Not worked out yet.
+    Unknown,
+    /// At a fire time, and by how much later its run begins.
+    At {
+        /// When it is meant to fire.
+        fire_time: Timestamp,
+        /// Its share of the jitter later.
+        due_at: Timestamp,
+    },
+    /// Not any more.
+    Never,
+}
+
+impl Schedule {
+    /// A schedule that has fired nothing yet, and decides what comes after `now`.
+    pub fn new(name: Name, now: Timestamp) -> Self {
+        Schedule {
+            name,
+            decided_until: now,
+            next: NextFire::Unknown,
+            is_suspended: false,
+            last_fired: None,
+            fired: 0,
+            missed: 0,
+            passed_over: 0,
+        }
+    }
+
+    /// The same one, which decides what comes after `now` and owes nothing for the time before.
+    pub(crate) fn anew(&mut self, now: Timestamp) {
+        self.decided_until = now;
+        self.next = NextFire::Unknown;
+    }
 }

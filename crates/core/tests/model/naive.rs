@@ -232,6 +232,8 @@ impl Model {
                 self.stop_run(it.run.0, StopReason::Cancelled);
                 Ok(Reply::Done)
             }
+            // Not drawn here: `tests/schedules.rs` does.
+            Command::FireSchedule(_) | Command::SuspendSchedule(_) => unreachable!("not drawn"),
             Command::ReleaseTask(it) => self.release(it.run.0, it.task.0, it.rerun),
             Command::RegisterWorker(it) => Ok(self.register(it)),
             Command::DrainWorker(it) => {

@@ -33,12 +33,9 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
                 tasks.reverse();
             }
             WorkflowSpec {
-                name: name_of("w", usize::from(name)),
-                labels: Default::default(),
                 timeout: timeout.map(Millis),
                 priority,
-                params: Default::default(),
-                tasks,
+                ..WorkflowSpec::new(name_of("w", usize::from(name)), tasks)
             }
         },
     )

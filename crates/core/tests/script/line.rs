@@ -12,7 +12,10 @@
 //! place etl/1/a w1, etl/1/x[0-4] w1   `#3` names a worker by number, `run#9` a run, `task#9` a task
 //! start etl/1/a#1 age=2s              `#1` is the number of the attempt; `@7` a fence instead
 //! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
+//! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
+//! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
+//! schedules etl                       how far its schedules have come
 //! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
 //! events off|on                       prints events, or only replies
 //! ```
@@ -25,15 +28,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts, LoseWorker,
-    Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask, RequestKey,
-    RunSource, Start, StartAttempts, SubmitRun, UpgradeCluster,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts,
+    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
+    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    UpgradeCluster,
 };
 use muster_core::ids::{LogIndex, Name, Text};
 use muster_core::snapshot::digest_of;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
-use muster_core::time::Millis;
+use muster_core::state::workflow::NextFire;
+use muster_core::time::{Millis, Timestamp};
 
 use super::notation;
 use super::world::World;
@@ -117,6 +122,18 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
             is_draining: verb == "drain",
         }),
         "cancel" => Command::CancelRun(CancelRun { request, run: world.run_id(rest) }),
+        "fire" => Command::FireSchedule(fire(world, &options.namespace, rest)),
+        "suspend" | "resume" => {
+            let (workflow, schedule) =
+                rest.split_once('/').map_or((rest, None), |(it, schedule)| (it, Some(schedule)));
+            Command::SuspendSchedule(SuspendSchedule {
+                request,
+                namespace: options.namespace,
+                workflow: name(workflow),
+                schedule: schedule.map(name),
+                is_suspended: verb == "suspend",
+            })
+        }
         "release" => {
             let (task, how) = rest.split_once(' ').expect("`release TASK rerun|fail`");
             let (run, task, _) = world.task(task);
@@ -184,6 +201,44 @@ fn submit(verb: &str, rest: &str, options: Options) -> Command {
         params: Arc::new(options.params),
         priority: options.priority,
     })
+}
+
+fn fire(world: &World, namespace: &Name, rest: &str) -> FireSchedule {
+    let (place, facts) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (workflow, schedule) = place.split_once('/').expect("`fire WORKFLOW/SCHEDULE`");
+    let workflow = world.state.workflow(namespace.as_str(), workflow).expect("a known workflow");
+    let known = workflow.schedules.iter().find(|it| it.name.as_str() == schedule);
+    let after = known.map_or(Timestamp(0), |known| known.decided_until);
+    let mut fire = FireSchedule {
+        workflow: workflow.id,
+        version: workflow.latest.unwrap_or_default(),
+        schedule: name(schedule),
+        after,
+        until: after,
+        fire_times: Vec::new(),
+        missed: 0,
+        next: NextFire::Never,
+    };
+    let time = |text: &str| Timestamp(span(text).0);
+    for (key, value) in pairs(facts) {
+        match key {
+            "until" => fire.until = time(value),
+            "after" => fire.after = time(value),
+            "version" => fire.version = value.parse().expect("a number"),
+            "times" => fire.fire_times = value.split(',').map(time).collect(),
+            "missed" => fire.missed = value.parse().expect("a number"),
+            "next" if value == "never" => {}
+            "next" if value == "unknown" => fire.next = NextFire::Unknown,
+            "next" => fire.next = NextFire::At { fire_time: time(value), due_at: time(value) },
+            "due" => {
+                if let NextFire::At { due_at, .. } = &mut fire.next {
+                    *due_at = time(value);
+                }
+            }
+            _ => panic!("`{key}` is not a fact of `fire`"),
+        }
+    }
+    fire
 }
 
 fn place(world: &World, rest: &str) -> Command {

@@ -6,9 +6,10 @@
 
 use muster_core::ids::Name;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
+use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
-    ProcessSpec, TaskSpec, WorkflowSpec,
+    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
+    ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -22,18 +23,21 @@ fn head(text: &str) -> (&str, Vec<(&str, &str)>) {
 pub(crate) fn workflow(text: &str) -> WorkflowSpec {
     let (text, dag) = text.split_once(": ").unwrap_or_else(|| (text.trim_end_matches(':'), ""));
     let (workflow, options) = head(text);
-    let mut spec = WorkflowSpec {
-        name: name(workflow),
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks: Vec::new(),
-    };
+    let mut spec = WorkflowSpec::new(name(workflow), Vec::new());
     for (key, value) in options {
         match key.split_once('.').unwrap_or((key, "")) {
             ("timeout", _) => spec.timeout = Some(span(value)),
             ("priority", _) => spec.priority = value.parse().expect("a number"),
+            ("concurrency", _) => {
+                spec.concurrency = match value {
+                    "allow" => ConcurrencyPolicy::Allow,
+                    "forbid" => ConcurrencyPolicy::Forbid,
+                    "replace" => ConcurrencyPolicy::Replace,
+                    "queue" => ConcurrencyPolicy::Queue,
+                    _ => panic!("`{value}` is not a policy"),
+                }
+            }
+            ("schedule", schedule) => schedule_of(&mut spec, schedule, value),
             ("param", param) => {
                 let default = (value != "required").then(|| value.into());
                 spec.params.insert(name(param), ParamSpec { default, description: None });
@@ -53,6 +57,26 @@ pub(crate) fn workflow(text: &str) -> WorkflowSpec {
         }
     }
     spec
+}
+
+/// `schedule.nightly=@daily+off+jitter:5s+param.region:eu`: a line, which the core does not read, and what goes with
+/// it.
+fn schedule_of(spec: &mut WorkflowSpec, schedule: &str, value: &str) {
+    let mut parts = value.split('+');
+    let line = parts.next().unwrap_or_default();
+    let timing = Timing::Cron { line: line.into(), dialect: Dialect::Posix };
+    let mut new = ScheduleSpec::new(name(schedule), timing);
+    for part in parts {
+        match part.split_once(':').unwrap_or((part, "")) {
+            ("off", _) => new.is_suspended = true,
+            ("jitter", value) => new.jitter = span(value),
+            (param, value) => {
+                let param = param.strip_prefix("param.").expect("off, jitter or param.NAME");
+                new.params.insert(name(param), value.into());
+            }
+        }
+    }
+    spec.schedules.push(new);
 }
 
 /// The position of a mentioned task, with its options set.

@@ -3,6 +3,7 @@
 use muster_core::ids::TaskIndex;
 use muster_core::state::run::Run;
 use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
+use muster_core::state::workflow::{NextFire, Schedule};
 use muster_core::time::Timestamp;
 
 use super::line::LEASE;
@@ -19,6 +20,7 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
             Some(it) => run(world, it),
             None => run(world, &world.runs[&world.run_id(rest)]),
         },
+        "schedules" => schedules(world, rest),
         "task" => one_task(world, rest),
         "workers" => or_nothing(workers(world), "no worker"),
         "queue" => or_nothing(queue(world), "nothing is ready"),
@@ -31,6 +33,26 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
         "meta" => format!("{:?}\n", world.state.meta()),
         _ => return None,
     })
+}
+
+fn schedules(world: &World, workflow: &str) -> String {
+    let workflow = world.state.workflow("default", workflow).expect("a known workflow");
+    let line = |it: &Schedule| {
+        let next = match it.next {
+            NextFire::Unknown => "unknown".to_owned(),
+            NextFire::Never => "never".to_owned(),
+            NextFire::At { fire_time, due_at } if fire_time == due_at => time(fire_time),
+            NextFire::At { fire_time, due_at } => {
+                format!("{} at {}", time(fire_time), time(due_at))
+            }
+        };
+        let off = if it.is_suspended { ", off" } else { "" };
+        let last = it.last_fired.map_or_else(String::new, |at| format!(", last {}", time(at)));
+        let counts =
+            format!("{} fired, {} missed, {} passed over", it.fired, it.missed, it.passed_over);
+        format!("{} until {}, next {next}{off}: {counts}{last}\n", it.name, time(it.decided_until))
+    };
+    or_nothing(workflow.schedules.iter().map(line).collect(), "no schedule")
 }
 
 /// Each range of one task, without times.

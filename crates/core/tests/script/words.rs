@@ -6,6 +6,7 @@ use muster_core::ids::{RunId, TaskIndex};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::TaskStatus;
+use muster_core::time::Timestamp;
 
 use super::world::World;
 
@@ -61,7 +62,20 @@ pub(crate) fn event(world: &World, event: &Event) -> String {
         format!("{label}#{number} {what} {}\n", world.worker_label(worker))
     };
     match event {
-        Event::WorkflowApplied { .. } | Event::RunSubmitted { .. } => String::new(),
+        Event::WorkflowApplied { .. } => String::new(),
+        // The answer to a submission says it too.
+        Event::RunSubmitted { run: id } => match &world.runs[id].origin {
+            Some(origin) => {
+                let time = origin.fire_time.since(Timestamp(0));
+                format!("{} is run#{id}, for {time} of {}\n", run(world, *id), origin.schedule)
+            }
+            None => String::new(),
+        },
+        Event::RunBegun { run: id } => format!("{} begins\n", run(world, *id)),
+        Event::SchedulesChanged { missed: 0, passed_over: 0, .. } => String::new(),
+        Event::SchedulesChanged { missed, passed_over, .. } => {
+            format!("{missed} missed, {passed_over} passed over\n")
+        }
         Event::RunStopping { run: id } => format!("{} must stop\n", run(world, *id)),
         Event::RunEnded { run } => format!("{} {}\n", run.label(), run.status().word()),
         // `AttemptPlaced` says it better.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use muster_checker::{Applying, Auditor};
 use muster_core::command::{AttemptRef, Command, Entry};
 use muster_core::event::Event;
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
@@ -31,6 +32,8 @@ pub(crate) struct World {
     /// Lines of an entry with several commands.
     joined: Vec<String>,
     is_quiet: bool,
+    /// Judges every entry by rules of its own.
+    auditor: Auditor,
     placed: Vec<Placed>,
     /// Every run there ever was, as it was when it ended, or was first seen.
     pub(crate) runs: BTreeMap<RunId, Arc<Run>>,
@@ -80,6 +83,18 @@ impl World {
         if let Err(violation) = self.state.check() {
             panic!("after `{}`: {violation}", lines.join("; "));
         }
+        self.auditor.observe(&Applying {
+            replica: 1,
+            incarnation: 0,
+            index: LogIndex(self.index),
+            term: None,
+            at: None,
+            entry: &entry,
+            after: &self.state,
+            applied: &applied,
+        });
+        let verdict = self.auditor.verdict();
+        assert!(verdict.violations.is_empty(), "after `{}`: {verdict}", lines.join("; "));
         assert_eq!(applied.replies, also.replies, "a restored replica answers the same");
         assert_eq!(self.state.digest(), other.digest(), "a restored replica has the same digest");
         assert_eq!(self.state.next_deadline(), other.next_deadline(), "and the same deadlines");

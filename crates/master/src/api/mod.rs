@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod log;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod worker;
 pub(crate) mod workflow;
 
@@ -42,10 +43,16 @@ pub(crate) fn checked_spec(source: Option<v1::WorkflowSource>) -> Result<Workflo
             let spec =
                 convert::spec_from_proto(spec).map_err(|error| faults::bad_message(&error))?;
             validate(&spec).map_err(|errors| faults::bad_spec(&errors))?;
+            for (at, schedule) in spec.schedules.iter().enumerate() {
+                muster_calendar::check(schedule).map_err(|(field, problem)| {
+                    faults::bad_field(&format!("schedule[{at}].{field}"), problem)
+                })?;
+            }
             Ok(spec)
         }
         v1::workflow_source::Source::Manifest(manifest) => {
-            let mut specs = spec::parse(&manifest).map_err(|errors| faults::bad_spec(&errors))?;
+            let specs = spec::parse_with(&manifest, &muster_calendar::check);
+            let mut specs = specs.map_err(|errors| faults::bad_spec(&errors))?;
             match (specs.pop(), specs.len()) {
                 (Some(spec), 0) => Ok(spec),
                 (_, more) => {

@@ -55,6 +55,8 @@ fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
             Event::WorkerChanged { .. }
             | Event::WorkflowApplied { .. }
             | Event::RunSubmitted { .. }
+            | Event::RunBegun { .. }
+            | Event::SchedulesChanged { .. }
             | Event::RunStopping { .. }
             | Event::RunEnded { .. }
             | Event::TaskChanged { .. }
@@ -158,7 +160,7 @@ pub(super) fn stops(state: &State, worker: WorkerId, attempts: &[AttemptRef]) ->
         for (range, live) in live_ranges(state, attempt, worker) {
             let Some(stop) = live.stop else { continue };
             let reason = match stop.reason {
-                StopReason::Cancelled => wire::StopReason::Cancelled,
+                StopReason::Cancelled | StopReason::Replaced => wire::StopReason::Cancelled,
                 StopReason::RunTimedOut => wire::StopReason::RunTimedOut,
                 StopReason::AttemptTimedOut => wire::StopReason::AttemptTimedOut,
             };

@@ -4,6 +4,7 @@
 //! in the middle of anything has no effect: whatever it does goes through the log, which refuses it (I13).
 
 mod assignment;
+mod calendar;
 mod dispatch;
 mod liveness;
 mod plan;
@@ -79,6 +80,7 @@ fn begin(
     let mut duties = JoinSet::new();
     duties.spawn(tick::run(replica.clone()));
     duties.spawn(plan::run(replica.clone()));
+    duties.spawn(calendar::run(replica.clone()));
     duties.spawn(liveness::run(replica.clone(), term));
     duties
 }

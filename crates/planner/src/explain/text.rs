@@ -30,6 +30,13 @@ impl fmt::Display for Explanation {
             let span = self.at.since(since);
             writeln!(f, "The run has been stopping for {span}: {}.", stop_words(reason))?;
         }
+        if let [first, others @ ..] = &self.waits_for[..] {
+            write!(f, "The run is queued behind {first}")?;
+            if !others.is_empty() {
+                write!(f, " and {} more", others.len())?;
+            }
+            writeln!(f, ": `concurrencyPolicy` lets it begin when no other is left.")?;
+        }
         if let Some(blocked) = &self.blocked {
             write!(f, "{blocked}")?;
         }
@@ -165,6 +172,7 @@ impl Sentence<'_> {
 fn stop_words(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Cancelled => "a user cancelled it",
+        StopReason::Replaced => "a later run took its place (`concurrencyPolicy: Replace`)",
         StopReason::RunTimedOut => "the run's timeout is over",
         StopReason::AttemptTimedOut => "the attempt's timeout is over",
     }

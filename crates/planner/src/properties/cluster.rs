@@ -245,12 +245,8 @@ fn submit(priority: i32, shapes: Vec<Shape>) -> Command {
         request: None,
         namespace: name("default"),
         source: RunSource::OneOff(Box::new(WorkflowSpec {
-            name: name("random"),
-            labels: Default::default(),
-            timeout: None,
             priority,
-            params: Default::default(),
-            tasks,
+            ..WorkflowSpec::new(name("random"), tasks)
         })),
         params: Arc::default(),
         priority: None,

@@ -29,14 +29,7 @@ pub(super) fn parse(text: &str) -> Result<SubmitRun> {
     for task in tasks.split(';') {
         read_tasks(task, &mut specs)?;
     }
-    let spec = WorkflowSpec {
-        name: workflow,
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks: specs,
-    };
+    let spec = WorkflowSpec::new(workflow, specs);
     Ok(SubmitRun {
         request: None,
         namespace: name("default")?,

@@ -15,10 +15,10 @@ use muster_core::time::{Millis, Timestamp};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::attempts;
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
+use super::{attempts, schedule};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -90,6 +90,8 @@ fn command_to_proto(command: &Command) -> stored::Command {
             request: key_to_proto(it.request.as_ref()),
             run_id: it.run.0,
         }),
+        Command::FireSchedule(it) => Kind::FireSchedule(schedule::fire_to_proto(it)),
+        Command::SuspendSchedule(it) => Kind::SuspendSchedule(schedule::suspend_to_proto(it)),
         Command::ReleaseTask(it) => Kind::ReleaseTask(stored::ReleaseTask {
             request: key_to_proto(it.request.as_ref()),
             run_id: it.run.0,
@@ -134,6 +136,12 @@ fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> 
             request: it.request.map(key_from_proto),
             run: RunId(it.run_id),
         }),
+        Kind::FireSchedule(it) => {
+            Command::FireSchedule(schedule::fire_from_proto(it).within("fire_schedule")?)
+        }
+        Kind::SuspendSchedule(it) => {
+            Command::SuspendSchedule(schedule::suspend_from_proto(it).within("suspend_schedule")?)
+        }
         Kind::ReleaseTask(it) => Command::ReleaseTask(ReleaseTask {
             request: it.request.map(key_from_proto),
             run: RunId(it.run_id),
@@ -165,11 +173,11 @@ fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> 
     })
 }
 
-fn key_to_proto(key: Option<&RequestKey>) -> Option<stored::RequestKey> {
+pub(super) fn key_to_proto(key: Option<&RequestKey>) -> Option<stored::RequestKey> {
     key.map(|key| stored::RequestKey { id: key.id.to_string(), digest: key.digest })
 }
 
-fn key_from_proto(key: stored::RequestKey) -> RequestKey {
+pub(super) fn key_from_proto(key: stored::RequestKey) -> RequestKey {
     RequestKey { id: key.id.into(), digest: key.digest }
 }
 

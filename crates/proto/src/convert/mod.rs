@@ -13,6 +13,7 @@ mod error;
 mod history;
 mod log;
 mod read;
+mod schedule;
 mod snapshot;
 mod spec;
 
@@ -20,6 +21,7 @@ pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};
 pub use log::{assemble_entry, decode_command, decode_entry, encode_command, encode_entry};
 pub use read::{Within, name, required, text_map, texts};
+pub use schedule::{schedule_from_proto, schedule_to_proto};
 pub use snapshot::{
     ParseShardIdError, ShardId, ShardKind, SnapshotBuilder, decode_snapshot, encode_shard, shards,
 };

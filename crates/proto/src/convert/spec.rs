@@ -12,6 +12,7 @@ use muster_core::time::Millis;
 
 use super::error::DecodeError;
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
+use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
 use crate::v1;
 
 /// A workflow as a message.
@@ -24,6 +25,8 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
         priority: spec.priority,
         params: params.collect(),
         tasks: spec.tasks.iter().map(task_to_proto).collect(),
+        schedules: spec.schedules.iter().map(schedule_to_proto).collect(),
+        concurrency_policy: policy_to_proto(spec.concurrency).into(),
     }
 }
 
@@ -33,12 +36,17 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
         Ok((name("", &key).within_element("params", &key)?, param_from_proto(param)))
     });
     let tasks = spec.tasks.into_iter().enumerate();
+    let schedules = spec.schedules.into_iter().enumerate();
     Ok(WorkflowSpec {
         name: name("name", &spec.name)?,
         labels: text_map(spec.labels),
         timeout: spec.timeout_ms.map(Millis),
         priority: spec.priority,
         params: params.collect::<Result<_, DecodeError>>()?,
+        schedules: schedules
+            .map(|(at, schedule)| schedule_from_proto(schedule).within_element("schedules", at))
+            .collect::<Result<_, _>>()?,
+        concurrency: policy_from_proto("concurrency_policy", spec.concurrency_policy)?,
         tasks: tasks
             .map(|(position, task)| task_from_proto(task).within_element("tasks", position))
             .collect::<Result<_, _>>()?,

@@ -57,12 +57,11 @@ fn spec() -> WorkflowSpec {
     tasks.extend((0..6).map(|i| TaskSpec::new(name(&format!("t{i}")), ExecutorSpec::Noop)));
     let param = ParamSpec { default: Some("eu".into()), description: Some("where".into()) };
     WorkflowSpec {
-        name: name("etl"),
         labels: BTreeMap::from([("team".into(), "data".into())]),
         timeout: Some(Millis::from_secs(3600)),
         priority: 5,
         params: BTreeMap::from([(name("region"), param)]),
-        tasks,
+        ..WorkflowSpec::new(name("etl"), tasks)
     }
 }
 
@@ -152,6 +151,8 @@ fn run(version: Arc<WorkflowVersion>) -> Run {
     let last = LastAttempt { worker, fence: Fence(901), started_at: later(6), ended_at: later(60) };
     let params = Arc::new(BTreeMap::from([(name("region"), "us".into())]));
     let mut run = Run::new(RunId(300), 42, version, params, NOW);
+    // Came later: runs of then began as they were submitted.
+    run.begun_at = Some(NOW);
     run.stop = Some((later(70), StopReason::Cancelled));
     let quiet = Attempt { stop: None, ..attempt };
     let parts = [
@@ -208,6 +209,8 @@ fn snapshot() -> Snapshot {
         latest: Some(20),
         versions: 3,
         runs: 42,
+        // Came later, too.
+        schedules: Vec::new(),
     };
     snapshot.workflows.insert(11, Arc::new(workflow));
     let worker = Worker {

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask,
-    RequestKey, RunSource, Start, StartAttempts, SubmitRun, UpgradeCluster,
+    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
+    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    UpgradeCluster,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
-    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
+    ParamSpec, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
+    WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
+use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -129,17 +133,60 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     })
 }
 
+fn schedule() -> impl Strategy<Value = ScheduleSpec> {
+    let dialect = prop_oneof![Just(Dialect::Posix), Just(Dialect::Quartz)];
+    let timing = prop_oneof![
+        (text(), dialect).prop_map(|(line, dialect)| Timing::Cron { line, dialect }),
+        span().prop_map(Timing::Every),
+        text().prop_map(Timing::At),
+    ];
+    let catch_up = prop_oneof![Just(CatchUp::None), Just(CatchUp::Latest), Just(CatchUp::All)];
+    let when = (name(), timing, text(), vec(text(), 0..3), of(text()), of(text()));
+    let how = (catch_up, small(), of(span()), span(), any::<bool>());
+    (when, how, btree_map(name(), text(), 0..3)).prop_map(|(when, how, params)| {
+        let (name, timing, time_zone, exclude, start, end) = when;
+        let (catch_up, catch_up_max, starting_deadline, jitter, is_suspended) = how;
+        ScheduleSpec {
+            name,
+            timing,
+            time_zone,
+            catch_up,
+            catch_up_max,
+            starting_deadline,
+            jitter,
+            exclude,
+            start,
+            end,
+            is_suspended,
+            params,
+        }
+    })
+}
+
+fn policy() -> impl Strategy<Value = ConcurrencyPolicy> {
+    prop_oneof![
+        Just(ConcurrencyPolicy::Allow),
+        Just(ConcurrencyPolicy::Forbid),
+        Just(ConcurrencyPolicy::Replace),
+        Just(ConcurrencyPolicy::Queue),
+    ]
+}
+
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let param = (of(text()), of(text()))
         .prop_map(|(default, description)| ParamSpec { default, description });
     let params = btree_map(name(), param, 0..3);
-    (name(), texts(), of(span()), any::<i32>(), params, vec(task(), 0..4)).prop_map(
-        |(name, labels, timeout, priority, params, tasks)| WorkflowSpec {
+    // Boxed, as trees of strategies are large and live on the stack.
+    let when = (vec(schedule().boxed(), 0..3), policy()).boxed();
+    (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
+        |(name, labels, timeout, priority, params, (schedules, concurrency), tasks)| WorkflowSpec {
             name,
             labels,
             timeout,
             priority,
             params,
+            schedules,
+            concurrency,
             tasks,
         },
     )
@@ -241,6 +288,31 @@ fn worker_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn schedule_command() -> impl Strategy<Value = Command> {
+    let at = || number().prop_map(Timestamp);
+    let next = prop_oneof![
+        Just(NextFire::Unknown),
+        (at(), at()).prop_map(|(fire_time, due_at)| NextFire::At { fire_time, due_at }),
+        Just(NextFire::Never),
+    ];
+    let what = (number(), number(), name(), at(), at());
+    let fire =
+        (what, vec(at(), 0..3), number(), next).prop_map(|(what, fire_times, missed, next)| {
+            let (workflow, version, schedule, after, until) = what;
+            FireSchedule { workflow, version, schedule, after, until, fire_times, missed, next }
+        });
+    let suspend = (key(), name(), name(), of(name()), any::<bool>()).prop_map(
+        |(request, namespace, workflow, schedule, is_suspended)| SuspendSchedule {
+            request,
+            namespace,
+            workflow,
+            schedule,
+            is_suspended,
+        },
+    );
+    prop_oneof![fire.prop_map(Command::FireSchedule), suspend.prop_map(Command::SuspendSchedule),]
+}
+
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
@@ -255,10 +327,11 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     let prune = number().prop_map(|index| PruneHistory { ended_before: LogIndex(index) });
     prop_oneof![
         1 => Just(Command::Tick),
-        2 => apply.prop_map(Command::ApplyWorkflow),
-        3 => submit().prop_map(Command::SubmitRun),
+        2 => apply.prop_map(Command::ApplyWorkflow).boxed(),
+        3 => submit().prop_map(Command::SubmitRun).boxed(),
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),
+        2 => schedule_command().boxed(),
         3 => worker_command(),
         6 => attempts(),
         1 => prune.prop_map(Command::PruneHistory),

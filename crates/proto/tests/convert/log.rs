@@ -55,13 +55,16 @@ proptest! {
 
 /// A command with nothing but the field `number`, which is an empty message.
 fn command_of_kind(number: u8) -> Vec<u8> {
-    assert!(number < 16, "larger numbers take two bytes");
-    vec![number << 3 | 2, 0]
+    match number {
+        0..16 => vec![number << 3 | 2, 0],
+        // Two bytes, the lower seven bits first.
+        16.. => vec![(number & 15) << 3 | 2 | 0x80, number >> 4, 0],
+    }
 }
 
 #[test]
 fn an_unknown_kind_of_command_is_its_own_error() {
-    let unknown = command_of_kind(14);
+    let unknown = command_of_kind(100);
     assert_eq!(decode_command(&unknown), Err(DecodeError::UnknownCommand));
     let tick = encode_command(&Command::Tick);
     let entry = assemble_entry(Timestamp(5), &[tick, unknown.into()]);

@@ -164,14 +164,7 @@ fn measure_attempts() {
 #[ignore = "a measurement"]
 fn measure_tasks() {
     let task = |number| TaskSpec::new(name(&format!("t{number}")), ExecutorSpec::Noop);
-    let spec = WorkflowSpec {
-        name: name("etl"),
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks: (0..ITEMS).map(task).collect(),
-    };
+    let spec = WorkflowSpec::new(name("etl"), (0..ITEMS).map(task).collect());
     let at = Timestamp(1_760_000_000_000);
     let version = WorkflowVersion::compile(1, name("default"), 1, at, spec);
     let version = std::sync::Arc::new(version.expect("the spec is well-formed"));

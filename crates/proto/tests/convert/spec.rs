@@ -17,17 +17,13 @@ proptest! {
 
 fn message() -> v1::WorkflowSpec {
     let name = |text| Name::parse(text).expect("it is a name");
-    spec_to_proto(&WorkflowSpec {
-        name: name("etl"),
-        labels: Default::default(),
-        timeout: None,
-        priority: 0,
-        params: Default::default(),
-        tasks: vec![
+    spec_to_proto(&WorkflowSpec::new(
+        name("etl"),
+        vec![
             TaskSpec::new(name("extract"), ExecutorSpec::Noop),
             TaskSpec::new(name("load"), ExecutorSpec::Noop),
         ],
-    })
+    ))
 }
 
 /// The error that `change` to the second task causes.

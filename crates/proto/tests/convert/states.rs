@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, ReleaseTask,
-    RequestKey, RunSource, Start, StartAttempts, SubmitRun,
+    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
+    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
+use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, DependencyRule, ExecutorSpec, OnLost, ParamSpec, Resources, TaskSpec, WorkflowSpec,
+    ArraySpec, ConcurrencyPolicy, DependencyRule, ExecutorSpec, OnLost, ParamSpec, Resources,
+    TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
+use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -79,13 +82,29 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
     });
     let param = ParamSpec { default: Some("eu".into()), description: None };
     WorkflowSpec {
-        name: name(["etl", "train"][usize::from(a) % 2]),
         labels: BTreeMap::from([("team".into(), "data".into())]),
         timeout: (b.is_multiple_of(11)).then_some(Millis::from_secs(60)),
         priority: i32::from(b) - 128,
         params: BTreeMap::from([(name("region"), param)]),
-        tasks: tasks.collect(),
+        schedules: (0..b % 3).map(|number| schedule(number, a)).collect(),
+        concurrency: POLICIES[usize::from(a / 6) % POLICIES.len()],
+        ..WorkflowSpec::new(name(["etl", "train"][usize::from(a) % 2]), tasks.collect())
     }
+}
+
+const POLICIES: [ConcurrencyPolicy; 4] = [
+    ConcurrencyPolicy::Allow,
+    ConcurrencyPolicy::Forbid,
+    ConcurrencyPolicy::Replace,
+    ConcurrencyPolicy::Queue,
+];
+
+fn schedule(number: u8, a: u8) -> ScheduleSpec {
+    let timing = match number {
+        0 => Timing::Every(Millis::from_secs(u64::from(a % 3) + 1)),
+        _ => Timing::Cron { line: "@daily".into(), dialect: Dialect::Posix },
+    };
+    ScheduleSpec { jitter: Millis(9), ..ScheduleSpec::new(name(&format!("s{number}")), timing) }
 }
 
 impl World {
@@ -123,6 +142,7 @@ impl World {
             10..=12 => self.finish(a, b)?,
             13 => self.worker_command(a, b)?,
             14 => self.run_command(a, b)?,
+            15 if a.is_multiple_of(2) => self.schedule_command(a, b)?,
             _ if a < 64 => Command::PruneHistory(PruneHistory { ended_before: LogIndex(b.into()) }),
             _ => Command::Tick,
         })
@@ -199,6 +219,41 @@ impl World {
             }),
             None => Command::CancelRun(CancelRun { request: request(a, b), run: run.id }),
         })
+    }
+}
+
+impl World {
+    fn schedule_command(&self, a: u8, b: u8) -> Option<Command> {
+        let workflows: Vec<_> = self.state.workflows().iter().cloned().collect();
+        let workflow = pick(&workflows, a / 2)?;
+        let schedule = pick(&workflow.schedules, b)?;
+        if b.is_multiple_of(5) {
+            return Some(Command::SuspendSchedule(SuspendSchedule {
+                request: request(a, b),
+                namespace: workflow.namespace.clone(),
+                workflow: workflow.name.clone(),
+                schedule: (b.is_multiple_of(2)).then_some(schedule.name),
+                is_suspended: a < 128,
+            }));
+        }
+        let (after, until) = (schedule.decided_until, self.state.now());
+        let fire_time = until + Millis(u64::from(b) + 1);
+        let next = match b % 7 {
+            0 => NextFire::Never,
+            _ => NextFire::At { fire_time, due_at: fire_time + Millis(u64::from(a % 9)) },
+        };
+        let fire_times = if until > after { vec![until] } else { Vec::new() };
+        let missed = if until > after { u64::from(b % 4) } else { 0 };
+        Some(Command::FireSchedule(FireSchedule {
+            workflow: workflow.id,
+            version: workflow.latest?,
+            schedule: schedule.name,
+            after,
+            until,
+            fire_times,
+            missed,
+            next,
+        }))
     }
 }
 

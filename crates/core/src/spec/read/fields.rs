@@ -9,7 +9,12 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 24] = [
+const FOREIGN: [(&str, &str); 29] = [
+    ("schedules", "schedule"),
+    ("tz", "timeZone"),
+    ("misfire", "catchup"),
+    ("interval", "every"),
+    ("startingDeadlineSeconds", "startingDeadline"),
     ("retries", "retry"),
     ("dependsOn", "needs"),
     ("depends_on", "needs"),

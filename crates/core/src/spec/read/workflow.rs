@@ -8,11 +8,12 @@ use super::super::report::{NO_HELP, Report};
 use super::super::size;
 use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
+use super::schedule;
 use super::task::{self, DEFAULTS};
-use super::values::{entries, integer, kind, name, span, text, text_map};
+use super::values::{entries, integer, kind, name, one_of, span, text, text_map};
 use crate::ids::{Name, Text};
 use crate::limits;
-use crate::spec::{ExecutorSpec, ParamSpec, TaskSpec, WorkflowSpec};
+use crate::spec::{ConcurrencyPolicy, ExecutorSpec, ParamSpec, TaskSpec, WorkflowSpec};
 
 const WORKFLOW: Schema = Schema {
     what: "a workflow",
@@ -25,14 +26,13 @@ const WORKFLOW: Schema = Schema {
         "timeout",
         "priority",
         "params",
+        "schedule",
+        "concurrencyPolicy",
         "defaults",
         "tasks",
     ],
     later: &[
-        "schedule",
-        "schedules",
         "triggers",
-        "concurrencyPolicy",
         "concurrency",
         "suspend",
         "secrets",
@@ -53,6 +53,13 @@ const PARAM: Schema = Schema {
     fields: &["default", "description"],
     later: &["type", "enum", "required", "pattern", "minimum", "maximum"],
 };
+
+const POLICIES: [(&str, ConcurrencyPolicy); 4] = [
+    ("Allow", ConcurrencyPolicy::Allow),
+    ("Forbid", ConcurrencyPolicy::Forbid),
+    ("Replace", ConcurrencyPolicy::Replace),
+    ("Queue", ConcurrencyPolicy::Queue),
+];
 
 /// Reads the workflow in `root`. What comes back is meaningful only while `report` is clean, but complete enough for
 /// further checks; nothing comes back if there is too little, or too much, to check.
@@ -79,12 +86,29 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .get("params")
         .map(|node| params(node, top.key("params"), report))
         .unwrap_or_default();
+    let schedules = fields
+        .get("schedule")
+        .map(|node| schedule::schedules(node, top.key("schedule"), report))
+        .unwrap_or_default();
+    let concurrency = fields
+        .get("concurrencyPolicy")
+        .and_then(|node| one_of(node, top.key("concurrencyPolicy"), report, &POLICIES))
+        .unwrap_or_default();
     let base = defaults(&fields, report);
     let tasks = required(&fields, "tasks", "the work to do", root, report)
         .and_then(|node| tasks(node, &base, top.key("tasks"), report));
     // The name is a stand-in where the real one could not be read; then the report is not clean.
     let name = name.unwrap_or(base.id);
-    Some(WorkflowSpec { name, labels, timeout, priority, params, tasks: tasks? })
+    Some(WorkflowSpec {
+        name,
+        labels,
+        timeout,
+        priority,
+        params,
+        schedules,
+        concurrency,
+        tasks: tasks?,
+    })
 }
 
 fn required<'d>(
@@ -155,7 +179,7 @@ fn param(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> ParamSpec 
 }
 
 /// A name that is the key of a map.
-fn key_name(key: &str, path: Path<'_>, report: &mut Report<'_>) -> Option<Name> {
+pub(super) fn key_name(key: &str, path: Path<'_>, report: &mut Report<'_>) -> Option<Name> {
     match Name::parse(key) {
         Ok(name) => Some(name),
         Err(error) => {

@@ -260,7 +260,7 @@ pub(super) fn timeout(wanted: Option<Millis>, path: Path<'_>, report: &mut Repor
     span(wanted, path, report);
 }
 
-fn span(span: Millis, path: Path<'_>, report: &mut Report<'_>) {
+pub(super) fn span(span: Millis, path: Path<'_>, report: &mut Report<'_>) {
     if span > limits::SPAN_MAX {
         report.error(path, format!("{span} is too long; at most {} is possible", limits::SPAN_MAX));
     }

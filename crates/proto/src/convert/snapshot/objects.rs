@@ -10,6 +10,7 @@ use muster_core::time::{Millis, Timestamp};
 use super::reply::{reply_from_proto, reply_to_proto};
 use crate::convert::error::{DecodeError, Problem};
 use crate::convert::read::{Within, name, required, string_map, text_map};
+use crate::convert::schedule::{state_from_proto, state_to_proto};
 use crate::convert::spec::{
     resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto,
 };
@@ -55,12 +56,14 @@ pub(super) fn workflow_to_proto(workflow: &Workflow) -> stored::StoredWorkflow {
         latest_version_id: workflow.latest,
         versions: workflow.versions,
         runs: workflow.runs,
+        schedules: workflow.schedules.iter().map(state_to_proto).collect(),
     }
 }
 
 pub(super) fn workflow_from_proto(
     workflow: stored::StoredWorkflow,
 ) -> Result<Workflow, DecodeError> {
+    let schedules = workflow.schedules.into_iter().enumerate();
     Ok(Workflow {
         id: workflow.id,
         namespace: name("namespace", &workflow.namespace)?,
@@ -68,6 +71,9 @@ pub(super) fn workflow_from_proto(
         latest: workflow.latest_version_id,
         versions: workflow.versions,
         runs: workflow.runs,
+        schedules: schedules
+            .map(|(at, schedule)| state_from_proto(schedule).within_element("schedules", at))
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId};
-use muster_core::state::run::{Run, RunEnded, RunStatus};
+use muster_core::state::run::{FireOrigin, Run, RunEnded, RunStatus};
 use muster_core::state::task::StopReason;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
 use super::task::{task_from_proto, task_to_proto};
 use crate::convert::error::DecodeError;
-use crate::convert::read::{Within, known, params_from_proto};
+use crate::convert::read::{Within, known, name, params_from_proto};
 use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
@@ -37,6 +37,12 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
         params: params.collect(),
         priority: run.priority,
         submitted_at_ms: run.submitted_at.0,
+        is_queued: run.begun_at.is_none(),
+        begun_offset_ms: run.begun_at.map_or(0, |at| origin.offset_ms(at)),
+        origin: run.origin.as_ref().map(|origin| stored::StoredFireOrigin {
+            schedule: origin.schedule.to_string(),
+            fire_time_ms: origin.fire_time.0,
+        }),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
             since_offset_ms: origin.offset_ms(since),
             reason: stop_reason_to_proto(reason).into(),
@@ -73,11 +79,20 @@ pub(in crate::convert) fn run_from_proto(
         params: Arc::new(params_from_proto(run.params)?),
         priority: run.priority,
         submitted_at: origin.0,
+        begun_at: (!run.is_queued).then(|| origin.at(run.begun_offset_ms)),
+        origin: run.origin.map(fire_origin_from_proto).transpose()?,
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
         version,
+    })
+}
+
+fn fire_origin_from_proto(origin: stored::StoredFireOrigin) -> Result<FireOrigin, DecodeError> {
+    Ok(FireOrigin {
+        schedule: name("origin.schedule", &origin.schedule)?,
+        fire_time: Timestamp(origin.fire_time_ms),
     })
 }
 
@@ -92,6 +107,7 @@ fn stop_from_proto(
 fn end_from_proto(end: &stored::StoredRunEnd, origin: Origin) -> Result<RunEnded, DecodeError> {
     let status = match known("status", end.status)? {
         StoredRunStatus::Unspecified => return Err(DecodeError::missing("status")),
+        StoredRunStatus::Queued => RunStatus::Queued,
         StoredRunStatus::Running => RunStatus::Running,
         StoredRunStatus::Succeeded => RunStatus::Succeeded,
         StoredRunStatus::Failed => RunStatus::Failed,
@@ -102,6 +118,7 @@ fn end_from_proto(end: &stored::StoredRunEnd, origin: Origin) -> Result<RunEnded
 
 fn status_to_proto(status: RunStatus) -> StoredRunStatus {
     match status {
+        RunStatus::Queued => StoredRunStatus::Queued,
         RunStatus::Running => StoredRunStatus::Running,
         RunStatus::Succeeded => StoredRunStatus::Succeeded,
         RunStatus::Failed => StoredRunStatus::Failed,
@@ -112,6 +129,7 @@ fn status_to_proto(status: RunStatus) -> StoredRunStatus {
 pub(super) fn stop_reason_to_proto(reason: StopReason) -> StoredStopReason {
     match reason {
         StopReason::Cancelled => StoredStopReason::Cancelled,
+        StopReason::Replaced => StoredStopReason::Replaced,
         StopReason::RunTimedOut => StoredStopReason::RunTimedOut,
         StopReason::AttemptTimedOut => StoredStopReason::AttemptTimedOut,
     }
@@ -121,6 +139,7 @@ pub(super) fn stop_reason_from_proto(field: &str, number: i32) -> Result<StopRea
     match known(field, number)? {
         StoredStopReason::Unspecified => Err(DecodeError::missing(field)),
         StoredStopReason::Cancelled => Ok(StopReason::Cancelled),
+        StoredStopReason::Replaced => Ok(StopReason::Replaced),
         StoredStopReason::RunTimedOut => Ok(StopReason::RunTimedOut),
         StoredStopReason::AttemptTimedOut => Ok(StopReason::AttemptTimedOut),
     }

@@ -1,0 +1,107 @@
+//! Fire times of a schedule are decided: those that fire make their runs in this very entry, so that none is lost and
+//! none makes two (I8).
+
+use std::sync::Arc;
+
+use super::Step;
+use super::submit_run::{NewRun, effective_params};
+use crate::command::FireSchedule;
+use crate::event::Event;
+use crate::limits;
+use crate::reply::{Rejection, Reply};
+use crate::spec::schedule::ScheduleSpec;
+use crate::state::run::FireOrigin;
+use crate::state::workflow::{NextFire, Schedule, WorkflowVersion};
+
+impl Step<'_> {
+    pub(super) fn fire_schedule(&mut self, command: &FireSchedule) -> Result<Reply, Rejection> {
+        let (version, position) = self.fireable(command).ok_or(Rejection::StaleFire)?;
+        if self.state.runs.len() + command.fire_times.len() > limits::RUNS_MAX {
+            return Err(Rejection::LimitReached {
+                what: "live runs",
+                max: limits::RUNS_MAX as u64,
+            });
+        }
+        let params = effective_params(&version.spec, &version.spec.schedules[position].params)?;
+        let policy = version.spec.concurrency;
+        let (mut last_fired, mut passed_over) = (None, 0);
+        for fire_time in &command.fire_times {
+            match self.admission(Some(command.workflow), &version.workflow, policy) {
+                Ok(admission) => {
+                    let schedule = command.schedule.clone();
+                    let origin = Some(FireOrigin { schedule, fire_time: *fire_time });
+                    let run = NewRun { params: params.clone(), priority: None, origin };
+                    self.start_run(version.clone(), run, admission);
+                    last_fired = Some(*fire_time);
+                }
+                Err(_policy) => passed_over += 1,
+            }
+        }
+        let Some(workflow) = self.state.workflows.get(command.workflow) else {
+            return Err(Rejection::StaleFire);
+        };
+        let mut schedules = workflow.schedules.clone();
+        if let Some(schedule) = schedules.get_mut(position) {
+            schedule.decided_until = command.until;
+            schedule.next = command.next;
+            schedule.last_fired = last_fired.or(schedule.last_fired);
+            schedule.fired += command.fire_times.len() as u64 - passed_over;
+            schedule.missed = schedule.missed.saturating_add(command.missed);
+            schedule.passed_over += passed_over;
+        }
+        self.state.set_schedules(command.workflow, schedules);
+        self.events.push(Event::SchedulesChanged {
+            workflow: command.workflow,
+            missed: command.missed,
+            passed_over,
+        });
+        Ok(Reply::Done)
+    }
+
+    /// The version and the position of the schedule, if both are still as the command found them and what it decides
+    /// makes sense.
+    fn fireable(&self, command: &FireSchedule) -> Option<(Arc<WorkflowVersion>, usize)> {
+        let workflow = self.state.workflows.get(command.workflow)?;
+        let version = self.state.versions.get(workflow.latest?)?;
+        let schedules = &version.spec.schedules;
+        let position = schedules.iter().position(|spec| spec.name == command.schedule)?;
+        let (spec, schedule) = (schedules.get(position)?, workflow.schedules.get(position)?);
+        let is_same = version.id == command.version && schedule.decided_until == command.after;
+        let is_on = !schedule.is_suspended && !spec.is_suspended;
+        (is_same && is_on && self.is_decidable(spec, schedule, command))
+            .then(|| (version.clone(), position))
+    }
+
+    fn is_decidable(
+        &self,
+        spec: &ScheduleSpec,
+        schedule: &Schedule,
+        command: &FireSchedule,
+    ) -> bool {
+        let is_due = match schedule.next {
+            NextFire::Unknown => true,
+            NextFire::At { due_at, .. } => due_at <= self.now,
+            NextFire::Never => false,
+        };
+        let decides_nothing = command.until == command.after && command.missed == 0;
+        let span_is_past = command.after <= command.until && command.until <= self.now;
+        let times = &command.fire_times;
+        let are_in_order = times.windows(2).all(|pair| pair[0] < pair[1])
+            && times.first().is_none_or(|first| *first > command.after)
+            && times.last().is_none_or(|last| *last <= command.until);
+        let next_is_sound = match command.next {
+            NextFire::Unknown => false,
+            NextFire::At { fire_time, due_at } => {
+                fire_time > command.until
+                    && due_at >= fire_time
+                    && due_at.since(fire_time) <= spec.jitter
+            }
+            NextFire::Never => true,
+        };
+        (is_due || decides_nothing)
+            && span_is_past
+            && are_in_order
+            && times.len() <= limits::FIRES_PER_COMMAND_MAX
+            && next_is_sound
+    }
+}

@@ -1,0 +1,105 @@
+//! `ScheduleService`.
+
+use std::sync::Arc;
+
+use muster_core::command::{Command, SuspendSchedule};
+use muster_core::state::State;
+use muster_core::state::workflow::{NextFire, Workflow};
+use muster_proto::v1::schedule_service_client::ScheduleServiceClient;
+use muster_proto::v1::schedule_service_server::ScheduleService;
+use muster_proto::{convert, v1};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::{answer, page_size, page_start, request_key};
+use crate::faults;
+use crate::forward::forward;
+use crate::read::{body_digest, is_stale, namespace};
+use crate::replica::Replica;
+
+pub(crate) struct Schedules {
+    pub(crate) replica: Arc<Replica>,
+}
+
+#[tonic::async_trait]
+impl ScheduleService for Schedules {
+    async fn list_schedules(
+        &self,
+        request: Request<v1::ListSchedulesRequest>,
+    ) -> Result<Response<v1::ListSchedulesResponse>, Status> {
+        if !is_stale(request.get_ref().read.as_ref()) {
+            forward!(self.replica, request, ScheduleServiceClient<Channel>, list_schedules);
+        }
+        let body = request.into_inner();
+        self.replica.barrier(body.read.as_ref()).await?;
+        let namespace = namespace(&body.namespace)?;
+        let after = page_start(&body.page_token, 's')?.unwrap_or(0);
+        let limit = page_size(body.page_size, 50, 1000);
+        let workflows: Vec<(u64, Vec<v1::Schedule>)> = self.replica.cell.read(|state| {
+            let of_page = state.workflows().iter().filter(|it| {
+                let is_asked = body.workflow.is_empty() || it.name.as_str() == body.workflow;
+                it.namespace == namespace && is_asked && it.id > after && !it.schedules.is_empty()
+            });
+            of_page.take(limit + 1).map(|it| (it.id, views(state, it))).collect()
+        });
+        let has_more = workflows.len() > limit;
+        let page: Vec<_> = workflows.into_iter().take(limit).collect();
+        let last = page.last().map_or(0, |(id, _)| *id);
+        let next_page_token = if has_more { format!("s{last}") } else { String::new() };
+        let schedules = page.into_iter().flat_map(|(_, schedules)| schedules).collect();
+        Ok(answer(&self.replica, v1::ListSchedulesResponse { schedules, next_page_token }))
+    }
+
+    async fn suspend_schedule(
+        &self,
+        request: Request<v1::SuspendScheduleRequest>,
+    ) -> Result<Response<v1::SuspendScheduleResponse>, Status> {
+        forward!(self.replica, request, ScheduleServiceClient<Channel>, suspend_schedule);
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let name = |field: &str, text: &str| {
+            convert::name(field, text).map_err(|error| faults::bad_message(&error))
+        };
+        let schedule = match body.schedule.as_str() {
+            "" => None,
+            schedule => Some(name("schedule", schedule)?),
+        };
+        let command = SuspendSchedule {
+            request: request_key(&request_id, body_digest(&body))?,
+            namespace: namespace(&body.namespace)?,
+            workflow: name("workflow", &body.workflow)?,
+            schedule,
+            is_suspended: body.is_suspended,
+        };
+        self.replica.proposer.propose(&Command::SuspendSchedule(command)).await?;
+        Ok(answer(&self.replica, v1::SuspendScheduleResponse {}))
+    }
+}
+
+fn views(state: &State, workflow: &Workflow) -> Vec<v1::Schedule> {
+    let version = workflow.latest.and_then(|id| state.version(id));
+    let specs = version.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
+    let view = |(schedule, spec): (&muster_core::state::workflow::Schedule, _)| {
+        let next = match schedule.next {
+            NextFire::At { fire_time, due_at } => Some((fire_time.0, due_at.0)),
+            NextFire::Unknown | NextFire::Never => None,
+        };
+        let spec = convert::schedule_to_proto(spec);
+        v1::Schedule {
+            namespace: workflow.namespace.to_string(),
+            workflow: workflow.name.to_string(),
+            name: schedule.name.to_string(),
+            decided_until_ms: schedule.decided_until.0,
+            next_fire_time_ms: next.map(|(fire_time, _)| fire_time),
+            next_due_at_ms: next.map(|(_, due_at)| due_at),
+            last_fire_time_ms: schedule.last_fired.map(|at| at.0),
+            fired: schedule.fired,
+            missed: schedule.missed,
+            passed_over: schedule.passed_over,
+            is_suspended: schedule.is_suspended || spec.suspend,
+            is_over: schedule.next == NextFire::Never,
+            spec: Some(spec),
+        }
+    };
+    workflow.schedules.iter().zip(specs).map(view).collect()
+}
