@@ -56,6 +56,8 @@ mutants! {
     StaleReportKept = "stale-report-kept": "A stale report is refused, and leaves its message (I5).",
     EndOverwritten = "end-overwritten": "A cancel makes cancelled what had succeeded (I6).",
     DependencyIgnored = "dependency-ignored": "A task starts when the first task it needs has ended (I7).",
+    FireUndecided = "fire-undecided": "A schedule that fired is where it was before (I8).",
+    PolicyIgnored = "policy-ignored": "A run begins whatever the concurrency policy (I9).",
     RetryLimitIgnored = "retry-limit-ignored": "A task is tried until it succeeds (I10).",
     LossSpendsRetry = "loss-spends-retry": "A loss counts as a failure too (I10).",
     LossCountedTwice = "loss-counted-twice": "One lease expiry costs two losses (I10).",

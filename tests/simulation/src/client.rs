@@ -108,6 +108,11 @@ impl Workload {
                     self.wait(run, limit).await;
                 }
             }
+            Action::Suspend(name, is_suspended) => {
+                let answer = self.client.suspend_schedule(name, None, is_suspended).await;
+                let result = answer.map_err(|error| error.code());
+                self.witness.note(format_args!("suspend {name} {is_suspended}: {result:?}"));
+            }
             Action::Drain(worker, is_draining) => self.drain(worker, is_draining).await,
         }
     }
@@ -309,7 +314,7 @@ impl Workload {
             return;
         }
         let shown = shown.into_iter().flatten();
-        for run in shown.filter(|run| run.status() != v1::RunStatus::Running) {
+        for run in shown.filter(muster_client::is_ended) {
             self.witness.observed(Observed::HistoryShown { master, applied, run: RunId(run.id) });
         }
     }

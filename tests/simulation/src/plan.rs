@@ -18,6 +18,9 @@ const QUIET: Duration = Duration::from_secs(2);
 const HISTORY_RUNS_MANY: u64 = 100_000;
 /// Names of workflows that are applied and then run by name.
 const APPLIED: [&str; 3] = ["alpha", "beta", "gamma"];
+/// Workflows that run by themselves, and which of them clients submit too.
+const SCHEDULED: [&str; 2] = ["delta", "epsilon"];
+const SUBMITTED: usize = 0;
 
 /// Everything about one run of the simulation.
 #[derive(Clone, Debug)]
@@ -76,6 +79,8 @@ pub enum Action {
     Apply(Workflow),
     /// Submits a workflow that only this run uses.
     Submit(Workflow),
+    /// Switches the schedules of a workflow off, or on again.
+    Suspend(&'static str, bool),
     /// Submits one that was applied, by its name.
     SubmitApplied(&'static str),
     /// Repeats its last submission with the same request id: the answer must be the same run.
@@ -209,7 +214,8 @@ impl Plan {
         faults.extend(late_answers(&mut also, workers.len(), lasts));
         faults.sort_by_key(|scheduled| scheduled.at);
         let clients = (0..2 + dice.below(2)).map(|_| steps(&mut dice, workers.len(), lasts));
-        let clients = clients.collect();
+        let mut clients: Vec<Vec<Step>> = clients.collect();
+        clients.push(timetable(&mut Dice(SmallRng::seed_from_u64(seed.rotate_left(32))), lasts));
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
@@ -323,6 +329,33 @@ fn action(dice: &mut Dice, workers: usize) -> Action {
         92..96 => Action::Wait(dice.below(3), dice.millis(100, 3_000)),
         _ => Action::Drain(dice.below(workers), dice.chance(50)),
     }
+}
+
+/// What somebody does who looks after schedules. Fire times end when faults do, so that everything can end.
+fn timetable(dice: &mut Dice, lasts: Duration) -> Vec<Step> {
+    let until = (QUIET + lasts).as_secs();
+    let apply = |dice: &mut Dice, at: usize| {
+        let name = SCHEDULED[at];
+        Action::Apply(workflow::draw_scheduled(&mut dice.0, name, until, at != SUBMITTED))
+    };
+    let mut steps: Vec<Step> =
+        (0..SCHEDULED.len()).map(|at| Step { pause: QUIET / 4, action: apply(dice, at) }).collect();
+    let mut passed = QUIET / 2;
+    while passed < QUIET + lasts {
+        let pause = dice.millis(100, 1_500);
+        passed += pause;
+        let at = dice.below(SCHEDULED.len());
+        let action = match dice.below(100) {
+            0..35 => apply(dice, at),
+            35..65 => Action::SubmitApplied(SCHEDULED[SUBMITTED]),
+            65..75 => Action::Suspend(SCHEDULED[at], true),
+            75..90 => Action::Suspend(SCHEDULED[at], false),
+            90..95 => Action::Read(dice.below(3)),
+            _ => Action::List,
+        };
+        steps.push(Step { pause, action });
+    }
+    steps
 }
 
 fn faults(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Vec<Scheduled> {

@@ -202,10 +202,13 @@ async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &
     client.submit_one(workflow::draw(&mut chance, "last")).await;
     loop {
         let open = witness.open_runs();
-        let Some(first) = open.keys().next().copied() else { break };
-        witness.note(format_args!("open runs, and what is held in them: {open:?}"));
-        client.tidy_up(plan.workers.len(), open).await;
-        client.read(first, false).await;
+        if let Some(first) = open.keys().next().copied() {
+            witness.note(format_args!("open runs, and what is held in them: {open:?}"));
+            client.tidy_up(plan.workers.len(), open).await;
+            client.read(first, false).await;
+        } else if !witness.has_fires_to_come() {
+            break;
+        }
         tokio::time::sleep(POLL).await;
     }
     // What is pruned from now on would be seen on some masters and not on others.

@@ -15,6 +15,7 @@ use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
+use muster_core::state::workflow::NextFire;
 use muster_raft::Position;
 use parking_lot::Mutex;
 
@@ -243,6 +244,11 @@ impl Witness {
         open_in(&self.0.lock().newest.1)
     }
 
+    /// Whether a schedule will fire yet, by the newest state.
+    pub fn has_fires_to_come(&self) -> bool {
+        has_fires_to_come(&self.0.lock().newest.1)
+    }
+
     /// In which of its lives a master is, and what it has applied in it.
     pub fn stand_of(&self, master: u64) -> Option<(u64, LogIndex)> {
         let seen = self.0.lock();
@@ -325,6 +331,19 @@ impl Witness {
             wrong: seen.wrong.take(),
         }
     }
+}
+
+/// Whether a schedule will fire yet.
+fn has_fires_to_come(state: &Snapshot) -> bool {
+    state.workflows.iter().any(|workflow| {
+        let version = workflow.latest.and_then(|id| state.versions.get(id));
+        let specs = version.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
+        let mut schedules = workflow.schedules.iter().zip(specs);
+        schedules.any(|(schedule, spec)| {
+            let is_off = schedule.is_suspended || spec.is_suspended;
+            !is_off && schedule.next != NextFire::Never
+        })
+    })
 }
 
 fn open_in(state: &Snapshot) -> BTreeMap<u64, Vec<String>> {

@@ -45,6 +45,54 @@ pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
     Workflow { name: name.into(), text }
 }
 
+/// Draws a workflow that runs by itself until so many seconds after the beginning, and is soon over each time. Only one
+/// that nobody submits may take the place of others: a client takes a run that is cancelled for one that it cancelled.
+pub fn draw_scheduled(
+    chance: &mut SmallRng,
+    name: &str,
+    until_secs: u64,
+    may_replace: bool,
+) -> Workflow {
+    let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\n");
+    let policies = ["Allow", "Forbid", "Queue", "Replace"];
+    let policies = if may_replace { &policies[..] } else { &policies[..3] };
+    let policy = policies[chance.random_range(0..policies.len())];
+    let _ = writeln!(text, "concurrencyPolicy: {policy}\nschedule:");
+    for number in 0..chance.random_range(1..=2) {
+        let seconds = chance.random_range(1..=3);
+        let when = match chance.random_range(0..3) {
+            0 => format!("cron: \"*/{seconds} * * * * *\""),
+            _ => format!("every: {seconds}s"),
+        };
+        let _ = write!(
+            text,
+            "  - {{name: s{number}, {when}, end: \"2026-01-01T00:00:{until_secs:02}Z\""
+        );
+        let catch_up = ["none", "latest", "all"][chance.random_range(0..3)];
+        let _ = write!(text, ", catchup: {catch_up}, maxCatchup: {}", chance.random_range(1..5));
+        if chance.random_ratio(1, 2) {
+            let _ = write!(text, ", startingDeadline: {}ms", chance.random_range(200..2_000));
+        }
+        if chance.random_ratio(1, 4) {
+            let _ = write!(text, ", jitter: {}ms", chance.random_range(100..1_500));
+        }
+        if chance.random_ratio(1, 10) {
+            text.push_str(", suspend: true");
+        }
+        text.push_str("}\n");
+    }
+    text.push_str("tasks:\n");
+    for task in 0..chance.random_range(1..=2) {
+        let millis = if chance.random_ratio(1, 4) { 1_200 } else { chance.random_range(0..200) };
+        let needs = if task > 0 { ", needs: [t0]" } else { "" };
+        let _ = writeln!(
+            text,
+            "  t{task}: {{command: [{PROGRAM}, \"{millis}\", \"0\"]{needs}, resources: {{cpu: 100m}}}}"
+        );
+    }
+    Workflow { name: name.into(), text }
+}
+
 fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
     let mut line = |words: String| {
         text.push_str(&words);
@@ -114,6 +162,12 @@ mod tests {
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
             assert_eq!(drawn.parse().name.as_str(), "w");
+            let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", 20, true);
+            let spec = drawn.parse();
+            assert_eq!(spec.name.as_str(), "s");
+            for schedule in &spec.schedules {
+                muster_calendar::check(schedule).unwrap_or_else(|error| panic!("{error:?}"));
+            }
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use muster_core::reply::Reply;
 use muster_core::state::run::RunStatus;
 use proptest::prelude::*;
@@ -50,7 +52,7 @@ fn judge(lines: &str, runs: &[Line]) -> (bool, bool) {
     let history: History = text.parse().expect("the test writes history");
     let operations = operations(&history);
     let by_log = by_log::check(&operations, &ledger(runs));
-    let by_search = one_run::check(&operations, false);
+    let by_search = one_run::check(&operations, &BTreeSet::new(), false);
     for verdict in [&by_log, &by_search] {
         let named = verdict.violations.iter().map(|it| it.invariant);
         assert!(named.into_iter().all(|it| it == Invariant::I14), "{verdict}");
@@ -251,7 +253,7 @@ fn a_run_that_is_older_than_the_history_is_taken_as_it_is() {
             .map(|(at, it)| format!("{at} {}\n", it.trim()))
             .collect();
         let history: History = text.parse().expect("the test writes history");
-        one_run::check(&operations(&history), false).is_clean()
+        one_run::check(&operations(&history), &BTreeSet::new(), false).is_clean()
     };
     assert!(fine("succeeded") && !fine("running") && !fine("failed"));
 }
@@ -347,7 +349,7 @@ proptest! {
     #[test]
     fn both_checks_agree(history in calls()) {
         let operations = operations(&history);
-        let by_search = one_run::check(&operations, false);
+        let by_search = one_run::check(&operations, &BTreeSet::new(), false);
         let fitting = all_ledgers().iter().filter(|it| by_log::check(&operations, it).is_clean()).count();
         prop_assert_eq!(by_search.is_clean(), fitting > 0, "{}\n{}", history, by_search);
     }
@@ -360,7 +362,7 @@ fn generated_histories_are_of_both_sorts() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let is_clean = |_| {
         let history = calls().new_tree(&mut runner).expect("no filters").current();
-        one_run::check(&operations(&history), false).is_clean()
+        one_run::check(&operations(&history), &BTreeSet::new(), false).is_clean()
     };
     let clean = (0..1000).map(is_clean).filter(|it| *it).count();
     assert!((150..850).contains(&clean), "{clean} of 1000 are linearizable");

@@ -8,6 +8,7 @@ use super::submit_run::{NewRun, effective_params};
 use crate::command::FireSchedule;
 use crate::event::Event;
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::spec::schedule::ScheduleSpec;
 use crate::state::run::FireOrigin;
@@ -41,7 +42,8 @@ impl Step<'_> {
             return Err(Rejection::StaleFire);
         };
         let mut schedules = workflow.schedules.clone();
-        if let Some(schedule) = schedules.get_mut(position) {
+        let is_undecided = last_fired.is_some() && mutant::is_on(Mutant::FireUndecided);
+        if let Some(schedule) = schedules.get_mut(position).filter(|_| !is_undecided) {
             schedule.decided_until = command.until;
             schedule.next = command.next;
             schedule.last_fired = last_fired.or(schedule.last_fired);

@@ -7,6 +7,7 @@ use crate::command::{RunSource, SubmitRun};
 use crate::event::Event;
 use crate::ids::{Name, RunId, TaskIndex};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
@@ -82,6 +83,7 @@ impl Step<'_> {
         policy: ConcurrencyPolicy,
     ) -> Result<Admission, Rejection> {
         let live = workflow.and_then(|workflow| self.state.live_runs(workflow).next());
+        let live = live.filter(|_| !mutant::is_on(Mutant::PolicyIgnored));
         match (policy, live) {
             (ConcurrencyPolicy::Allow, _) | (_, None) => Ok(Admission::Begin),
             (ConcurrencyPolicy::Forbid, Some(live)) => {
