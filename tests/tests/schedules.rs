@@ -96,6 +96,27 @@ async fn what_could_not_fire_in_time_is_missed_and_counted() {
     assert_eq!((last - first) / SECOND + 1, schedule.fired + schedule.missed, "{times:?}");
 }
 
+/// What a task is told of its fire time, in its environment and by reference.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_knows_what_it_was_fired_for() {
+    let cluster = Cluster::start(1, 1).await;
+    let task = "{run: 'echo \"$MUSTER_SCHEDULE $MUSTER_FIRE_TIME $SAYS\"', env: {SAYS: '${{ run.schedule }} ${{ run.fireTime }} ${{ run.fireDate }}'}}";
+    let when = "schedule: {name: far, every: 1s, timeZone: Pacific/Fiji}";
+    cluster.client.apply(workflow("told", when, task)).await.expect("it is accepted");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.client.suspend_schedule("told", None, true).await.expect("it is suspended");
+    let all = runs(&cluster.client, "told").await;
+    let first = all.iter().min_by_key(|run| run.number).expect("it ran");
+    let (code, said, _) = cluster.muster(&["logs", "told/1/t"]);
+    assert_eq!(code, 0);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let [name, time, same_name, same_time, date] = words[..] else { panic!("{said}") };
+    assert_eq!((name, same_name, time), ("far", "far", same_time), "{said}");
+    let at = muster_calendar::moment(time).expect("a time");
+    assert_eq!(at.0, first.fire_time_ms, "{said}");
+    assert_eq!(muster_calendar::Moment::of(at, "Pacific/Fiji").date, date, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_beside_each_other_obey_the_policy() {
     let cluster = Cluster::start(1, 1).await;

@@ -27,6 +27,7 @@ mod cron;
 mod days;
 mod due;
 mod error;
+mod moment;
 mod schedule;
 mod wall;
 
@@ -34,5 +35,6 @@ pub use cron::CronError;
 pub use days::moment_in_utc as moment;
 pub use due::{Due, ON_TIME};
 pub use error::ScheduleError;
+pub use moment::Moment;
 pub use schedule::{Fire, Schedule, check};
 pub use wall::Remark;

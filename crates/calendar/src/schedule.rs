@@ -1,5 +1,7 @@
 //! One schedule, ready to say when it fires.
 
+use std::sync::LazyLock;
+
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use muster_core::spec::duration;
@@ -202,9 +204,15 @@ fn before(at: Timestamp) -> Option<Timestamp> {
     at.checked_sub(SignedDuration::from_millis(1)).ok()
 }
 
-/// The zone of that name, of the data that comes with the binary.
+/// The zones of the data that comes with the binary. Those that were asked for are kept.
+pub(crate) fn zones() -> &'static TimeZoneDatabase {
+    static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+    &ZONES
+}
+
+/// The zone of that name.
 fn zone(name: &str) -> Result<TimeZone, ScheduleError> {
-    let known = TimeZoneDatabase::bundled();
+    let known = zones();
     known.get(name).map_err(|_unknown| {
         let wanted = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         let is_near = |known: &str| {

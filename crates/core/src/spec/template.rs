@@ -29,6 +29,12 @@ pub enum Reference {
     RunWorkflow,
     /// `run.namespace`: the namespace's name.
     RunNamespace,
+    /// `run.schedule`: the schedule that made the run; empty if none did.
+    RunSchedule,
+    /// `run.fireTime`: the fire time that the run was made for, or else when it was submitted, in UTC.
+    RunFireTime,
+    /// `run.fireDate`: the day of that in the zone of the schedule.
+    RunFireDate,
     /// `task.id`: the task's own name.
     TaskId,
     /// `array.index`: the index within an array task.
@@ -56,7 +62,8 @@ pub enum TemplateError {
     /// Something other than a reference stands inside.
     #[error(
         "`{found}` is not a reference: write params.NAME, needs.TASK.outputs.KEY, run.id, run.number, run.workflow, \
-         run.namespace, task.id or array.index; expressions and filters are not supported yet"
+         run.namespace, run.schedule, run.fireTime, run.fireDate, task.id or array.index; expressions and filters are \
+         not supported yet"
     )]
     NotAReference {
         /// What stands there, shortened.
@@ -85,6 +92,9 @@ impl std::fmt::Display for Reference {
             Reference::RunNumber => f.write_str("run.number"),
             Reference::RunWorkflow => f.write_str("run.workflow"),
             Reference::RunNamespace => f.write_str("run.namespace"),
+            Reference::RunSchedule => f.write_str("run.schedule"),
+            Reference::RunFireTime => f.write_str("run.fireTime"),
+            Reference::RunFireDate => f.write_str("run.fireDate"),
             Reference::TaskId => f.write_str("task.id"),
             Reference::ArrayIndex => f.write_str("array.index"),
         }
@@ -174,6 +184,9 @@ fn reference(text: &str) -> Result<Reference, TemplateError> {
         ["run", "number"] => Ok(Reference::RunNumber),
         ["run", "workflow"] => Ok(Reference::RunWorkflow),
         ["run", "namespace"] => Ok(Reference::RunNamespace),
+        ["run", "schedule"] => Ok(Reference::RunSchedule),
+        ["run", "fireTime"] => Ok(Reference::RunFireTime),
+        ["run", "fireDate"] => Ok(Reference::RunFireDate),
         ["task", "id"] => Ok(Reference::TaskId),
         ["array", "index"] => Ok(Reference::ArrayIndex),
         _ => Err(refuse()),
@@ -216,6 +229,9 @@ mod tests {
             "run.number",
             "run.workflow",
             "run.namespace",
+            "run.schedule",
+            "run.fireTime",
+            "run.fireDate",
             "task.id",
             "array.index",
         ] {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use muster_calendar::Moment;
 use muster_core::command::AttemptRef;
 use muster_core::ids::{Fence, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::TaskSpec;
+use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::spec::template::{self, Reference};
+use muster_core::spec::{ExecutorSpec, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
@@ -84,7 +86,7 @@ fn definition(run: &Run, spec: &TaskSpec) -> Result<wire::TaskDefinition, String
     })
 }
 
-/// Parameters as `MUSTER_PARAM_*`, then what the user wrote, references resolved. The index of an array task is
+/// Parameters as `MUSTER_PARAM_*`, the fire time, then what the user wrote, references resolved. The index of an array task is
 /// only marked: one assignment serves many indices, and the worker fills it in.
 fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::new();
@@ -92,6 +94,15 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
     for (name, value) in run.params.iter() {
         let key = format!("MUSTER_PARAM_{}", name.as_str().to_uppercase().replace('-', "_"));
         env.insert(key, without_mark(value).to_string());
+    }
+    // Who starts nothing reads nothing.
+    if spec.executor != ExecutorSpec::Noop {
+        let moment = fire_moment(run);
+        env.insert("MUSTER_FIRE_TIME".to_owned(), moment.time);
+        env.insert("MUSTER_FIRE_DATE".to_owned(), moment.date);
+        if let Some(schedule) = schedule(run) {
+            env.insert("MUSTER_SCHEDULE".to_owned(), schedule.name.to_string());
+        }
     }
     for (key, value) in &spec.env {
         let resolved = if template::has_reference(value) {
@@ -132,9 +143,26 @@ fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
         Reference::RunNumber => text(&run.number),
         Reference::RunWorkflow => text(&run.version.workflow),
         Reference::RunNamespace => text(&run.version.namespace),
+        Reference::RunSchedule => {
+            Some(schedule(run).map_or_else(|| "".into(), |it| it.name.text()))
+        }
+        Reference::RunFireTime => text(&fire_moment(run).time),
+        Reference::RunFireDate => text(&fire_moment(run).date),
         Reference::TaskId => text(&spec.id),
         Reference::ArrayIndex => text(&template::ARRAY_INDEX_MARK),
     }
+}
+
+/// The schedule that made a run, as its version has it.
+fn schedule(run: &Run) -> Option<&ScheduleSpec> {
+    let origin = run.origin.as_ref()?;
+    run.version.spec.schedules.iter().find(|it| it.name == origin.schedule)
+}
+
+/// The fire time that a run was made for, or else when it was submitted.
+fn fire_moment(run: &Run) -> Moment {
+    let at = run.origin.as_ref().map_or(run.submitted_at, |origin| origin.fire_time);
+    Moment::of(at, schedule(run).map_or("Etc/UTC", |it| &it.time_zone))
 }
 
 /// A value as it may stand in an environment, where the mark has a meaning of its own.

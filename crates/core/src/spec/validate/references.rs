@@ -89,6 +89,9 @@ fn reference(
         | Reference::RunNumber
         | Reference::RunWorkflow
         | Reference::RunNamespace
+        | Reference::RunSchedule
+        | Reference::RunFireTime
+        | Reference::RunFireDate
         | Reference::TaskId => {}
     }
 }
