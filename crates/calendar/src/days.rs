@@ -62,11 +62,15 @@ pub fn moment_in_utc(text: &str) -> Result<time::Timestamp, String> {
 /// Reads a moment: a day, a day and a time on the wall clock of `zone`, or a time with its offset.
 pub(crate) fn moment(text: &str, zone: &TimeZone) -> Result<Match, String> {
     let text = text.trim();
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(Match { at, remark: None });
-    }
-    let meant = text.parse::<DateTime>().ok().and_then(|meant| wall::resolve(zone, meant));
-    meant.ok_or_else(|| {
+    let found = match text.parse::<Timestamp>() {
+        Ok(at) => Some(Match { at, remark: None }),
+        Err(_) => text.parse::<DateTime>().ok().and_then(|meant| wall::resolve(zone, meant)),
+    };
+    // The log knows nothing finer than milliseconds.
+    let whole = |found: Match| {
+        Timestamp::from_millisecond(found.at.as_millisecond()).ok().map(|at| Match { at, ..found })
+    };
+    found.and_then(whole).ok_or_else(|| {
         "this is not a time: write for example `2026-12-01T09:00`, or `2026-12-01T09:00:00+01:00`".to_owned()
     })
 }

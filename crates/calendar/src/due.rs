@@ -9,7 +9,8 @@
 //!           all: the newest `maxCatchup`
 //! ```
 //!
-//! What is older than `startingDeadline` is missed in any case.
+//! What is older than `startingDeadline` is missed in any case. With jitter, each is due later by its share of it, and
+//! never before the one that came before it: runs begin in the order of their fire times.
 
 use std::collections::VecDeque;
 
@@ -40,23 +41,22 @@ impl Schedule {
     /// What becomes, at `now`, of the fire times after `after`, none of which is decided yet. `key` spreads the jitter,
     /// see [`Schedule::delay`].
     pub fn due(&self, key: u64, after: Timestamp, now: Timestamp) -> Due {
-        let due_at = |fire_time: Timestamp| fire_time + self.delay(key, fire_time);
         let bound = self.lateness.starting_deadline.map_or(ON_TIME, |it| it.min(ON_TIME));
         let mut found = Found::new(self.late_max());
-        let mut at = after;
-        loop {
-            let Some(fire) = self.next_after(at) else { break };
-            if due_at(fire.at) > now {
-                found.next = Some((fire.at, due_at(fire.at)));
+        let (mut at, mut until, mut due_at) = (after, after, Timestamp(0));
+        while let Some(fire) = self.next_after(at).filter(|fire| fire.at > at) {
+            due_at = due_at.max(fire.at + self.delay(key, fire.at));
+            if due_at > now {
+                found.next = Some((fire.at, due_at));
                 break;
             }
-            at = fire.at;
-            found.add(at, now.since(due_at(at)), bound, self.lateness.starting_deadline);
+            (at, until) = (fire.at, fire.at);
+            found.add(at, now.since(due_at), bound, self.lateness.starting_deadline);
             if found.counted == COUNTED_MAX {
-                at = self.before_newest(at, now - bound);
+                at = self.before_newest(at, now - bound - self.jitter);
             }
         }
-        found.decided(at, self.lateness.catch_up)
+        found.decided(until, self.lateness.catch_up)
     }
 
     /// How many late fire times may fire at once.
@@ -71,25 +71,28 @@ impl Schedule {
     /// A moment from `at` on, between which and `end` lie all fire times that can still matter.
     fn before_newest(&self, at: Timestamp, end: Timestamp) -> Timestamp {
         let wanted = self.late_max() + 1;
+        let is_enough_from = |start: Timestamp| {
+            let times =
+                std::iter::successors(self.next_after(start), |fire| self.next_after(fire.at));
+            times.take_while(|fire| fire.at < end).take(wanted).count() == wanted
+        };
         let mut span = ON_TIME;
-        loop {
-            let start = end - span;
-            if start <= at {
-                return at;
-            }
-            let mut passed = start;
-            let enough = (0..wanted).all(|_| match self.next_after(passed) {
-                Some(fire) if fire.at < end => {
-                    passed = fire.at;
-                    true
-                }
-                _ => false,
-            });
-            if enough {
-                return start;
-            }
+        while end - span > at && !is_enough_from(end - span) {
             span = Millis(span.0.saturating_mul(2));
         }
+        if end - span <= at {
+            return at;
+        }
+        // The latest such moment, or nearly: fire times may be dense in the earlier half.
+        let (mut first, mut last) = (end - span, end - Millis(span.0 / 2));
+        while last.since(first) > ON_TIME {
+            let middle = first + Millis(last.since(first).0 / 2);
+            match is_enough_from(middle) {
+                true => first = middle,
+                false => last = middle,
+            }
+        }
+        first
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Schedule {
     end: Option<Timestamp>,
     /// Apart from each other, in order.
     excluded: Vec<Days>,
-    jitter: Millis,
+    pub(crate) jitter: Millis,
     pub(crate) lateness: Lateness,
 }
 
@@ -116,7 +116,9 @@ impl Schedule {
             starting_deadline: spec.starting_deadline,
         };
         let schedule = Self { times, zone, start, end, excluded, jitter: spec.jitter, lateness };
-        if schedule.next_after(time::Timestamp(0)).is_none() {
+        let is_bounded = schedule.start.is_some() || schedule.end.is_some();
+        let may_never_fire = is_bounded || !schedule.excluded.is_empty();
+        if may_never_fire && schedule.next_after(time::Timestamp(0)).is_none() {
             let field = if spec.end.is_some() { "end" } else { spec.timing.field() };
             let problem = "it never fires: `start`, `end` and `exclude` leave no time";
             return Err(ScheduleError::new(field, problem));
@@ -136,7 +138,8 @@ impl Schedule {
                 return None;
             }
             match self.excluded_until(found.at) {
-                Some(until) => after = before(until)?,
+                // Where a clock goes back over midnight, the next day begins before the last moment of this one.
+                Some(until) => after = before(until)?.max(found.at),
                 None => {
                     let at = u64::try_from(found.at.as_millisecond()).ok()?;
                     let local = found.at.to_zoned(self.zone.clone());

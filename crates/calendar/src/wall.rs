@@ -1,10 +1,13 @@
 //! From the wall clock to the time line: what becomes of the hours that a clock skips and of those that come twice.
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cron::CronLine;
+
+/// Offsets lie between -26 and 26 hours of UTC in all zones, and changes are far smaller.
+const OFFSETS_DIFFER_MAX: SignedDuration = SignedDuration::from_hours(52);
 
 /// What is special about a fire time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +34,7 @@ pub(crate) struct Match {
 
 /// The first time after `after` at which `line` matches the wall clock of `zone`.
 ///
-/// Costs as much however long ago `after` is: nothing is stepped through but the changes of the zone's offset until the
-/// match, of which there are two a year at most places.
+/// Costs as much however long ago `after` is, and however far the match.
 pub(crate) fn next_after(line: &CronLine, zone: &TimeZone, after: Timestamp) -> Option<Match> {
     match line.is_fixed() {
         true => next_fixed(line, zone, after),
@@ -71,14 +73,22 @@ pub(crate) fn resolve(zone: &TimeZone, meant: DateTime) -> Option<Match> {
 
 /// Every time at which the wall clock matches. Between two changes of the offset, wall clock and time line run alike.
 fn next_running(line: &CronLine, zone: &TimeZone, after: Timestamp) -> Option<Match> {
-    let (mut at, mut is_inclusive) = (after, false);
+    let (mut at, mut from) = (after, zone.to_datetime(after));
+    let mut meant = line.next_match(from, false)?;
     loop {
-        let change = zone.following(at).next().map(|change| change.timestamp());
-        let meant = line.next_match(zone.to_datetime(at), is_inclusive)?;
         let found = zone.to_offset(at).to_timestamp(meant).ok()?;
-        match change {
-            Some(change) if found >= change => (at, is_inclusive) = (change, true),
-            _ => return Some(Match { at: found, remark: pass(zone, meant, found) }),
+        let change = zone.following(at).next().map(|change| change.timestamp());
+        let Some(change) = change.filter(|change| found >= *change) else {
+            return Some(Match { at: found, remark: pass(zone, meant, found) });
+        };
+        let begins = zone.to_datetime(change);
+        if begins <= from || begins > meant {
+            // The clock shows again what was looked at, or skips what was found.
+            (at, from) = (change, begins);
+            meant = line.next_match(begins, true)?;
+        } else {
+            // Nothing matches before `meant`, whatever the changes until shortly before it.
+            at = change.max(found.checked_sub(OFFSETS_DIFFER_MAX).ok()?);
         }
     }
 }

@@ -95,6 +95,59 @@ fn jitter_holds_the_run_back_and_not_the_fire_time() {
     assert_eq!(due(&jittered, 0, at).fire, [fire_time]);
 }
 
+/// A share of the jitter may be longer than the distance of fire times: none is lost, and they stay in order.
+#[test]
+fn jitter_beyond_the_interval_loses_nothing() {
+    for catch_up in [CatchUp::None, CatchUp::Latest, CatchUp::All] {
+        let spec = ScheduleSpec { jitter: Millis(HOUR), ..spec("*/15 * * * *", catch_up) };
+        let schedule = Schedule::new(&spec).expect("a schedule");
+        let (mut after, mut fired) = (MIDNIGHT, Vec::new());
+        for minute in 1..=48 * 60 {
+            let due = schedule.due(7, after, MIDNIGHT + Millis(minute * MINUTE));
+            assert_eq!(due.missed, 0, "{catch_up:?} after {minute} minutes: {due:?}");
+            fired.extend(due.fire);
+            after = due.until;
+        }
+        assert!(fired.windows(2).all(|pair| pair[1] == pair[0] + Millis(15 * MINUTE)), "{fired:?}");
+        assert!(fired.len() >= 187, "{}", fired.len());
+    }
+}
+
+/// What an outage makes of them is in order, too: the log takes nothing else.
+#[test]
+fn with_jitter_what_fires_is_in_order() {
+    for (line, jitter) in
+        [("* * * * * *", 2 * MINUTE), ("*/15 * * * *", HOUR), ("0 * * * *", 3 * HOUR)]
+    {
+        for catch_up in [CatchUp::None, CatchUp::Latest, CatchUp::All] {
+            let spec = ScheduleSpec { jitter: Millis(jitter), ..spec(line, catch_up) };
+            for now in [MINUTE, 10 * MINUTE, HOUR, 5 * HOUR + 1, 3 * DAY + 7] {
+                let due = due(&spec, 0, now);
+                assert!(due.fire.is_sorted_by(|a, b| a < b), "{line} {catch_up:?} at {now}");
+                assert!(due.fire.last().is_none_or(|last| *last <= due.until));
+                let (fire_time, due_at) = due.next.expect("it goes on");
+                assert!(fire_time > due.until && due_at > MIDNIGHT + Millis(now));
+                assert!(due_at.since(fire_time) <= Millis(jitter));
+            }
+        }
+    }
+}
+
+/// Fractions of a millisecond would come again for ever.
+#[test]
+fn a_time_with_fractions_comes_once() {
+    let at = |text: &str| ScheduleSpec {
+        timing: Timing::At(text.into()),
+        ..spec("@daily", CatchUp::All)
+    };
+    let due = due(&at("2024-10-04T01:00:00.123456789Z"), 0, 3 * HOUR);
+    assert_eq!(due.fire, [MIDNIGHT + Millis(HOUR + 123)]);
+    assert_eq!(due.next, None);
+    let off =
+        ScheduleSpec { exclude: vec!["2024-10-04".into()], ..at("2024-10-04T23:59:59.9995Z") };
+    assert!(Schedule::new(&off).is_err());
+}
+
 #[test]
 fn the_last_of_all_fires_and_nothing_is_next() {
     let once = ScheduleSpec {

@@ -34,7 +34,7 @@ pub enum Event {
         workflow: u64,
         /// How many fire times were found to be missed.
         missed: u64,
-        /// How many made no run because an earlier one was live.
+        /// How many made no run because an earlier one was live, or because there are too many.
         passed_over: u64,
     },
     /// A run was told to stop.

@@ -40,6 +40,10 @@ pub const EXCLUDED_DAYS_MAX: usize = 1000;
 pub const CATCH_UP_MAX: u32 = 1000;
 /// Most runs that one command fires.
 pub const FIRES_PER_COMMAND_MAX: usize = 2000;
+/// Most tasks that the runs of one such command have together, unless it fires a single run.
+pub const FIRED_TASKS_MAX: usize = 100_000;
+/// Most live runs of one workflow beside which a schedule makes another.
+pub const FIRED_RUNS_MAX: usize = 10_000;
 /// Most runs of one workflow that wait for earlier ones.
 pub const QUEUED_RUNS_MAX: usize = 1000;
 /// How many fire times a schedule catches up on unless it says otherwise.

@@ -32,6 +32,12 @@ impl LogClock {
         self.at(wall_clock(&self.platform))
     }
 
+    /// What the calendar shows: this master's wall clock, as far as the log has come.
+    pub(crate) fn calendar_now(&self) -> Timestamp {
+        let wall = wall_clock(&self.platform);
+        self.at(wall).min(wall)
+    }
+
     fn at(&self, wall: Timestamp) -> Timestamp {
         let mut base = self.base.lock();
         let (log_now, since) = *base;
@@ -61,6 +67,7 @@ mod tests {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         assert!(first >= far_ahead);
         assert!(clock.now() > first, "time goes on");
+        assert!(clock.calendar_now() < far_ahead, "and fire times go by the wall clock");
         clock.begin(Timestamp(0));
         assert!(clock.now() < far_ahead, "the wall clock is followed where it is ahead");
     }

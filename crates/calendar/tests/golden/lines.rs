@@ -184,6 +184,27 @@ fn delays_are_within_the_jitter_and_spread() {
     assert_eq!(without.delay(7, Timestamp(1)), Millis(0));
 }
 
+/// There, clocks went back over midnight: a day began again after it had ended.
+#[test]
+fn a_day_off_that_comes_twice() {
+    let spec = ScheduleSpec {
+        exclude: vec!["1970-01-01/1987-10-24".into()],
+        ..in_zone("America/St_Johns", "*/20 23 * * *")
+    };
+    expect(&spec, "1987-10-24T12:00:00Z", &["1987-10-25 23:00:00 -03:30"]);
+}
+
+/// Far away matches cost as much as near ones: this would take minutes otherwise.
+#[test]
+fn what_is_far_away_is_found_at_once() {
+    let schedule = Schedule::new(&in_zone(BERLIN, "* 0 0 1 1 * 5000")).expect("a schedule");
+    for year in 1970..4970 {
+        let from = instant(&format!("{year}-03-01T00:00:00Z"));
+        let next = schedule.next_after(from).expect("it fires");
+        assert_eq!(next.local.year(), 5000);
+    }
+}
+
 #[test]
 fn a_long_pause_costs_nothing() {
     // A minute of the year 1970 and one of the year 4000 are as far away as tomorrow.

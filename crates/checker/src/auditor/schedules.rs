@@ -35,16 +35,20 @@ pub(super) fn carried_over(
         let Some((old, state)) = before.iter().find(|(old, _)| old.name == spec.name) else {
             return (spec.clone(), Schedule::new(spec.name.clone(), now));
         };
-        let has_times = (&spec.timing, &spec.time_zone, &spec.start, &spec.end, &spec.exclude)
-            == (&old.timing, &old.time_zone, &old.start, &old.end, &old.exclude);
+        let has_times = (&spec.timing, &spec.time_zone, &spec.start)
+            == (&old.timing, &old.time_zone, &old.start);
         let goes_on = has_times && !spec.is_suspended && !old.is_suspended;
-        let mut state = state.clone();
-        if !goes_on {
-            (state.decided_until, state.next) = (now, NextFire::Unknown);
-        }
-        (spec.clone(), state)
+        let state = if goes_on { state.clone() } else { begun_anew(state, now) };
+        (spec.clone(), Schedule { next: NextFire::Unknown, ..state })
     };
     spec.schedules.iter().map(carried).collect()
+}
+
+/// A schedule that looks at the future alone; what has come and was not decided is missed.
+fn begun_anew(state: &Schedule, now: Timestamp) -> Schedule {
+    let is_owed = matches!(state.next, NextFire::At { fire_time, .. } if fire_time <= now);
+    let missed = state.missed.saturating_add(u64::from(is_owed));
+    Schedule { decided_until: now, next: NextFire::Unknown, missed, ..state.clone() }
 }
 
 impl Step<'_> {
@@ -186,6 +190,8 @@ impl Step<'_> {
         let times = &command.fire_times;
         let sorted =
             times.is_sorted_by(|a, b| a < b) && times.len() <= limits::FIRES_PER_COMMAND_MAX;
+        let tasks = times.len().saturating_mul(version.spec.tasks.len());
+        let sorted = sorted && (times.len() <= 1 || tasks <= limits::FIRED_TASKS_MAX);
         let within = times.iter().all(|at| command.after < *at && *at <= command.until);
         let follows = state.decided_until == command.after
             && command.after <= command.until
@@ -216,11 +222,13 @@ impl Step<'_> {
             let others = known.begun.len() + known.waiting.len();
             let is_full = known.waiting.len() >= limits::QUEUED_RUNS_MAX;
             let policy = version.spec.concurrency;
-            let is_held = match policy {
-                ConcurrencyPolicy::Allow | ConcurrencyPolicy::Replace => false,
-                ConcurrencyPolicy::Forbid => others > 0,
-                ConcurrencyPolicy::Queue => others > 0 && is_full,
-            };
+            let is_crowded = others >= limits::FIRED_RUNS_MAX;
+            let is_held = is_crowded
+                || match policy {
+                    ConcurrencyPolicy::Allow | ConcurrencyPolicy::Replace => false,
+                    ConcurrencyPolicy::Forbid => others > 0,
+                    ConcurrencyPolicy::Queue => others > 0 && is_full,
+                };
             if is_held {
                 passed_over += 1;
                 self.count(Rare::FirePassedOver);
@@ -270,7 +278,7 @@ impl Step<'_> {
             let is_meant = command.schedule.as_ref().is_none_or(|name| *name == spec.name);
             if is_meant && state.is_suspended != command.is_suspended {
                 state.is_suspended = command.is_suspended;
-                (state.decided_until, state.next) = (now, NextFire::Unknown);
+                *state = begun_anew(state, now);
             }
         }
     }

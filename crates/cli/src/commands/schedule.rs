@@ -207,7 +207,7 @@ fn named(schedule: v1::Schedule) -> Result<Named, Failure> {
 
 /// The schedules that `WORKFLOW[/SCHEDULE]` names; at least one.
 async fn find(client: &Client, which: &str) -> Result<Vec<v1::Schedule>, Failure> {
-    let (workflow, schedule) = parts(which);
+    let (workflow, schedule) = parts(which)?;
     let of_workflow: Vec<v1::Schedule> =
         client.list_schedules(Some(workflow)).try_collect().await?;
     if of_workflow.is_empty() {
@@ -227,16 +227,29 @@ async fn find(client: &Client, which: &str) -> Result<Vec<v1::Schedule>, Failure
     }
 }
 
-fn parts(which: &str) -> (&str, Option<&str>) {
-    which.split_once('/').map_or((which, None), |(workflow, schedule)| (workflow, Some(schedule)))
+fn parts(which: &str) -> Result<(&str, Option<&str>), Failure> {
+    let (workflow, schedule) = match which.split_once('/') {
+        Some((workflow, schedule)) => (workflow, Some(schedule)),
+        None => (which, None),
+    };
+    // `etl/` is an empty variable of a script rather than all schedules.
+    if workflow.is_empty() || schedule == Some("") {
+        return Err(Failure::usage(format!("`{which}` is not WORKFLOW or WORKFLOW/SCHEDULE")));
+    }
+    Ok((workflow, schedule))
 }
 
 async fn suspend(which: &str, is_suspended: bool, global: &Global) -> Outcome {
     let client = global.client()?;
-    let (workflow, schedule) = parts(which);
+    let (workflow, schedule) = parts(which)?;
     client.suspend_schedule(workflow, schedule, is_suspended).await?;
     let word = if is_suspended { "suspended" } else { "resumed" };
     note(format!("{which} is {word}"));
+    if !is_suspended {
+        for left in find(&client, which).await?.iter().filter(|it| it.is_suspended) {
+            note(format!("{workflow}/{} stays off: the workflow's file says `suspend`", left.name));
+        }
+    }
     Ok(Exit::Ok)
 }
 

@@ -11,7 +11,7 @@ use crate::reply::{Rejection, Reply};
 use crate::spec::WorkflowSpec;
 use crate::spec::schedule::ScheduleSpec;
 use crate::spec::validate::validate;
-use crate::state::workflow::{Schedule, Workflow, WorkflowVersion};
+use crate::state::workflow::{NextFire, Schedule, Workflow, WorkflowVersion};
 
 impl Step<'_> {
     pub(super) fn apply_workflow(&mut self, command: &ApplyWorkflow) -> Result<Reply, Rejection> {
@@ -65,6 +65,8 @@ impl Step<'_> {
             if !new.has_times_of(old) || new.is_suspended || old.is_suspended {
                 state.anew(now);
             }
+            // Days off, the end or the jitter may be others.
+            state.next = NextFire::Unknown;
             Some(state)
         };
         let schedules = spec.schedules.iter();

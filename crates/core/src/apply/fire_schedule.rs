@@ -17,25 +17,20 @@ use crate::state::workflow::{NextFire, Schedule, WorkflowVersion};
 impl Step<'_> {
     pub(super) fn fire_schedule(&mut self, command: &FireSchedule) -> Result<Reply, Rejection> {
         let (version, position) = self.fireable(command).ok_or(Rejection::StaleFire)?;
-        if self.state.runs.len() + command.fire_times.len() > limits::RUNS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "live runs",
-                max: limits::RUNS_MAX as u64,
-            });
-        }
         let params = effective_params(&version.spec, &version.spec.schedules[position].params)?;
         let policy = version.spec.concurrency;
         let (mut last_fired, mut passed_over) = (None, 0);
         for fire_time in &command.fire_times {
+            let is_full = self.is_full(command.workflow);
             match self.admission(Some(command.workflow), &version.workflow, policy) {
-                Ok(admission) => {
+                Ok(admission) if !is_full => {
                     let schedule = command.schedule.clone();
                     let origin = Some(FireOrigin { schedule, fire_time: *fire_time });
                     let run = NewRun { params: params.clone(), priority: None, origin };
                     self.start_run(version.clone(), run, admission);
                     last_fired = Some(*fire_time);
                 }
-                Err(_policy) => passed_over += 1,
+                Ok(_) | Err(_) => passed_over += 1,
             }
         }
         let Some(workflow) = self.state.workflows.get(command.workflow) else {
@@ -60,6 +55,12 @@ impl Step<'_> {
         Ok(Reply::Done)
     }
 
+    /// Whether the workflow, or the cluster, has so many live runs that no schedule makes another.
+    fn is_full(&self, workflow: u64) -> bool {
+        self.state.runs.len() >= limits::RUNS_MAX
+            || self.state.live_runs(workflow).nth(limits::FIRED_RUNS_MAX - 1).is_some()
+    }
+
     /// The version and the position of the schedule, if both are still as the command found them and what it decides
     /// makes sense.
     fn fireable(&self, command: &FireSchedule) -> Option<(Arc<WorkflowVersion>, usize)> {
@@ -70,7 +71,9 @@ impl Step<'_> {
         let (spec, schedule) = (schedules.get(position)?, workflow.schedules.get(position)?);
         let is_same = version.id == command.version && schedule.decided_until == command.after;
         let is_on = !schedule.is_suspended && !spec.is_suspended;
-        (is_same && is_on && self.is_decidable(spec, schedule, command))
+        let tasks = command.fire_times.len().saturating_mul(version.spec.tasks.len());
+        let is_bounded = command.fire_times.len() <= 1 || tasks <= limits::FIRED_TASKS_MAX;
+        (is_same && is_on && is_bounded && self.is_decidable(spec, schedule, command))
             .then(|| (version.clone(), position))
     }
 

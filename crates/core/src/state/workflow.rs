@@ -131,7 +131,7 @@ pub struct Schedule {
     pub fired: u64,
     /// How many passed while nothing could fire, and made none.
     pub missed: u64,
-    /// How many made none because an earlier run was live.
+    /// How many made none because an earlier run was live, or because too many are.
     pub passed_over: u64,
 }
 
@@ -166,8 +166,14 @@ impl Schedule {
         }
     }
 
-    /// The same one, which decides what comes after `now` and owes nothing for the time before.
+    /// The same one, which decides what comes after `now` and owes nothing for the time before. A fire time that has
+    /// come and is not decided is missed.
     pub(crate) fn anew(&mut self, now: Timestamp) {
+        if let NextFire::At { fire_time, .. } = self.next
+            && fire_time <= now
+        {
+            self.missed = self.missed.saturating_add(1);
+        }
         self.decided_until = now;
         self.next = NextFire::Unknown;
     }

@@ -11,7 +11,7 @@ use muster_proto::{convert, v1};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::{answer, page_size, page_start, request_key};
+use super::{answer, is_large, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
 use crate::read::{body_digest, is_stale, namespace};
@@ -35,18 +35,24 @@ impl ScheduleService for Schedules {
         let namespace = namespace(&body.namespace)?;
         let after = page_start(&body.page_token, 's')?.unwrap_or(0);
         let limit = page_size(body.page_size, 50, 1000);
-        let workflows: Vec<(u64, Vec<v1::Schedule>)> = self.replica.cell.read(|state| {
-            let of_page = state.workflows().iter().filter(|it| {
+        let (schedules, last, has_more) = self.replica.cell.read(|state| {
+            let mut of_page = state.workflows().iter().filter(|it| {
                 let is_asked = body.workflow.is_empty() || it.name.as_str() == body.workflow;
                 it.namespace == namespace && is_asked && it.id > after && !it.schedules.is_empty()
             });
-            of_page.take(limit + 1).map(|it| (it.id, views(state, it))).collect()
+            // The schedules of a workflow stand on one page: together they are no larger than a workflow may be.
+            let (mut schedules, mut last) = (Vec::new(), after);
+            for workflow in of_page.by_ref().take(limit) {
+                schedules.extend(views(state, workflow));
+                last = workflow.id;
+                if is_large(&schedules) {
+                    break;
+                }
+            }
+            let has_more = of_page.next().is_some();
+            (schedules, last, has_more)
         });
-        let has_more = workflows.len() > limit;
-        let page: Vec<_> = workflows.into_iter().take(limit).collect();
-        let last = page.last().map_or(0, |(id, _)| *id);
         let next_page_token = if has_more { format!("s{last}") } else { String::new() };
-        let schedules = page.into_iter().flat_map(|(_, schedules)| schedules).collect();
         Ok(answer(&self.replica, v1::ListSchedulesResponse { schedules, next_page_token }))
     }
 

@@ -3,6 +3,9 @@
 //! The state says which schedules are due and which have no next fire time yet. A decision is one command that names
 //! what it was worked out from; if another came first, by this leader or by one before it, the state refuses it and it
 //! is worked out again (I8). So nothing here needs to be remembered.
+//!
+//! Fire times are times of day, so this leader's wall clock says what is due, and not the log's time, which stays ahead
+//! for good once a leader's clock was. It does not go beyond the log's time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,54 +16,70 @@ use muster_calendar::Schedule;
 use muster_core::command::{Command, FireSchedule};
 use muster_core::limits;
 use muster_core::snapshot::digest_of;
-use muster_core::state::workflow::{NextFire, Workflow, WorkflowVersion};
+use muster_core::state::workflow::{NextFire, WorkflowVersion};
 use muster_core::state::{ScheduleKey, State};
 use muster_core::time::Timestamp;
+use tokio::time::Instant;
 
+use crate::propose::NotDone;
 use crate::replica::Replica;
 
 /// The state is looked at this often at least.
 const LOOK: Duration = Duration::from_millis(250);
-/// After decisions that the log did not take.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Most schedules that are decided about at once.
+/// A schedule about which the log did not take a decision is left alone for so long.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Most schedules that are decided about at once, and how many of them may be such that were never worked out.
 const DECISIONS_MAX: usize = 256;
-/// Most schedules that are kept as they were read. Reading one again costs microseconds.
+const UNKNOWN_MAX: usize = 128;
+/// What is worked out in this time is decided first; the rest follows.
+const ROUND: Duration = Duration::from_millis(50);
+/// Most schedules that are kept as they were read.
 const KEPT_MAX: usize = 20_000;
 
 pub(super) async fn run(replica: Arc<Replica>) {
     let mut calendar = Calendar::default();
     loop {
         let changed = replica.cell.changed.notified();
-        let now = replica.clock.now();
-        let decisions = replica.cell.read(|state| calendar.decisions(state, now));
-        if decisions.is_empty() {
+        let now = replica.clock.calendar_now();
+        let open = replica.cell.read(|state| calendar.open(state, now));
+        if open.is_empty() {
             let next = replica.cell.read(|state| state.fires().next());
-            // What is due and not decided cannot be read here.
-            let wait = next
-                .filter(|at| *at > now)
-                .map_or(LOOK, |at| Duration::from_millis(at.since(now).0));
+            // What is due and not open is left alone for a while.
+            let wait = next.filter(|at| *at > now);
+            let wait = wait.map_or(LOOK, |at| Duration::from_millis(at.since(now).0));
             let _look = tokio::time::timeout(wait.min(LOOK), changed).await;
             continue;
         }
-        let proposed = decisions.into_iter().map(|decision| decide(&replica, decision));
-        let is_any_taken = join_all(proposed).await.contains(&true);
-        if !is_any_taken {
-            tokio::time::sleep(PAUSE).await;
+        let decisions = calendar.decisions(open, now).await;
+        let proposed = decisions.into_iter().map(|(key, decision)| decide(&replica, key, decision));
+        for key in join_all(proposed).await.into_iter().flatten() {
+            calendar.left_alone.insert(key, Instant::now() + PAUSE);
         }
     }
 }
 
-/// Returns whether the decision was carried out. If not, it is worked out anew.
-async fn decide(replica: &Replica, decision: FireSchedule) -> bool {
+/// Proposes a decision. Returns the schedule if it was not carried out; then it is worked out anew.
+async fn decide(
+    replica: &Replica,
+    key: ScheduleKey,
+    decision: FireSchedule,
+) -> Option<ScheduleKey> {
     let (workflow, missed) = (decision.workflow, decision.missed);
     let schedule = decision.schedule.clone();
-    let is_taken = replica.proposer.propose(&Command::FireSchedule(decision)).await.is_ok();
-    if is_taken && missed > 0 {
-        let name = replica.cell.read(|state| name_of(state, workflow));
-        tracing::warn!(workflow = name, %schedule, missed, "fire times were missed");
+    let proposed = replica.proposer.propose(&Command::FireSchedule(decision)).await;
+    let name = || replica.cell.read(|state| name_of(state, workflow));
+    match proposed {
+        Ok(_) if missed > 0 => {
+            tracing::warn!(workflow = name(), %schedule, missed, "fire times were missed");
+            None
+        }
+        Ok(_) => None,
+        Err(NotDone::Rejected(rejection)) => {
+            tracing::debug!(workflow = name(), %schedule, %rejection, "a decision came too late");
+            Some(key)
+        }
+        Err(NotDone::Uncommitted(_)) => Some(key),
     }
-    is_taken
 }
 
 fn name_of(state: &State, workflow: u64) -> String {
@@ -68,48 +87,78 @@ fn name_of(state: &State, workflow: u64) -> String {
     workflow.map(|it| format!("{}/{}", it.namespace, it.name)).unwrap_or_default()
 }
 
+/// A schedule that is to be decided about, as the state has it.
+struct Open {
+    key: ScheduleKey,
+    version: Arc<WorkflowVersion>,
+    decided_until: Timestamp,
+}
+
 /// Schedules as they were read, so that a schedule of every second is not read every second.
 #[derive(Default)]
 struct Calendar {
     /// By version and position; `None` if this master cannot read it.
     read: BTreeMap<(u64, u32), Option<Arc<Schedule>>>,
+    /// Until when.
+    left_alone: BTreeMap<ScheduleKey, Instant>,
 }
 
 impl Calendar {
-    /// What is to be decided about schedules that are due or not worked out.
-    fn decisions(&mut self, state: &State, now: Timestamp) -> Vec<FireSchedule> {
+    /// The schedules that are due or not worked out. Cheap, for meanwhile nothing is applied.
+    fn open(&mut self, state: &State, now: Timestamp) -> Vec<Open> {
+        self.left_alone.retain(|_, until| *until > Instant::now());
+        let is_free = |key: &ScheduleKey| !self.left_alone.contains_key(key);
         let fires = state.fires();
-        let keys = fires.due(now).chain(fires.unknown());
-        let decisions = keys.filter_map(|key| self.decision(state, key, now));
-        decisions.take(DECISIONS_MAX).collect()
+        let unknown = fires.unknown().filter(is_free).take(UNKNOWN_MAX);
+        let due = fires.due(now).filter(is_free);
+        let open = unknown.chain(due).filter_map(|key| {
+            let workflow = state.workflows().get(key.0)?;
+            let version = state.version(workflow.latest?)?.clone();
+            let decided_until = workflow.schedules.get(key.1 as usize)?.decided_until;
+            let is_unreadable = matches!(self.read.get(&(version.id, key.1)), Some(None));
+            (!is_unreadable).then_some(Open { key, version, decided_until })
+        });
+        open.take(DECISIONS_MAX).collect()
     }
 
-    fn decision(
+    /// What becomes of them, as far as that is worked out in a round.
+    async fn decisions(
         &mut self,
-        state: &State,
-        key: ScheduleKey,
+        open: Vec<Open>,
         now: Timestamp,
-    ) -> Option<FireSchedule> {
-        let workflow = state.workflows().get(key.0)?;
-        let version = state.version(workflow.latest?)?;
-        let known = workflow.schedules.get(key.1 as usize)?;
-        let schedule = self.schedule(workflow, version, key.1)?;
-        let spread = digest_of(
-            format!("{}/{}/{}", workflow.namespace, workflow.name, known.name).as_bytes(),
-        );
-        let mut due = schedule.due(spread, known.decided_until, now);
-        if due.fire.len() > limits::FIRES_PER_COMMAND_MAX {
+    ) -> Vec<(ScheduleKey, FireSchedule)> {
+        let end = Instant::now() + ROUND;
+        let mut decisions = Vec::with_capacity(open.len());
+        for open in open {
+            decisions.extend(self.decision(&open, now).map(|decision| (open.key, decision)));
+            if Instant::now() >= end {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        decisions
+    }
+
+    fn decision(&mut self, open: &Open, now: Timestamp) -> Option<FireSchedule> {
+        let Open { key, version, decided_until } = open;
+        let schedule = self.schedule(version, key.1)?;
+        let name = &version.spec.schedules.get(key.1 as usize)?.name;
+        let path = format!("{}/{}/{name}", version.namespace, version.workflow);
+        let spread = digest_of(path.as_bytes());
+        let mut due = schedule.due(spread, *decided_until, now);
+        let most = (limits::FIRED_TASKS_MAX / version.spec.tasks.len().max(1))
+            .clamp(1, limits::FIRES_PER_COMMAND_MAX);
+        if let Some(first_left) = due.fire.get(most).copied() {
             // The rest is due still, once this is decided.
-            due.fire.truncate(limits::FIRES_PER_COMMAND_MAX);
+            due.fire.truncate(most);
             due.until = *due.fire.last()?;
-            let next = schedule.next_after(due.until)?.at;
-            due.next = Some((next, next + schedule.delay(spread, next)));
+            due.next = Some((first_left, first_left));
         }
         Some(FireSchedule {
-            workflow: workflow.id,
+            workflow: key.0,
             version: version.id,
-            schedule: known.name.clone(),
-            after: known.decided_until,
+            schedule: name.clone(),
+            after: *decided_until,
             until: due.until,
             fire_times: due.fire,
             missed: due.missed,
@@ -119,12 +168,7 @@ impl Calendar {
         })
     }
 
-    fn schedule(
-        &mut self,
-        workflow: &Workflow,
-        version: &WorkflowVersion,
-        position: u32,
-    ) -> Option<Arc<Schedule>> {
+    fn schedule(&mut self, version: &WorkflowVersion, position: u32) -> Option<Arc<Schedule>> {
         if let Some(known) = self.read.get(&(version.id, position)) {
             return known.clone();
         }
@@ -134,7 +178,7 @@ impl Calendar {
         let read = match Schedule::new(version.spec.schedules.get(position as usize)?) {
             Ok(schedule) => Some(Arc::new(schedule)),
             Err(error) => {
-                let name = format!("{}/{}", workflow.namespace, workflow.name);
+                let name = format!("{}/{}", version.namespace, version.workflow);
                 tracing::error!(workflow = name, %error, "this master cannot read a schedule");
                 None
             }
