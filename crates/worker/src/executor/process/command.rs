@@ -29,6 +29,8 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const RESERVED: &str = "MUSTER_";
 /// But these come with the assignment: the run's parameters.
 const PARAMS: &str = "MUSTER_PARAM_";
+/// Others that masters give.
+const FROM_MASTERS: [&str; 3] = ["MUSTER_FIRE_TIME", "MUSTER_FIRE_DATE", "MUSTER_SCHEDULE"];
 
 type Environment = BTreeMap<OsString, OsString>;
 
@@ -117,7 +119,8 @@ impl Template {
                     key.escape_debug()
                 ));
             }
-            if !key.starts_with(RESERVED) || key.starts_with(PARAMS) {
+            let is_from_masters = key.starts_with(PARAMS) || FROM_MASTERS.contains(&&**key);
+            if !key.starts_with(RESERVED) || is_from_masters {
                 environment.insert((&**key).into(), value.into());
             }
         }
