@@ -88,9 +88,19 @@ impl Replica {
         };
         tokio::select! {
             biased;
-            answer = call => answer,
+            answer = call => answer.map_err(of_leader),
             _ = leadership.wait_for(|it| !leads(it)) => Err(faults::no_leader()),
         }
+    }
+}
+
+/// What a caller is told of a leader's error. If the connection to the leader broke, the call may be repeated: the
+/// transport's own code would say that it may not.
+fn of_leader(status: Status) -> Status {
+    // A status with a source was made here, and not sent by the leader.
+    match std::error::Error::source(&status) {
+        Some(_) => faults::no_leader(),
+        None => status,
     }
 }
 
@@ -147,3 +157,23 @@ macro_rules! forward_stream {
 }
 
 pub(crate) use {forward, forward_stream};
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_no_answer_of_the_leader() {
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset] {
+            let broken = Status::from_error(Box::new(io::Error::from(kind)));
+            assert_eq!(of_leader(broken).code(), Code::Unavailable);
+        }
+        for answer in [Status::not_found("no such run"), Status::unknown("the leader says so")] {
+            assert_eq!(of_leader(answer.clone()).code(), answer.code());
+        }
+    }
+}
