@@ -100,9 +100,11 @@ async fn what_could_not_fire_in_time_is_missed_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_knows_what_it_was_fired_for() {
     let cluster = Cluster::start(1, 1).await;
-    let task = "{run: 'echo \"$MUSTER_SCHEDULE $MUSTER_FIRE_TIME $SAYS\"', env: {SAYS: '${{ run.schedule }} ${{ run.fireTime }} ${{ run.fireDate }}'}}";
+    let says = "${{ run.schedule }} ${{ run.fireTime }} ${{ run.fireDate }}";
+    let script = "echo \"$MUSTER_SCHEDULE $MUSTER_FIRE_TIME $SAYS\"";
+    let task = format!("{{run: '{script}', env: {{SAYS: '{says}'}}}}");
     let when = "schedule: {name: far, every: 1s, timeZone: Pacific/Fiji}";
-    cluster.client.apply(workflow("told", when, task)).await.expect("it is accepted");
+    cluster.client.apply(workflow("told", when, &task)).await.expect("it is accepted");
     tokio::time::sleep(Duration::from_secs(3)).await;
     cluster.client.suspend_schedule("told", None, true).await.expect("it is suspended");
     let all = runs(&cluster.client, "told").await;

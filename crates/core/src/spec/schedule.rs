@@ -78,8 +78,8 @@ pub enum CatchUp {
 }
 
 impl ScheduleSpec {
-    /// Whether the other schedule has the same fire times but for days off and its end, so that what was decided for one
-    /// holds for both.
+    /// Whether the other schedule has the same fire times but for days off and its end, so that what was decided for
+    /// one holds for both.
     pub fn has_times_of(&self, other: &ScheduleSpec) -> bool {
         let times = |it: &ScheduleSpec| (it.timing.clone(), it.time_zone.clone(), it.start.clone());
         times(self) == times(other)

@@ -86,8 +86,8 @@ fn definition(run: &Run, spec: &TaskSpec) -> Result<wire::TaskDefinition, String
     })
 }
 
-/// Parameters as `MUSTER_PARAM_*`, the fire time, then what the user wrote, references resolved. The index of an array task is
-/// only marked: one assignment serves many indices, and the worker fills it in.
+/// Parameters as `MUSTER_PARAM_*`, the fire time, then what the user wrote, references resolved. The index of an array
+/// task is only marked: one assignment serves many indices, and the worker fills it in.
 fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::new();
     let mut bytes = 0;
