@@ -44,7 +44,7 @@ trials! {
     RequestIgnored: I3 @ 0,
     BodyUnchecked: I3 @ 1,
     SnapshotForgetsRequests: I3 | I1 @ 2,
-    FenceUnchecked: I4 | I5 @ 4,
+    FenceUnchecked: I4 | I5 @ 10,
     FenceReused: I4 @ 0,
     StaleReportKept: I5 @ 3,
     EndOverwritten: I6 @ 0,
@@ -67,7 +67,7 @@ trials! {
     DispatchBeforeCommit: I13 @ 0,
     DeposedAcknowledges: I12 | P1 @ 6,
     FollowerReads: I14 @ 16,
-    DeposedReads: I14 @ 16,
+    DeposedReads: I14 @ 123,
     CancelForgotten: I15 @ 1,
     CancelRetried: I15 @ 0,
     CountDrifts: I16 @ 0,
@@ -78,8 +78,8 @@ trials! {
     SnapshotRefused: L2 @ 25,
     QueueForgets: L3 @ 0,
     ReleaseForgotten: L3 @ 4,
-    OneLeaderPlans: L4 @ 5,
-    HeldIgnored: L5 @ 16,
+    OneLeaderPlans: L4 @ 8,
+    HeldIgnored: L5 @ 1,
 }
 
 /// What became of a mutant.
