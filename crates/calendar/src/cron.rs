@@ -8,7 +8,7 @@ use muster_core::spec::schedule::Dialect;
 
 /// Why a text is not a cron line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CronError {
+pub(crate) enum CronError {
     /// There is nothing to read.
     #[error(
         "a cron line is missing: write for example `30 2 * * *` for every day at half past two"
@@ -172,11 +172,6 @@ impl CronLine {
         let from = from.to_zoned(TimeZone::UTC).ok()?;
         let found = self.cron.find_next_occurrence(&from, is_inclusive).ok()?;
         Some(found.datetime())
-    }
-
-    /// What it means, in English.
-    pub(crate) fn describe(&self) -> String {
-        self.cron.describe()
     }
 }
 
@@ -349,7 +344,7 @@ fn digits(text: &str) -> Option<u16> {
 }
 
 /// What the user wrote, short enough for a message.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let mut cut: String =
         text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {

@@ -31,7 +31,6 @@ mod moment;
 mod schedule;
 mod wall;
 
-pub use cron::CronError;
 pub use days::moment_in_utc as moment;
 pub use due::{Due, ON_TIME};
 pub use error::ScheduleError;

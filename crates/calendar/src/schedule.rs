@@ -8,7 +8,7 @@ use muster_core::spec::duration;
 use muster_core::spec::schedule::{CatchUp, ScheduleSpec, Timing};
 use muster_core::time::{self, Millis};
 
-use crate::cron::CronLine;
+use crate::cron::{CronLine, cut};
 use crate::days::{self, Days};
 use crate::error::ScheduleError;
 use crate::wall::{self, Match, Remark};
@@ -155,17 +155,6 @@ impl Schedule {
         Millis(mix(key ^ mix(fire_time.0)).checked_rem(self.jitter.0).unwrap_or(0))
     }
 
-    /// What it means, in English: `At 02:30, Monday through Friday`.
-    pub fn describe(&self) -> String {
-        match &self.times {
-            Times::Cron(line) => line.describe().trim_end_matches('.').to_owned(),
-            Times::Every { interval, .. } => {
-                format!("Every {}", Millis(interval.as_millis().try_into().unwrap_or(u64::MAX)))
-            }
-            Times::At(found) => format!("Once, at {}", found.at.to_zoned(self.zone.clone())),
-        }
-    }
-
     /// If the day of `at` is excluded: when the next one begins that is not.
     fn excluded_until(&self, at: Timestamp) -> Option<Timestamp> {
         let day = self.zone.to_datetime(at).date();
@@ -224,7 +213,7 @@ fn zone(name: &str) -> Result<TimeZone, ScheduleError> {
         };
         let names = known.available().map(|it| it.to_string()).filter(|it| is_near(it));
         let near: Vec<String> = names.take(ZONES_OFFERED).map(|it| format!("`{it}`")).collect();
-        let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+        let shown = cut(name);
         let problem = match near.is_empty() {
             true => format!("there is no zone `{shown}`: use an IANA name such as `Europe/Berlin`"),
             false => format!("there is no zone `{shown}`: did you mean {}?", near.join(" or ")),
