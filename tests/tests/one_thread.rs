@@ -100,8 +100,8 @@ impl Disk for SlowFiles {
         Files.size(path)
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        Files.write(path, content)
+    fn create_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>> {
+        Files.create_blocks(path)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

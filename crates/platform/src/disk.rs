@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,10 @@ pub trait Disk: Send + Sync + 'static {
     /// The length of a file in bytes.
     fn size(&self, path: &Path) -> io::Result<u64>;
 
-    /// Creates or replaces a file. Not durable before [`sync`](Self::sync).
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Creates a file, see [`create_blocks`](Self::create_blocks). Not durable before [`sync`](Self::sync).
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.create_blocks(path)?.write(0, content)
+    }
 
     /// Makes the content of a file durable. After an error it is unknown what is durable, and asking again does not
     /// help.
@@ -37,6 +39,11 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Deletes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates an empty file in place of what has the name, and opens it for reading and writing anywhere in it. What
+    /// had the name is not emptied but loses it: it may have another one still, because a power cut in the midst of a
+    /// [`rename`](Self::rename) can leave both.
+    fn create_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>>;
 
     /// Opens a file for reading and writing anywhere in it, creating it if need be.
     fn open_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>>;
@@ -115,10 +122,6 @@ impl Disk for Files {
         Ok(fs::metadata(path)?.len())
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        File::create(path)?.write_all(content)
-    }
-
     fn sync(&self, path: &Path) -> io::Result<()> {
         File::options().write(true).open(path)?.sync_all()
     }
@@ -133,6 +136,15 @@ impl Disk for Files {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn create_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = File::options().create_new(true).read(true).write(true).open(path)?;
+        Ok(Box::new(OpenFile(file)))
     }
 
     fn open_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>> {
@@ -197,6 +209,17 @@ mod tests {
         assert!(Files.lock(&path).expect("a lock file").is_none());
         drop(held);
         assert!(Files.lock(&path).expect("a lock file").is_some());
+    }
+
+    #[test]
+    fn a_new_file_leaves_the_old_one_under_its_other_name() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (path, draft) = (dir.path().join("file"), dir.path().join("file.tmp"));
+        Files.write(&path, b"kept").expect("there is room");
+        fs::hard_link(&path, &draft).expect("as a rename cut in two leaves it");
+        Files.write(&draft, b"new").expect("there is room");
+        assert_eq!(Files.read(&path).expect("it is there"), b"kept");
+        assert_eq!(Files.read(&draft).expect("it is there"), b"new");
     }
 
     #[test]

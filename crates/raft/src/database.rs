@@ -134,8 +134,8 @@ fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<(), StoreError> {
     }
     let begun = path.with_extension(TEMPORARY);
     let io_error = |error: io::Error| StoreError::io(&begun, "create", &error);
-    let file = Blocks::open(disk, &begun).map_err(io_error)?;
-    file.set_len(0).map_err(io_error)?;
+    let file = disk.create_blocks(&begun).map(|file| Blocks::over(file, disk, &begun));
+    let file = file.map_err(io_error)?;
     let db = redb::Builder::new().create_with_backend(file);
     drop(db.map_err(|error| StoreError::redb(&begun, "create", error))?);
     disk.sync(&begun).map_err(io_error)?;
@@ -164,9 +164,8 @@ fn renew(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     tracing::warn!(path = %path.display(), "a sync of this file failed before; writing it anew");
     let begun = path.with_extension(TEMPORARY);
     let copy = || {
-        let (from, to) = (disk.open_blocks(path)?, disk.open_blocks(&begun)?);
+        let (from, to) = (disk.open_blocks(path)?, disk.create_blocks(&begun)?);
         let size = from.size()?;
-        to.set_len(0)?;
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
         while at < size {
@@ -194,8 +193,11 @@ struct Blocks {
 
 impl Blocks {
     fn open(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
-        let file = disk.open_blocks(path)?;
-        Ok(Self { file, disk: Arc::clone(disk), mark: path.with_extension(UNSYNCED) })
+        Ok(Self::over(disk.open_blocks(path)?, disk, path))
+    }
+
+    fn over(file: Box<dyn BlockFile>, disk: &Arc<dyn Disk>, path: &Path) -> Self {
+        Self { file, disk: Arc::clone(disk), mark: path.with_extension(UNSYNCED) }
     }
 }
 
@@ -237,4 +239,39 @@ fn compaction_pays(db: &Database, disk: &dyn Disk, path: &Path) -> Result<bool, 
     let used_bytes = stats.stored_bytes() + stats.metadata_bytes();
     transaction.abort().map_err(|error| StoreError::redb(path, "end a write", error))?;
     Ok(used_bytes * 2 < file_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use muster_platform::Files;
+    use redb::TableDefinition;
+
+    use super::*;
+
+    const NUMBERS: TableDefinition<'static, u64, u64> = TableDefinition::new("numbers");
+
+    fn open(path: &Path) -> OpenDatabase {
+        let disk: Arc<dyn Disk> = Arc::new(Files);
+        OpenDatabase::open(&disk, path, 1 << 20, Arc::new(Lock::new(()))).expect("a sound file")
+    }
+
+    #[test]
+    fn a_file_whose_sync_failed_is_written_anew_also_if_a_rename_left_it_two_names() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("file.redb");
+        let file = open(&path);
+        let transaction = file.write().expect("a writer");
+        transaction.open_table(NUMBERS).expect("a table").insert(1, 2).expect("room");
+        transaction.commit().expect("a sound disk");
+        drop(file);
+        let (mark, begun) = (path.with_extension(UNSYNCED), path.with_extension(TEMPORARY));
+        fs::write(&mark, UNSYNCED_NOTE).expect("room");
+        fs::hard_link(&path, &begun).expect("as a rename cut in two leaves it");
+        let file = open(&path);
+        let numbers = file.read().expect("a reader").open_table(NUMBERS).expect("it was made");
+        assert_eq!(numbers.get(1).expect("readable").map(|number| number.value()), Some(2));
+        assert!(!mark.exists() && !begun.exists());
+    }
 }

@@ -325,7 +325,7 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn write(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+        fn create_blocks(&self, _: &Path) -> io::Result<Box<dyn BlockFile>> {
             Err(io::ErrorKind::Unsupported.into())
         }
 

@@ -15,6 +15,8 @@
 //! after a sync that is not over, to whatever file, cannot be on the disk: a real program would still be waiting.
 //! Syncs are over in the order in which they began.
 //!
+//! A crash in the midst of a rename may leave a file under both names, as POSIX permits.
+//!
 //! A sync that fails leaves what it should have covered in memory and never writes it, as Linux does: later syncs
 //! succeed without it.
 
@@ -225,10 +227,11 @@ impl Content {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn find_or_create(&mut self, path: &Path) -> io::Result<usize> {
+        self.find(path).or_else(|_| self.create(path))
+    }
+
     fn create(&mut self, path: &Path) -> io::Result<usize> {
-        if let Some(found) = self.names.get(path) {
-            return Ok(*found);
-        }
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !self.folders.contains_key(parent) {
             return Err(io::ErrorKind::NotFound.into());
@@ -334,13 +337,6 @@ impl Disk for MemoryDisk {
         Ok(content.files[content.find(path)?].current.len() as u64)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let content = &mut *self.0.lock();
-        let id = content.create(path)?;
-        content.set_len(id, 0)?;
-        content.write(id, 0, bytes)
-    }
-
     fn sync(&self, path: &Path) -> io::Result<()> {
         let content = &mut *self.0.lock();
         let id = content.find(path)?;
@@ -375,15 +371,24 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn create_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>> {
+        let content = &mut *self.0.lock();
+        if content.names.remove(path).is_some() {
+            content.name_changed(NameChange::Remove(path.into()));
+        }
+        let id = content.create(path)?;
+        Ok(Box::new(OpenFile { disk: self.clone(), id, incarnation: content.incarnation }))
+    }
+
     fn open_blocks(&self, path: &Path) -> io::Result<Box<dyn BlockFile>> {
         let content = &mut *self.0.lock();
-        let id = content.create(path)?;
+        let id = content.find_or_create(path)?;
         Ok(Box::new(OpenFile { disk: self.clone(), id, incarnation: content.incarnation }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         let content = &mut *self.0.lock();
-        content.create(path)?;
+        content.find_or_create(path)?;
         if content.locks.contains_key(path) {
             return Ok(None);
         }

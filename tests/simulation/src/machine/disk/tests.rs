@@ -50,6 +50,24 @@ fn a_name_that_was_not_synced_may_be_lost() {
 }
 
 #[test]
+fn a_rename_may_leave_both_names_and_writing_to_one_leaves_the_other() {
+    let both = (0..100).filter(|seed| {
+        let (disk, path) = disk(*seed, INSTANT);
+        let draft = path.with_extension("tmp");
+        disk.write(&draft, b"old").expect("room");
+        disk.sync(&draft).expect("it works");
+        disk.sync_dir(Path::new("/data")).expect("it works");
+        disk.rename(&draft, &path).expect("it is there");
+        disk.crash();
+        let has_both = disk.size(&path).is_ok() && disk.size(&draft).is_ok();
+        disk.write(&draft, b"new").expect("room");
+        assert!(disk.read(&path).is_ok_and(|content| content == b"old") || !has_both);
+        has_both
+    });
+    assert!((10..90).contains(&both.count()));
+}
+
+#[test]
 fn a_sync_under_way_promises_nothing() {
     let slow =
         Manners { sync_min: Duration::from_secs(1), sync_max: Duration::from_secs(1), ..INSTANT };
