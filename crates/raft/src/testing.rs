@@ -55,7 +55,8 @@ pub fn open_history(path: &Path, cache_bytes: usize) -> Result<RedbHistoryStore,
     RedbHistoryStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
 }
 
-/// The log and the state machine over the files in `dir`, without Raft.
+/// The log and the state machine over the files in `dir`, without Raft. Whatever has the files open holds the lock, for a
+/// while also after the values are dropped.
 ///
 /// # Errors
 /// As [`RaftMember::open`](crate::RaftMember::open).
@@ -65,7 +66,7 @@ pub fn open_storage(
     machine: Box<dyn Machine>,
 ) -> Result<(Threads, RaftLog, StateMachine), StoreError> {
     let (fatal, site) = (Fatal::new(), Site::default());
-    let lock = Arc::new(Lock::new(()));
+    let lock = take_lock(&site.disk, dir)?;
     let path = dir.join("log.redb");
     let store = RedbLogStore::open(&site.disk, &path, CACHE_BYTES, Arc::clone(&lock))?;
     let (log, log_thread, _) =
@@ -123,11 +124,8 @@ pub struct StoredLog {
 /// The folder is in use or holds no log, or a record is damaged.
 pub fn read_log(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<StoredLog, StoreError> {
     let path = data_dir.join("log.redb");
-    let error = |e| StoreError::io(&path, "read", &e);
-    disk.size(&path).map_err(error)?;
-    let lock = disk.lock(&data_dir.join("LOCK")).map_err(error)?;
-    let in_use = || error(std::io::Error::other("the member still runs"));
-    let lock = Arc::new(lock.ok_or_else(in_use)?);
+    disk.size(&path).map_err(|e| StoreError::io(&path, "read", &e))?;
+    let lock = take_lock(disk, data_dir)?;
     let store = RedbLogStore::open(disk, &path, CACHE_BYTES, lock)?;
     let content = store.load(usize::MAX)?;
     let position = |id: LogId| Position { index: id.index, term: id.leader_id.term };
@@ -144,4 +142,12 @@ pub fn read_log(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<StoredLog, Stor
         committed: content.committed.map(position),
         entries: content.tail.into_iter().map(entry).collect(),
     })
+}
+
+fn take_lock(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<Arc<Lock>, StoreError> {
+    let path = data_dir.join("LOCK");
+    let error = |e| StoreError::io(&path, "lock", &e);
+    let lock = disk.lock(&path).map_err(error)?;
+    let in_use = || error(std::io::Error::other("the member still runs"));
+    lock.map(Arc::new).ok_or_else(in_use)
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -188,10 +189,18 @@ pub async fn grow(dir: &Path) -> Result<(), String> {
     }
     member.stop().await;
     drop(member);
-    // Whatever still has one of the files open holds the lock too.
+    await_closed(dir)
+}
+
+/// Waits until nobody has one of the files open: whoever has holds the lock.
+fn await_closed(dir: &Path) -> Result<(), String> {
     let lock = dir.join("data/LOCK");
+    let deadline = Instant::now() + PATIENCE;
     while Files.lock(&lock).map_err(|error| error.to_string())?.is_none() {
-        tokio::time::sleep(POLL).await;
+        if Instant::now() > deadline {
+            return Err(format!("{} is still held", lock.display()));
+        }
+        thread::park_timeout(POLL);
     }
     Ok(())
 }
@@ -203,7 +212,9 @@ pub async fn grow(dir: &Path) -> Result<(), String> {
 pub fn snapshot_of(dir: &Path) -> Result<Vec<u64>, String> {
     let ledger = Ledger::default();
     let opened = testing::open_storage(&dir.join("data"), 0, Box::new(ledger.clone()));
-    opened.map_err(|error| error.to_string())?;
+    let opened = opened.map(drop).map_err(|error| error.to_string());
+    await_closed(dir)?;
+    opened?;
     Ok(ledger.all().into_keys().collect())
 }
 
