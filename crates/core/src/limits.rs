@@ -40,7 +40,7 @@ pub const EXCLUDED_DAYS_MAX: usize = 1000;
 pub const CATCH_UP_MAX: u32 = 1000;
 /// Most runs that one command fires.
 pub const FIRES_PER_COMMAND_MAX: usize = 2000;
-/// Most tasks that the runs of one such command have together, unless it fires a single run.
+/// Most tasks that the runs of one such command have together; more than one run can have.
 pub const FIRED_TASKS_MAX: usize = 100_000;
 /// Most live runs of one workflow beside which a schedule makes another.
 pub const FIRED_RUNS_MAX: usize = 10_000;

@@ -4,18 +4,22 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    AttemptRef, Command, Entry, Finish, FinishAttempts, Outcome, PlaceAttempts, Placement,
-    RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
+    ApplyWorkflow, AttemptRef, Command, Entry, Finish, FinishAttempts, FireSchedule, Outcome,
+    PlaceAttempts, Placement, RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
 };
 use muster_core::event::Event;
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
-use muster_core::spec::{Condition, ExecutorSpec, Resources, TaskSpec, WorkflowSpec};
+use muster_core::spec::schedule::{ScheduleSpec, Timing};
+use muster_core::spec::{
+    ConcurrencyPolicy, Condition, ExecutorSpec, Resources, TaskSpec, WorkflowSpec,
+};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::TaskStatus;
+use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 
 /// A state and the index of its latest entry.
@@ -28,8 +32,12 @@ struct Log {
 
 impl Log {
     fn apply(&mut self, command: Command) -> Result<Reply, Rejection> {
+        self.apply_at(Timestamp(1), command)
+    }
+
+    fn apply_at(&mut self, at: Timestamp, command: Command) -> Result<Reply, Rejection> {
         self.index += 1;
-        let entry = Entry { at: Timestamp(1), commands: vec![command] };
+        let entry = Entry { at, commands: vec![command] };
         let mut applied = self.state.apply(LogIndex(self.index), &entry);
         self.events = applied.events;
         applied.replies.pop().expect("one answer a command")
@@ -202,4 +210,87 @@ fn the_oldest_request_id_gives_way_when_there_are_too_many() {
     assert!(requests.get("r1").is_some());
     let restored = Requests::restore(requests.answered().clone());
     assert_eq!(restored.get("r1"), requests.get("r1"));
+}
+
+/// In milliseconds.
+const SECOND: u64 = 1_000;
+
+/// Keeps a workflow of one schedule, which fires every second.
+fn keep_ticking(log: &mut Log, tasks: usize, policy: ConcurrencyPolicy) {
+    let tasks = (0..tasks).map(|number| task(&format!("t{number}"), &[])).collect();
+    let mut spec = workflow("ticking", tasks);
+    spec.schedules = vec![ScheduleSpec::new(name("tick"), Timing::Every(Millis(SECOND)))];
+    spec.concurrency = policy;
+    let (request, namespace) = (None, name("default"));
+    let apply = ApplyWorkflow { request, namespace, spec };
+    log.apply(Command::ApplyWorkflow(apply)).expect("within the limits");
+}
+
+/// Fires at the next `count` seconds.
+fn tick(log: &mut Log, count: u64) -> Result<Reply, Rejection> {
+    let found = log.state.workflows().iter().next().expect("there is one");
+    let after = found.schedules[0].decided_until;
+    let until = Timestamp(after.0 + count * SECOND);
+    let fire = FireSchedule {
+        workflow: found.id,
+        version: found.latest.expect("it is not deleted"),
+        schedule: name("tick"),
+        after,
+        until,
+        fire_times: (1..=count).map(|seconds| Timestamp(after.0 + seconds * SECOND)).collect(),
+        missed: 0,
+        next: NextFire::At {
+            fire_time: Timestamp(until.0 + SECOND),
+            due_at: Timestamp(until.0 + SECOND),
+        },
+    };
+    log.apply_at(until, Command::FireSchedule(fire))
+}
+
+#[test]
+fn a_schedule_fires_beside_so_many_live_runs_and_no_more() {
+    const AT_ONCE: u64 = limits::FIRES_PER_COMMAND_MAX as u64;
+    let counts = |log: &Log| {
+        let schedule = &log.state.workflows().iter().next().expect("there is one").schedules[0];
+        (log.state.runs().len(), schedule.fired, schedule.passed_over)
+    };
+    let mut log = Log::default();
+    keep_ticking(&mut log, 1, ConcurrencyPolicy::Allow);
+    let room = limits::FIRED_RUNS_MAX as u64;
+    for _ in 0..room / AT_ONCE {
+        tick(&mut log, AT_ONCE).expect("it is due");
+    }
+    assert_eq!(counts(&log), (limits::FIRED_RUNS_MAX, room, 0));
+    tick(&mut log, AT_ONCE).expect("it is due");
+    assert_eq!(counts(&log), (limits::FIRED_RUNS_MAX, room, AT_ONCE));
+    log.register(1).expect("there is room");
+    fail_first_task(&mut log);
+    tick(&mut log, 3).expect("it is due");
+    assert_eq!(counts(&log), (limits::FIRED_RUNS_MAX, room + 1, AT_ONCE + 2));
+    log.state.check().expect("every count is right");
+}
+
+#[test]
+fn runs_that_are_replaced_at_once_never_fill_a_workflow() {
+    let mut log = Log::default();
+    keep_ticking(&mut log, 1, ConcurrencyPolicy::Replace);
+    for _ in 0..=limits::FIRED_RUNS_MAX / limits::FIRES_PER_COMMAND_MAX {
+        tick(&mut log, limits::FIRES_PER_COMMAND_MAX as u64).expect("it is due");
+    }
+    let workflow = log.state.workflows().iter().next().expect("there is one");
+    assert_eq!(workflow.schedules[0].passed_over, 0);
+    assert_eq!(log.state.runs().len(), 1);
+    log.state.check().expect("every count is right");
+}
+
+#[test]
+fn one_command_fires_so_many_tasks_and_no_more() {
+    let mut log = Log::default();
+    let times = 11;
+    keep_ticking(&mut log, limits::FIRED_TASKS_MAX / times + 1, ConcurrencyPolicy::Allow);
+    assert_eq!(tick(&mut log, times as u64), Err(Rejection::StaleFire));
+    assert!(log.state.runs().is_empty());
+    tick(&mut log, times as u64 - 1).expect("within the limit");
+    assert_eq!(log.state.runs().len(), times - 1);
+    log.state.check().expect("every count is right");
 }

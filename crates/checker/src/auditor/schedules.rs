@@ -191,7 +191,7 @@ impl Step<'_> {
         let sorted =
             times.is_sorted_by(|a, b| a < b) && times.len() <= limits::FIRES_PER_COMMAND_MAX;
         let tasks = times.len().saturating_mul(version.spec.tasks.len());
-        let sorted = sorted && (times.len() <= 1 || tasks <= limits::FIRED_TASKS_MAX);
+        let sorted = sorted && tasks <= limits::FIRED_TASKS_MAX;
         let within = times.iter().all(|at| command.after < *at && *at <= command.until);
         let follows = state.decided_until == command.after
             && command.after <= command.until

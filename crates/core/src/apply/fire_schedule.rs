@@ -20,14 +20,18 @@ impl Step<'_> {
         let params = effective_params(&version.spec, &version.spec.schedules[position].params)?;
         let policy = version.spec.concurrency;
         let (mut last_fired, mut passed_over) = (None, 0);
+        let mut live = self.state.live_runs_of(command.workflow);
         for fire_time in &command.fire_times {
-            let is_full = self.is_full(command.workflow);
+            let before = self.state.runs.len();
+            let is_full = before >= limits::RUNS_MAX || live >= limits::FIRED_RUNS_MAX as u64;
             match self.admission(Some(command.workflow), &version.workflow, policy) {
                 Ok(admission) if !is_full => {
                     let schedule = command.schedule.clone();
                     let origin = Some(FireOrigin { schedule, fire_time: *fire_time });
                     let run = NewRun { params: params.clone(), priority: None, origin };
                     self.start_run(version.clone(), run, admission);
+                    // The new run may have replaced others. Runs of other workflows stay as they are.
+                    live = (live + self.state.runs.len() as u64).saturating_sub(before as u64);
                     last_fired = Some(*fire_time);
                 }
                 Ok(_) | Err(_) => passed_over += 1,
@@ -55,12 +59,6 @@ impl Step<'_> {
         Ok(Reply::Done)
     }
 
-    /// Whether the workflow, or the cluster, has so many live runs that no schedule makes another.
-    fn is_full(&self, workflow: u64) -> bool {
-        self.state.runs.len() >= limits::RUNS_MAX
-            || self.state.live_runs(workflow).nth(limits::FIRED_RUNS_MAX - 1).is_some()
-    }
-
     /// The version and the position of the schedule, if both are still as the command found them and what it decides
     /// makes sense.
     fn fireable(&self, command: &FireSchedule) -> Option<(Arc<WorkflowVersion>, usize)> {
@@ -72,7 +70,7 @@ impl Step<'_> {
         let is_same = version.id == command.version && schedule.decided_until == command.after;
         let is_on = !schedule.is_suspended && !spec.is_suspended;
         let tasks = command.fire_times.len().saturating_mul(version.spec.tasks.len());
-        let is_bounded = command.fire_times.len() <= 1 || tasks <= limits::FIRED_TASKS_MAX;
+        let is_bounded = tasks <= limits::FIRED_TASKS_MAX;
         (is_same && is_on && is_bounded && self.is_decidable(spec, schedule, command))
             .then(|| (version.clone(), position))
     }

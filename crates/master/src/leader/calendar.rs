@@ -108,17 +108,18 @@ impl Calendar {
     fn open(&mut self, state: &State, now: Timestamp) -> Vec<Open> {
         self.left_alone.retain(|_, until| *until > Instant::now());
         let is_free = |key: &ScheduleKey| !self.left_alone.contains_key(key);
-        let fires = state.fires();
-        let unknown = fires.unknown().filter(is_free).take(UNKNOWN_MAX);
-        let due = fires.due(now).filter(is_free);
-        let open = unknown.chain(due).filter_map(|key| {
+        let open = |key: ScheduleKey| {
             let workflow = state.workflows().get(key.0)?;
             let version = state.version(workflow.latest?)?.clone();
             let decided_until = workflow.schedules.get(key.1 as usize)?.decided_until;
             let is_unreadable = matches!(self.read.get(&(version.id, key.1)), Some(None));
             (!is_unreadable).then_some(Open { key, version, decided_until })
-        });
-        open.take(DECISIONS_MAX).collect()
+        };
+        let fires = state.fires();
+        // What cannot be read takes the place of nothing that can.
+        let unknown = fires.unknown().filter(is_free).filter_map(open).take(UNKNOWN_MAX);
+        let due = fires.due(now).filter(is_free).filter_map(open);
+        unknown.chain(due).take(DECISIONS_MAX).collect()
     }
 
     /// What becomes of them, as far as that is worked out in a round.
@@ -147,7 +148,7 @@ impl Calendar {
         let spread = digest_of(path.as_bytes());
         let mut due = schedule.due(spread, *decided_until, now);
         let most = (limits::FIRED_TASKS_MAX / version.spec.tasks.len().max(1))
-            .clamp(1, limits::FIRES_PER_COMMAND_MAX);
+            .min(limits::FIRES_PER_COMMAND_MAX);
         if let Some(first_left) = due.fire.get(most).copied() {
             // The rest is due still, once this is decided.
             due.fire.truncate(most);
