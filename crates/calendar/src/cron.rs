@@ -71,6 +71,8 @@ struct Field {
     cycle: Option<Cycle>,
     /// Letters that croner reads.
     special: &'static [char],
+    /// What is written with them.
+    special_forms: &'static str,
 }
 
 /// The numbers that follow each other in a circle.
@@ -91,24 +93,31 @@ const QUOTED_CHARS_MAX: usize = 40;
 
 const fn field(name: &'static str, first: u16, last: u16) -> Field {
     let cycle = Some(Cycle { first, last });
-    Field { name, first, last, words: &[], word_base: 0, cycle, special: &[] }
+    Field { name, first, last, words: &[], word_base: 0, cycle, special: &[], special_forms: "" }
 }
 
 const SECOND: Field = field("second", 0, 59);
 const MINUTE: Field = field("minute", 0, 59);
 const HOUR: Field = field("hour", 0, 23);
-const DAY: Field = Field { cycle: None, special: &['L', 'W'], ..field("day of the month", 1, 31) };
+const DAY: Field = Field {
+    cycle: None,
+    special: &['L', 'W'],
+    special_forms: "`L` for the last day, `LW` for the last weekday, or `15W` for the weekday nearest to the 15th",
+    ..field("day of the month", 1, 31)
+};
 const MONTH: Field = Field { words: &MONTHS, word_base: 1, ..field("month", 1, 12) };
 const WEEKDAY: Field = Field {
     words: &WEEKDAYS,
     cycle: Some(Cycle { first: 0, last: 6 }),
     special: &['L', '#'],
+    special_forms: "`FRIL` for the last Friday of the month, or `FRI#2` for the second",
     ..field("day of the week", 0, 7)
 };
 const WEEKDAY_QUARTZ: Field = Field {
     words: &WEEKDAYS,
     word_base: 1,
     special: &['L', '#'],
+    special_forms: WEEKDAY.special_forms,
     ..field("day of the week", 1, 7)
 };
 const YEAR: Field = Field { cycle: None, ..field("year", YEAR_FIRST, YEAR_LAST) };
@@ -154,8 +163,10 @@ impl CronLine {
             let problem = "Quartz knows no line with both days given: write `?` for one of them";
             return Err(weekday.error(texts[WEEKDAY_AT], problem.to_owned()));
         }
-        let cron = understood(&parts, dialect)
-            .map_err(|(at, problem)| fields[at].error(texts[at], problem))?;
+        let cron = understood(&parts, dialect).map_err(|at| {
+            let field = fields[at];
+            field.error(texts[at], format!("it makes no sense: write {}", field.special_forms))
+        })?;
         let is_fixed = !texts[..OF_DAY].iter().any(|text| text.contains(['*', '/']));
         let line = Self { cron, is_fixed };
         line.next_match(BEGINNING, true).ok_or(CronError::Never)?;
@@ -214,25 +225,22 @@ fn seven(line: &str, dialect: Dialect) -> Result<[&str; 7], CronError> {
     }
 }
 
-/// Has croner read the line; an error comes with the position of the field that it is about.
-fn understood(parts: &[String], dialect: Dialect) -> Result<Cron, (usize, String)> {
+/// Has croner read the line; an error is the position of the field that it is about. That is one with special letters:
+/// the others are numbers by now.
+fn understood(parts: &[String], dialect: Dialect) -> Result<Cron, usize> {
     let parser = CronParser::builder()
         .seconds(Seconds::Required)
         .year(Year::Required)
         .alternative_weekdays(dialect == Dialect::Quartz)
         .build();
-    let whole = match parser.parse(&parts.join(" ")) {
-        Ok(cron) => return Ok(cron),
-        Err(error) => error,
-    };
-    for (at, part) in parts.iter().enumerate() {
-        let mut alone = vec!["*"; parts.len()];
-        alone[at] = part;
-        if let Err(error) = parser.parse(&alone.join(" ")) {
-            return Err((at, error.to_string()));
-        }
-    }
-    Err((0, whole.to_string()))
+    parser.parse(&parts.join(" ")).map_err(|_| {
+        let fails_alone = |at: &usize| {
+            let mut alone = vec!["*"; parts.len()];
+            alone[*at] = &parts[*at];
+            parser.parse(&alone.join(" ")).is_err()
+        };
+        [DAY_AT, WEEKDAY_AT].into_iter().find(fails_alone).unwrap_or(WEEKDAY_AT)
+    })
 }
 
 impl Field {

@@ -55,8 +55,8 @@ pub fn open_history(path: &Path, cache_bytes: usize) -> Result<RedbHistoryStore,
     RedbHistoryStore::open(&Site::default().disk, path, cache_bytes, Arc::new(Lock::new(())))
 }
 
-/// The log and the state machine over the files in `dir`, without Raft. Whatever has the files open holds the lock, which
-/// may be for a while after the values are dropped.
+/// The log and the state machine over the files in `dir`, without Raft. Whatever has the files open holds the lock,
+/// which may be for a while after the values are dropped.
 ///
 /// # Errors
 /// As [`RaftMember::open`](crate::RaftMember::open).

@@ -36,6 +36,7 @@ fn main() -> io::Result<()> {
     write(&folder, "entry", entries())?;
     write(&folder, "log", logs())?;
     write(&folder, "request", requests())?;
+    write(&folder, "schedule", schedules())?;
     write(&folder, "snapshot", snapshots())?;
     write(&folder, "steps", steps())?;
     write(&folder, "text", texts())?;
@@ -223,6 +224,36 @@ fn snapshots() -> Vec<Vec<u8>> {
         inputs.extend(shards_to_bytes(&replicas.state().snapshot()));
     }
     inputs
+}
+
+/// Each in a zone of its own, with some jitter and a deadline.
+fn schedules() -> Vec<Vec<u8>> {
+    let (at, every, cron, quartz) = (0, 1, 2, 6);
+    let kinds: [(u8, &[&str]); 4] = [
+        (at, &["2027-03-14T02:30", "2026-12-01", "2026-12-01T09:00:00+01:00"]),
+        (every, &["1000", "900000\n2026-12-01T00:07", "86400000\n\n2030-01-01"]),
+        (
+            cron,
+            &[
+                "*/20 * * * *",
+                "30 2 * * 1-5\n2026-01-01\n2031-01-01\n2026-12-24/2026-12-26",
+                "0 0 L * *",
+                "0 9 * * MON#2",
+                "15 10 15W * ?",
+                "@daily",
+                "@every 15m",
+                "0 0 29 2 *",
+            ],
+        ),
+        (quartz, &["0 0 12 ? * 2-6", "0 0/5 14,18 * * ? 2027-2030", "0 15 10 ? * 6L"]),
+    ];
+    let lines = kinds.into_iter().flat_map(|(kind, lines)| lines.iter().map(move |it| (kind, it)));
+    let input = |(zone, (kind, line)): (u8, (u8, &&str))| {
+        let choices = [kind, zone % 7, 0, 1, 0, 9, 5];
+        let moments = [3, 0, 50, 1, 100, 0, 200, 0, 7, 0, 20];
+        [&choices[..], &frame(line.as_bytes()), &moments].concat()
+    };
+    (0..).zip(lines).map(input).collect()
 }
 
 fn texts() -> Vec<Vec<u8>> {

@@ -16,6 +16,7 @@ pub mod mutate;
 mod replicas;
 mod request;
 mod scene;
+mod schedule;
 mod snapshot;
 mod steps;
 mod text;
@@ -42,6 +43,8 @@ pub const ENTRY: Target = Target { name: "entry", check: entry::check };
 pub const LOG: Target = Target { name: "log", check: log::check };
 /// Messages of the API as they come from the wire.
 pub const REQUEST: Target = Target { name: "request", check: request::check };
+/// Schedules: cron lines, intervals and single times, with all that can be said of them.
+pub const SCHEDULE: Target = Target { name: "schedule", check: schedule::check };
 /// Shards of a snapshot.
 pub const SNAPSHOT: Target = Target { name: "snapshot", check: snapshot::check };
 /// Commands that aim at what is there, so that they go far.
@@ -52,4 +55,4 @@ pub const TEXT: Target = Target { name: "text", check: text::check };
 pub const WORKFLOW: Target = Target { name: "workflow", check: workflow::check };
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [ENTRY, LOG, REQUEST, SNAPSHOT, STEPS, TEXT, WORKFLOW];
+pub const TARGETS: [Target; 8] = [ENTRY, LOG, REQUEST, SCHEDULE, SNAPSHOT, STEPS, TEXT, WORKFLOW];

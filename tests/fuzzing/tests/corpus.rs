@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use muster_fuzzing::mutate::{Draw, mutated};
-use muster_fuzzing::{ENTRY, LOG, REQUEST, SNAPSHOT, STEPS, TARGETS, TEXT, Target, WORKFLOW};
+use muster_fuzzing::{
+    ENTRY, LOG, REQUEST, SCHEDULE, SNAPSHOT, STEPS, TARGETS, TEXT, Target, WORKFLOW,
+};
 
 /// All files together stay small, so that a checkout does.
 const CORPUS_BYTES_MAX: usize = 1 << 20;
@@ -71,6 +73,11 @@ fn log_files() {
 #[test]
 fn requests() {
     replay(REQUEST);
+}
+
+#[test]
+fn schedules() {
+    replay(SCHEDULE);
 }
 
 #[test]
