@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, get, logs, lookup, process, run, schedule, stay, submit, validate,
+    admin, apply, convert, dev, get, graph, logs, lookup, process, run, schedule, stay, submit,
+    validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Apply(apply::ApplyArgs),
     /// Check workflow files, without a cluster
     Validate(validate::ValidateArgs),
+    /// Draw a workflow's tasks and what they wait for
+    Graph(graph::GraphArgs),
     /// List workflows, runs, tasks, schedules or workers
     #[command(subcommand)]
     Get(get::GetCommand),
@@ -123,7 +126,7 @@ mod tests {
         ] {
             let cli = parse(line).unwrap();
             assert_eq!(cli.global.server.as_deref(), Some("a:1"), "{line}");
-            assert_eq!(cli.global.output, Some(crate::output::Format::Json), "{line}");
+            assert_eq!(cli.global.format(), crate::output::Format::Json, "{line}");
         }
     }
 

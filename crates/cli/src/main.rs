@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod commands;
 mod convert;
+mod draw;
 mod embedded;
 mod exit;
 mod files;

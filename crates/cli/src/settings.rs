@@ -8,7 +8,7 @@ use muster_client::Client;
 use serde::Deserialize;
 
 use crate::exit::Failure;
-use crate::output::Format;
+use crate::output::{Format, Output, Picture};
 
 /// Where a cluster is looked for unless something names it.
 const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
@@ -34,7 +34,7 @@ pub(crate) struct Global {
     pub(crate) namespace: Option<String>,
     /// Format of what is printed to stdout
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<Output>,
     /// Colours and animation [default: only on a terminal, and not if NO_COLOR is set]
     #[arg(long, global = true, value_enum, value_name = "WHEN")]
     pub(crate) color: Option<Color>,
@@ -65,7 +65,18 @@ struct File {
 impl Global {
     /// The format asked for, or a table.
     pub(crate) fn format(&self) -> Format {
-        self.output.unwrap_or(Format::Table)
+        match self.output {
+            Some(Output::Data(format)) => format,
+            Some(Output::Picture(_)) | None => Format::Table,
+        }
+    }
+
+    /// The picture asked for, which one command alone can draw.
+    pub(crate) fn picture(&self) -> Option<Picture> {
+        match self.output {
+            Some(Output::Picture(picture)) => Some(picture),
+            Some(Output::Data(_)) | None => None,
+        }
     }
 
     /// A client of the cluster that the settings name.

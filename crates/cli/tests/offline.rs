@@ -263,3 +263,30 @@ fn a_reader_that_leaves_early_is_no_error() {
     let (code, _, err) = told(&output);
     assert_eq!((code, err.as_str()), (0, ""));
 }
+
+#[test]
+fn a_file_is_drawn_in_every_format_and_no_other_command_draws() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "etl.yaml", GOOD);
+    let (code, out, err) = told(&muster(&["graph", "-f", &file]));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "○  extract\n○  load\n", ""));
+    for (format, expected) in [
+        ("ascii", "o  extract"),
+        ("svg", "<svg "),
+        ("dot", "\"extract\" -> \"load\""),
+        ("mermaid", "t0 --> t1"),
+        ("name", "extract\nload\n"),
+        ("json", "\"needs\": ["),
+    ] {
+        let (code, out, err) = told(&muster(&["graph", "-f", &file, "-o", format]));
+        assert!(code == 0 && out.contains(expected) && err.is_empty(), "{format}: {out}{err}");
+    }
+    let (code, out, err) = told(&muster(&["validate", &file, "-o", "svg"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("muster graph"), "{err}");
+    let two = write(dir.path(), "two.yaml", &format!("{GOOD}---\n{}", GOOD.replace("etl", "elt")));
+    let (code, _, err) = told(&muster(&["graph", "-f", &two]));
+    assert!(code == 2 && err.contains("name one of etl, elt"), "{err}");
+    let (code, out, _) = told(&muster(&["graph", "elt", "-f", &two]));
+    assert_eq!((code, out.as_str()), (0, "○  extract\n○  load\n"));
+}

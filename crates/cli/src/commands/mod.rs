@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod convert;
 pub(crate) mod dev;
 pub(crate) mod get;
+pub(crate) mod graph;
 pub(crate) mod logs;
 pub(crate) mod lookup;
 mod portrait;
@@ -22,6 +23,9 @@ use crate::output::{self, Format};
 /// Carries out what the command line says.
 pub(crate) async fn run(cli: Cli) -> Outcome {
     let Cli { global, command } = cli;
+    if global.picture().is_some() && !matches!(command, Command::Graph(_)) {
+        return Err(Failure::usage("only `muster graph` draws: use -o table, json, yaml or name"));
+    }
     match command {
         Command::Dev(args) => dev::run(args, &global).await,
         Command::Master(command) => process::master(command).await,
@@ -30,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Submit(args) => submit::run(args, &global).await,
         Command::Apply(args) => apply::run(args, &global).await,
         Command::Validate(args) => validate::run(&args, &global),
+        Command::Graph(args) => graph::run(&args, &global).await,
         Command::Get(command) => get::run(command, &global).await,
         Command::Describe(command) => lookup::describe(command, &global).await,
         Command::Explain(args) => lookup::explain(args, &global).await,

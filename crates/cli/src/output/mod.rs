@@ -8,6 +8,7 @@ mod yaml;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::{Value, json};
 
 pub(crate) use self::shown::{Shown, rounded, run_word, task_word};
@@ -28,6 +29,51 @@ pub(crate) enum Format {
     Yaml,
     /// Names only, one a line
     Name,
+}
+
+/// How `muster graph` draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Picture {
+    /// Lines of plain characters
+    Ascii,
+    /// A picture for a browser
+    Svg,
+    /// Graphviz's language
+    Dot,
+    /// The language of diagrams in Markdown
+    Mermaid,
+}
+
+/// What `-o` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Data(Format),
+    Picture(Picture),
+}
+
+impl ValueEnum for Output {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Data(Format::Table),
+            Self::Data(Format::Wide),
+            Self::Data(Format::Json),
+            Self::Data(Format::Jsonl),
+            Self::Data(Format::Yaml),
+            Self::Data(Format::Name),
+            Self::Picture(Picture::Ascii),
+            Self::Picture(Picture::Svg),
+            Self::Picture(Picture::Dot),
+            Self::Picture(Picture::Mermaid),
+        ]
+    }
+
+    /// Pictures stand in the help of the one command that draws.
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Data(format) => format.to_possible_value(),
+            Self::Picture(picture) => picture.to_possible_value().map(|value| value.hide(true)),
+        }
+    }
 }
 
 /// Prints a list.
