@@ -85,6 +85,8 @@ rare! {
     ScheduleFired = "schedule fired",
     /// A fire time made no run, because it was too late for it.
     FireMissed = "fire time missed",
+    /// A fire time that was late made a run all the same.
+    CaughtUp = "late fire time caught up on",
     /// A fire time made no run, because an earlier one was live.
     FirePassedOver = "fire time passed over",
     /// A decision about a schedule came when the schedule had moved on.

@@ -12,6 +12,7 @@ use muster_core::state::task::TaskEnd;
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Millis;
 
+use crate::fires::Decision;
 use crate::history::{Ending, Nanos};
 use crate::mix::spec_digest;
 
@@ -116,6 +117,8 @@ pub struct Ledger {
     pub workers: BTreeMap<WorkerId, WorkerRecord>,
     /// Answered requests; forgotten ones stay. The latest answer counts.
     pub requests: BTreeMap<Text, RequestRecord>,
+    /// Decisions about schedules, in the order of the log.
+    pub decisions: Vec<Decision>,
     /// When an entry was first shown to be applied, where the feeder knows it.
     pub applied_at: BTreeMap<LogIndex, Nanos>,
     /// `State::digest` at some indexes.

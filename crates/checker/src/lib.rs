@@ -40,7 +40,7 @@
 //! | I4, I5 | each report and placement; the rest is as before | fences as they begin; reports of what was accepted |
 //! | I6 | ends in the state, and of runs that left it | runs as masters show them |
 //! | I7 | own edges and rules; each placement, and the fix-point after each end | |
-//! | I8 | decisions about fire times follow each other; each fire time makes one run | [`fires`], not fed yet |
+//! | I8 | decisions about fire times follow each other; each makes one run | [`fires`], by whoever knows the times |
 //! | I9 | the order in which runs of a workflow begin | |
 //! | I10 | tries, waits and policies, counted anew | |
 //! | I11 | capacity, pools and labels at each placement; there are no groups or quotas yet | |

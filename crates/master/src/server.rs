@@ -86,7 +86,8 @@ impl Master {
         let (cell, events) = StateCell::new();
         let machine = CoreMachine { cell: cell.clone(), observer: config.observer.clone() };
         let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
-        let clock = Arc::new(LogClock::new(config.platform.clone()));
+        let masters = raft.clone();
+        let clock = Arc::new(LogClock::new(move || masters.wall_clock()));
         let proposer = Proposer::start(raft.clone(), clock.clone(), config.observer.clone());
         let channels = Channels::new(&config.platform);
         let replica = Arc::new(Replica {

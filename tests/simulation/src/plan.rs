@@ -14,6 +14,8 @@ use crate::workflow::{self, Workflow};
 const DRIFT_PPM_MAX: i64 = 10_000;
 /// A cluster is left alone for so long at the beginning, to form.
 const QUIET: Duration = Duration::from_secs(2);
+/// Without masters for so long, fire times are late: more than the minute in which they are on time.
+const BLACKOUT_MIN: Duration = Duration::from_secs(65);
 /// More runs than a plan has.
 const HISTORY_RUNS_MANY: u64 = 100_000;
 /// Names of workflows that are applied and then run by name.
@@ -48,6 +50,8 @@ pub struct Plan {
     pub latency: (Duration, Duration),
     /// How disks behave when nothing is wrong with them.
     pub disk: Manners,
+    /// Whether the wall clocks of most masters are right all the time.
+    pub clocks_hold: bool,
     /// What goes wrong, in order of time.
     pub faults: Vec<Scheduled>,
     /// When everything is mended; only then liveness is asked for.
@@ -213,9 +217,23 @@ impl Plan {
         faults.extend(stops(&mut also, masters, workers.len(), lasts));
         faults.extend(late_answers(&mut also, workers.len(), lasts));
         faults.sort_by_key(|scheduled| scheduled.at);
+        let mut time = Dice(SmallRng::seed_from_u64(seed.rotate_left(16)));
+        let clocks_hold = time.chance(85);
+        if clocks_hold {
+            confine_clock_jumps(&mut time, masters, &mut faults);
+        }
+        let (mut mended_at, mut unit_secs) = (QUIET + lasts, 1);
+        if time.chance(12) {
+            // What came due in the last minute fires all at once, and must be over soon.
+            unit_secs = 10;
+            faults.push(blackout(&mut time, masters, mended_at));
+            mended_at += BLACKOUT_MIN + time.millis(0, 40_000);
+        }
         let clients = (0..2 + dice.below(2)).map(|_| steps(&mut dice, workers.len(), lasts));
         let mut clients: Vec<Vec<Step>> = clients.collect();
-        clients.push(timetable(&mut Dice(SmallRng::seed_from_u64(seed.rotate_left(32))), lasts));
+        let mut dice_of_times = Dice(SmallRng::seed_from_u64(seed.rotate_left(32)));
+        let times = (mended_at.as_secs(), unit_secs);
+        clients.push(timetable(&mut dice_of_times, lasts, times));
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
@@ -237,8 +255,9 @@ impl Plan {
                 sync_max: dice.millis(1, 8),
                 ..Manners::default()
             },
+            clocks_hold,
             faults,
-            mended_at: QUIET + lasts,
+            mended_at,
         }
     }
 }
@@ -332,11 +351,10 @@ fn action(dice: &mut Dice, workers: usize) -> Action {
 }
 
 /// What somebody does who looks after schedules. Fire times end when faults do, so that everything can end.
-fn timetable(dice: &mut Dice, lasts: Duration) -> Vec<Step> {
-    let until = (QUIET + lasts).as_secs();
+fn timetable(dice: &mut Dice, lasts: Duration, times: (u64, u64)) -> Vec<Step> {
     let apply = |dice: &mut Dice, at: usize| {
         let name = SCHEDULED[at];
-        Action::Apply(workflow::draw_scheduled(&mut dice.0, name, until, at != SUBMITTED))
+        Action::Apply(workflow::draw_scheduled(&mut dice.0, name, times, at != SUBMITTED))
     };
     let mut steps: Vec<Step> =
         (0..SCHEDULED.len()).map(|at| Step { pause: QUIET / 4, action: apply(dice, at) }).collect();
@@ -377,6 +395,23 @@ fn faults(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> V
         }
         faults.push(Scheduled { at, fault });
     }
+}
+
+/// Lets clocks jump on a minority of masters alone, always the same ones.
+fn confine_clock_jumps(dice: &mut Dice, masters: usize, faults: &mut [Scheduled]) {
+    let first = dice.below(masters);
+    for scheduled in faults {
+        if let Fault::ClockJump { which, .. } = &mut scheduled.fault {
+            let wrong = first + dice.below((masters - 1) / 2);
+            *which = Which::Number(wrong % masters);
+        }
+    }
+}
+
+/// No master runs for so long that fire times are late.
+fn blackout(dice: &mut Dice, masters: usize, at: Duration) -> Scheduled {
+    let (which, power) = (Which::Several(0, masters), dice.chance(50));
+    Scheduled { at, fault: Fault::Crash { which, power, down: 2 * BLACKOUT_MIN } }
 }
 
 fn fault(dice: &mut Dice, masters: usize, workers: usize) -> Fault {

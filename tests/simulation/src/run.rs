@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use muster_checker::judge::Bounds;
-use muster_checker::{Coverage, Expectations, Observed, Verdict, judge};
+use muster_checker::{Coverage, Expectations, Observed, Verdict, fires, judge};
+use muster_core::ids::LogIndex;
+use muster_core::time::{Millis, Timestamp};
 use muster_platform::Platform;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -43,6 +45,8 @@ const SERVICE_MAX: Duration = Duration::from_secs(60);
 /// What masters promise: how long they wait beyond a lease, and for how long one that was deposed confirms leases.
 const MARGIN: Duration = Duration::from_secs(1);
 const QUORUM_AGE_MAX: Duration = Duration::from_millis(500);
+/// A decision about a schedule gets its stamp after this long at most.
+const DECISION_MAX: Millis = Millis(1_000);
 /// When everything is over, workers get this long to report what they have on their disks.
 const REPORTS_MAX: Duration = Duration::from_secs(10);
 
@@ -298,6 +302,13 @@ fn conclude(
         liveness: has_ended.then_some(bounds),
     };
     verdict.merge(judge(&account.history, &ledger, &expectations));
+    let applied_at = |index: LogIndex| {
+        let since_epoch = EPOCH + Duration::from_nanos(ledger.applied_at.get(&index)?.0);
+        u64::try_from(since_epoch.as_millis()).ok().map(Timestamp)
+    };
+    let time = fires::TrueTime { slack: DECISION_MAX, applied_at: &applied_at };
+    let time = plan.clocks_hold.then_some(&time);
+    verdict.merge(fires::check(&ledger.decisions, &workflow::times, time));
     count(&mut verdict.coverage, machines, havoc);
     Report { hash: account.hash, lines: account.lines, verdict, broken, simulated }
 }

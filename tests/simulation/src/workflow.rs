@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 
 use muster_core::spec::WorkflowSpec;
+use muster_core::spec::schedule::{ScheduleSpec, Timing};
+use muster_core::time::Timestamp;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -45,12 +47,29 @@ pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
     Workflow { name: name.into(), text }
 }
 
-/// Draws a workflow that runs by itself until so many seconds after the beginning, and is soon over each time. Only one
+/// The times of a schedule that [`draw_scheduled`] drew: multiples of some seconds, until it ends.
+pub fn times(spec: &ScheduleSpec, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+    let millis = match &spec.timing {
+        Timing::Every(interval) => interval.0,
+        Timing::Cron { line, .. } => {
+            let seconds = line.trim_start_matches("*/").split(' ').next();
+            1_000 * seconds.and_then(|it| it.parse::<u64>().ok()).expect("a step of seconds")
+        }
+        Timing::At(_) => unreachable!("none is drawn"),
+    };
+    let end = spec.end.as_deref().map(muster_calendar::moment);
+    let end = end.expect("each ends").expect("a time");
+    let last = until.min(Timestamp(end.0 - 1)).0 / millis;
+    (after.0 / millis + 1..=last).map(|count| Timestamp(count * millis)).collect()
+}
+
+/// Draws a workflow that runs by itself until so many seconds after the beginning, every one to three units of so many
+/// seconds, which must divide a minute; and is soon over each time. Only one
 /// that nobody submits may take the place of others: a client takes a run that is cancelled for one that it cancelled.
 pub fn draw_scheduled(
     chance: &mut SmallRng,
     name: &str,
-    until_secs: u64,
+    (until_secs, unit_secs): (u64, u64),
     may_replace: bool,
 ) -> Workflow {
     let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\n");
@@ -59,14 +78,16 @@ pub fn draw_scheduled(
     let policy = policies[chance.random_range(0..policies.len())];
     let _ = writeln!(text, "concurrencyPolicy: {policy}\nschedule:");
     for number in 0..chance.random_range(1..=2) {
-        let seconds = chance.random_range(1..=3);
+        let seconds = unit_secs * chance.random_range(1..=3);
         let when = match chance.random_range(0..3) {
             0 => format!("cron: \"*/{seconds} * * * * *\""),
             _ => format!("every: {seconds}s"),
         };
         let _ = write!(
             text,
-            "  - {{name: s{number}, {when}, end: \"2026-01-01T00:00:{until_secs:02}Z\""
+            "  - {{name: s{number}, {when}, end: \"2026-01-01T00:{:02}:{:02}Z\"",
+            until_secs / 60,
+            until_secs % 60
         );
         let catch_up = ["none", "latest", "all"][chance.random_range(0..3)];
         let _ = write!(text, ", catchup: {catch_up}, maxCatchup: {}", chance.random_range(1..5));
@@ -162,7 +183,7 @@ mod tests {
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
             assert_eq!(drawn.parse().name.as_str(), "w");
-            let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", 20, true);
+            let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "s");
             for schedule in &spec.schedules {

@@ -17,6 +17,7 @@ use muster_core::time::Timestamp;
 use super::step::{Claim, Step};
 use super::work::Work;
 use crate::coverage::Rare;
+use crate::fires::Decision;
 use crate::ledger::RunRecord;
 use crate::mix::spec_digest;
 use crate::verdict::Invariant;
@@ -216,6 +217,17 @@ impl Step<'_> {
 
     fn fire(&mut self, key: &Key, position: usize, command: &FireSchedule) {
         let Some(version) = self.version(command.version).cloned() else { return };
+        self.ledger.decisions.push(Decision {
+            index: self.index,
+            at: self.now,
+            name: format!("{}/{}", key.1, command.schedule).into(),
+            spec: version.spec.schedules[position].clone(),
+            after: command.after,
+            until: command.until,
+            fire_times: command.fire_times.clone(),
+            missed: command.missed,
+            next: command.next,
+        });
         let (mut fired, mut passed_over) = (Vec::new(), 0);
         for fire_time in &command.fire_times {
             let known = self.book.workflows.entry(key.clone()).or_default();

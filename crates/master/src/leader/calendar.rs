@@ -4,8 +4,8 @@
 //! what it was worked out from; if another came first, by this leader or by one before it, the state refuses it and it
 //! is worked out again (I8). So nothing here needs to be remembered.
 //!
-//! Fire times are times of day, so this leader's wall clock says what is due, and not the log's time, which stays ahead
-//! for good once a leader's clock was. It does not go beyond the log's time.
+//! Fire times are times of day, so the wall clock of the masters together says what is due, and not the log's time,
+//! which would stay ahead for good if most clocks were once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use futures::future::join_all;
 use muster_calendar::Schedule;
 use muster_core::command::{Command, FireSchedule};
 use muster_core::limits;
+use muster_core::mutant::{self, Mutant};
 use muster_core::snapshot::digest_of;
+use muster_core::spec::schedule::CatchUp;
 use muster_core::state::workflow::{NextFire, WorkflowVersion};
 use muster_core::state::{ScheduleKey, State};
 use muster_core::time::Timestamp;
@@ -28,6 +30,9 @@ use crate::replica::Replica;
 const LOOK: Duration = Duration::from_millis(250);
 /// A schedule about which the log did not take a decision is left alone for so long.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A decision that is not in the log after so long is taken back as far as it can be, and worked out again: it was made
+/// for another moment, and what was on time then may be late by now.
+const DECISION_MAX: Duration = Duration::from_millis(500);
 /// Most schedules that are decided about at once, and how many of them may be such that were never worked out.
 const DECISIONS_MAX: usize = 256;
 const UNKNOWN_MAX: usize = 128;
@@ -66,7 +71,9 @@ async fn decide(
 ) -> Option<ScheduleKey> {
     let (workflow, missed) = (decision.workflow, decision.missed);
     let schedule = decision.schedule.clone();
-    let proposed = replica.proposer.propose(&Command::FireSchedule(decision)).await;
+    let command = Command::FireSchedule(decision);
+    let proposed = tokio::time::timeout(DECISION_MAX, replica.proposer.propose(&command)).await;
+    let Ok(proposed) = proposed else { return Some(key) };
     let name = || replica.cell.read(|state| name_of(state, workflow));
     match proposed {
         Ok(_) if missed > 0 => {
@@ -147,6 +154,9 @@ impl Calendar {
         let path = format!("{}/{}/{name}", version.namespace, version.workflow);
         let spread = digest_of(path.as_bytes());
         let mut due = schedule.due(spread, *decided_until, now);
+        if mutant::is_on(Mutant::FireForgotten) && due.fire.len() > 1 {
+            due.fire.drain(1..);
+        }
         let most = (limits::FIRED_TASKS_MAX / version.spec.tasks.len().max(1))
             .min(limits::FIRES_PER_COMMAND_MAX);
         if let Some(first_left) = due.fire.get(most).copied() {
@@ -176,7 +186,11 @@ impl Calendar {
         if self.read.len() >= KEPT_MAX {
             self.read.clear();
         }
-        let read = match Schedule::new(version.spec.schedules.get(position as usize)?) {
+        let mut spec = version.spec.schedules.get(position as usize)?.clone();
+        if mutant::is_on(Mutant::CatchUpIgnored) {
+            (spec.catch_up, spec.catch_up_max) = (CatchUp::All, limits::CATCH_UP_MAX);
+        }
+        let read = match Schedule::new(&spec) {
             Ok(schedule) => Some(Arc::new(schedule)),
             Err(error) => {
                 let name = format!("{}/{}", version.namespace, version.workflow);

@@ -90,7 +90,10 @@ impl PeerClient {
         let client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let timeout = option.soft_ttl().max(CONTROL_TIMEOUT_MIN);
         match tokio::time::timeout(timeout, call(client, request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => {
+                self.links.clocks.hear(self.target, response.metadata());
+                Ok(response.into_inner())
+            }
             Ok(Err(status)) => Err(self.failed(&status)),
             Err(elapsed) => Err(unreachable(&elapsed)),
         }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, Identity, MESSAGE_BYTES_MAX, PROBE_AFTER,
+    CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, Clocks, Identity, MESSAGE_BYTES_MAX, PROBE_AFTER,
     PROBE_TIMEOUT, STREAM_WINDOW_BYTES,
 };
 use crate::types::Peer;
@@ -39,13 +39,15 @@ impl AddressBook {
 pub(crate) struct Links {
     pub(crate) identity: Arc<Identity>,
     pub(crate) addresses: AddressBook,
+    pub(crate) clocks: Arc<Clocks>,
     platform: Platform,
     links: Mutex<BTreeMap<String, Arc<Link>>>,
 }
 
 impl Links {
     pub(crate) fn new(identity: Arc<Identity>, addresses: AddressBook, platform: Platform) -> Self {
-        Self { identity, addresses, platform, links: Mutex::default() }
+        let clocks = Arc::new(Clocks::new(platform.clone()));
+        Self { identity, addresses, clocks, platform, links: Mutex::default() }
     }
 
     /// The connections to one address.

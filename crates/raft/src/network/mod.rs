@@ -10,10 +10,11 @@
 //! The lanes are connections of their own, so that neither a snapshot nor a batch of entries delays a heartbeat. Each
 //! call says to which cluster and which member it is addressed, and a receiver that is not meant refuses: an address
 //! may have been taken over by a wiped master, or by one of another cluster. Names are resolved again at each
-//! reconnect.
+//! reconnect. Answers on the control lane carry the clock of whoever answers, see [`clocks`].
 
 mod append;
 mod client;
+mod clocks;
 mod links;
 mod server;
 mod snapshot_receive;
@@ -26,6 +27,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
 pub(crate) use client::PeerNetwork;
+pub(crate) use clocks::Clocks;
 pub(crate) use links::{AddressBook, Lane, Links};
 pub(crate) use server::{PeerServer, serve};
 pub(crate) use snapshot_receive::SnapshotReceiver;

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::snapshot_receive::SnapshotReceiver;
 use super::{
-    CONNECTION_WINDOW_BYTES, Identity, MESSAGE_BYTES_MAX, PROBE_AFTER, PROBE_TIMEOUT,
+    CONNECTION_WINDOW_BYTES, Clocks, Identity, MESSAGE_BYTES_MAX, PROBE_AFTER, PROBE_TIMEOUT,
     STREAM_WINDOW_BYTES,
 };
 use crate::node::Roster;
@@ -30,6 +30,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Answers the peers.
 pub(crate) struct PeerServer {
     pub(crate) identity: Arc<Identity>,
+    pub(crate) clocks: Arc<Clocks>,
     pub(crate) raft: Raft,
     pub(crate) roster: Arc<Roster>,
     pub(crate) snapshots: SnapshotReceiver,
@@ -59,6 +60,13 @@ impl PeerServer {
     fn checked<T>(&self, request: Request<T>) -> Result<T, Status> {
         self.identity.check(request.metadata())?;
         Ok(request.into_inner())
+    }
+
+    /// An answer with this master's clock.
+    fn answer<T>(&self, message: T) -> Response<T> {
+        let mut answer = Response::new(message);
+        self.clocks.tell(answer.metadata_mut());
+        answer
     }
 }
 
@@ -126,7 +134,7 @@ impl PeerService for PeerServer {
             return Err(Status::internal("a conflict without a previous entry"));
         }
         let result = response.into_stream_result(prev, last);
-        Ok(Response::new(wire::append_result_out(&result)))
+        Ok(self.answer(wire::append_result_out(&result)))
     }
 
     async fn vote(
@@ -140,7 +148,7 @@ impl PeerService for PeerServer {
             return Err(Status::unavailable("this master votes once"));
         }
         let response = self.raft.vote(request).await.map_err(stopped)?;
-        Ok(Response::new(wire::vote_response_out(&response)))
+        Ok(self.answer(wire::vote_response_out(&response)))
     }
 
     async fn pre_vote(
@@ -149,7 +157,7 @@ impl PeerService for PeerServer {
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = wire::vote_request_in(&self.checked(request)?)?;
         let response = self.raft.pre_vote(request).await.map_err(stopped)?;
-        Ok(Response::new(wire::vote_response_out(&response)))
+        Ok(self.answer(wire::vote_response_out(&response)))
     }
 
     async fn transfer_leader(

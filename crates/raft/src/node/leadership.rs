@@ -350,6 +350,14 @@ impl RaftMember {
         .await
     }
 
+    /// Time since 1970-01-01 00:00 UTC as most masters have it: the middle of this master's clock and those that the
+    /// other voters told it last. Who leads knows those of a majority. May jump either way, as any wall clock, but not
+    /// because of a minority.
+    pub fn wall_clock(&self) -> Duration {
+        let metrics = metrics(&self.0.raft);
+        self.0.roster.links.clocks.agreed(metrics.id, &voters(membership_of(&metrics)))
+    }
+
     /// The members by id, voters and learners.
     pub fn members(&self) -> BTreeMap<u64, Member> {
         self.status().members.into_iter().map(|status| (status.member.id, status.member)).collect()

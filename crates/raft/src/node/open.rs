@@ -128,6 +128,7 @@ impl Parts {
         let (stop, stopped) = watch::channel(false);
         let server = PeerServer {
             identity: Arc::clone(&self.identity),
+            clocks: Arc::clone(&self.roster.links.clocks),
             raft: self.raft.clone(),
             roster: Arc::clone(&self.roster),
             snapshots: SnapshotReceiver {
