@@ -40,6 +40,8 @@ use crate::scene::{Outcome, Play};
 
 /// Exit code of a scenario that could not be played here.
 const SKIPPED: u8 = 77;
+/// Exit code of a set of scenarios of which one failed.
+const FAILED: u8 = 1;
 
 /// Real masters and workers under real faults, and a verdict.
 #[derive(Debug, Parser)]
@@ -136,25 +138,44 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Plays the short set, each scenario in a process of its own, with a fresh seed.
+/// Plays the short set, each scenario in a process of its own, with a fresh seed. `.ci/run` reads the line that begins
+/// with SKIPPED.
 fn ci(muster: Option<PathBuf>) -> Result<ExitCode> {
-    let mut failed = Vec::new();
+    let mut ended = Vec::new();
     for (name, seconds) in CI {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.args(["run", name, "--duration", &seconds.to_string()]);
         if let Some(muster) = &muster {
             command.arg("--muster").arg(muster);
         }
-        let status = command.status()?;
-        if !status.success() && status.code() != Some(SKIPPED.into()) {
-            failed.push(name);
+        ended.push((name, command.status()?.code()));
+    }
+    let (summary, code) = sum_up(&ended);
+    print!("{summary}");
+    Ok(ExitCode::from(code))
+}
+
+/// What is said of scenarios that ended with these exit codes, and the exit code of all together: a failure if one
+/// failed, skipped only if all were.
+fn sum_up(ended: &[(&str, Option<i32>)]) -> (String, u8) {
+    let those = |is_wanted: fn(Option<i32>) -> bool| {
+        let names = ended.iter().filter(|(_, code)| is_wanted(*code)).map(|(name, _)| *name);
+        names.collect::<Vec<_>>()
+    };
+    let skipped = those(|code| code == Some(SKIPPED.into()));
+    let failed = those(|code| code != Some(SKIPPED.into()) && code != Some(0));
+    let mut summary = String::new();
+    for (word, names) in [("SKIPPED", &skipped), ("FAILED", &failed)] {
+        if !names.is_empty() {
+            summary += &format!("{word}: {}\n", names.join(" "));
         }
     }
-    if failed.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("FAILED: {}", failed.join(" "));
-    Ok(ExitCode::FAILURE)
+    let code = match (failed.is_empty(), skipped.len() == ended.len()) {
+        (false, _) => FAILED,
+        (true, true) => SKIPPED,
+        (true, false) => 0,
+    };
+    (summary, code)
 }
 
 /// Does something where nothing of it can be seen from outside.
@@ -214,5 +235,24 @@ fn code(outcome: Outcome) -> ExitCode {
         Outcome::Pass => ExitCode::SUCCESS,
         Outcome::Fail => ExitCode::FAILURE,
         Outcome::Skip => ExitCode::from(SKIPPED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_named_and_no_success() {
+        let of = |codes: [Option<i32>; 3]| {
+            let ended: Vec<_> = ["kill", "cut", "full"].into_iter().zip(codes).collect();
+            sum_up(&ended)
+        };
+        let (ok, skipped) = (Some(0), Some(SKIPPED.into()));
+        assert_eq!(of([ok; 3]), (String::new(), 0));
+        assert_eq!(of([ok, skipped, skipped]), ("SKIPPED: cut full\n".to_owned(), 0));
+        assert_eq!(of([skipped; 3]), ("SKIPPED: kill cut full\n".to_owned(), SKIPPED));
+        let failed = "SKIPPED: full\nFAILED: kill cut\n".to_owned();
+        assert_eq!(of([None, Some(2), skipped]), (failed, FAILED));
     }
 }

@@ -3,8 +3,11 @@
 //! Every round runs a child under `muster-faultdisk`, which undoes whatever no sync covers. A failure names its seed
 //! and round; `MUSTER_POWER_CUT_ROUNDS` and `MUSTER_POWER_CUT_SEED` change both.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
+use muster_tests::power_cut::journal::{self, Owed};
 use muster_tests::power_cut::rounds::{Figures, Plan, was_cut};
 use muster_tests::power_cut::store::Steps;
 use muster_tests::power_cut::{Bench, Failing, history, log};
@@ -24,6 +27,9 @@ const CUT_AT_MAX_MEMBER_FRESH: u64 = 400;
 const BRIEF_CHARS: usize = 200;
 /// The journal writes in the background: the power is cut after a time.
 const JOURNAL_ROUND_MAX: Duration = Duration::from_millis(1_200);
+/// One round in so many takes so long that some records become old.
+const JOURNAL_LONG_ONE_IN: u64 = 20;
+const JOURNAL_LONG_ROUND: Duration = Duration::from_secs(6);
 /// More records than a batch of the journal holds.
 const JOURNAL_GAP: u64 = 10;
 
@@ -122,32 +128,85 @@ fn a_damaged_journal_does_not_stop_the_worker() {
     let Plan { seed, rounds, .. } = plan(CUT_AT_MAX);
     let bench = Bench::new(DRIVER);
     let mut chance = StdRng::seed_from_u64(seed);
-    let (mut put, mut pending, mut panics) = (0_u64, 0_u64, 0);
+    let (mut put, mut panics, mut aside) = (0_u64, 0, BTreeSet::new());
+    let mut owed = Owed::default();
     for round in 0..rounds {
         let (seed, tears) = (chance.random(), chance.random_bool(0.5));
         let failing = Failing { seed, tears, cut_at: None, lie_one_in: None };
         let disk = bench.disk().display().to_string();
         let work: u64 = chance.random();
         let args = ["journal".to_owned(), disk, work.to_string(), put.to_string()];
+        let is_long = round % JOURNAL_LONG_ONE_IN == JOURNAL_LONG_ONE_IN - 1;
         let after = chance.random_range(Duration::ZERO..JOURNAL_ROUND_MAX);
+        let after = if is_long { JOURNAL_LONG_ROUND } else { after };
         let said = bench.run(&args, &failing, Some(after));
         let place = format!("round {round}, {failing:?}");
         was_cut(&said).unwrap_or_else(|problem| panic!("{place}: {problem}"));
-        let count = |line: &String, what| line.strip_prefix(what)?.parse::<u64>().ok();
-        let last = said.lines.iter().filter_map(|line| count(line, "put ")).max();
         // A batch may have been put and not told.
-        put = last.unwrap_or(put) + JOURNAL_GAP;
-        let copy = bench.copy().expect("a copy").display().to_string();
-        let checked = bench.run_sound(&["journal-check".to_owned(), copy, put.to_string()]);
+        put = journal::told(&said.lines, "put").last().copied().unwrap_or(put) + JOURNAL_GAP;
+        let copy = bench.copy().expect("a copy");
+        let args = ["journal-check".to_owned(), copy.display().to_string(), put.to_string()];
+        let checked = bench.run_sound(&args);
         assert!(checked.status.success(), "{place}: {}", checked.errors);
         // The store's own; the journal takes them for damage.
         panics += said.errors.matches("panicked at").count();
-        pending += checked.lines.iter().filter_map(|line| count(line, "pending ")).sum::<u64>();
+        let now_aside = journal::set_aside(&copy).expect("readable");
+        let is_set_aside = now_aside.len() > aside.len();
+        aside = journal::set_aside(&bench.disk()).expect("readable");
+        owed.round(&said.lines, &checked.lines, is_set_aside);
+        assert!(owed.lost == 0, "{place}: {owed:?}");
     }
-    let names = std::fs::read_dir(bench.disk()).expect("it is there");
-    let names = names.map(|entry| entry.expect("readable").file_name());
-    let aside = names.filter(|name| name.to_string_lossy().contains(".unreadable-")).count();
+    let Owed { asked, found, rounds_with_some, .. } = owed;
     println!(
-        "journal: {rounds} rounds, {put} records, {pending} found pending, {aside} set aside, {panics} panics of sled"
+        "journal: {rounds} rounds, {put} records; after {rounds_with_some} some were found, {found} in all; \
+         {asked} were old, and all there; {} journals set aside, {panics} panics of sled",
+        aside.len()
     );
+    let is_short = rounds < ROUNDS;
+    assert!(is_short || rounds_with_some > 0, "nothing ever survived");
+}
+
+/// Without torn writes, which may make a journal unreadable, nothing excuses a loss.
+#[test]
+fn a_new_journal_keeps_what_is_old() {
+    let bench = Bench::new(DRIVER);
+    let seed = number("MUSTER_POWER_CUT_SEED", 1);
+    let failing = Failing { seed, tears: false, cut_at: None, lie_one_in: None };
+    let disk = bench.disk().display().to_string();
+    let args = ["journal".to_owned(), disk.clone(), seed.to_string(), "0".to_owned()];
+    let said = bench.run(&args, &failing, Some(JOURNAL_LONG_ROUND));
+    was_cut(&said).unwrap_or_else(|problem| panic!("{problem}"));
+    let next = journal::told(&said.lines, "put").last().copied().unwrap_or(0) + JOURNAL_GAP;
+    let checked = bench.run_sound(&["journal-check".to_owned(), disk, next.to_string()]);
+    assert!(checked.status.success(), "{}", checked.errors);
+    let mut owed = Owed::default();
+    owed.round(&said.lines, &checked.lines, false);
+    assert!(owed.asked > 0 && owed.lost == 0, "{owed:?}");
+}
+
+/// Whether a cut damages a journal so that it cannot be opened is chance; here it is certain.
+#[test]
+fn a_journal_that_cannot_be_opened_is_set_aside_with_what_it_held() {
+    let bench = Bench::new(DRIVER);
+    let disk = bench.disk();
+    let check = |next: u64| {
+        let args = ["journal-check".to_owned(), disk.display().to_string(), next.to_string()];
+        let checked = bench.run_sound(&args);
+        assert!(checked.status.success(), "{}", checked.errors);
+        journal::told(&checked.lines, "has")
+    };
+    // Each puts the record that it was given.
+    assert_eq!(check(1), BTreeSet::from([]));
+    assert_eq!(check(2), BTreeSet::from([1]));
+    let damaged = disk.join("journal").join("conf");
+    let mut bytes = fs::read(&damaged).expect("sled keeps its settings there");
+    bytes[0] ^= 1;
+    fs::write(&damaged, &bytes).expect("writable");
+    let held = fs::read(disk.join("journal").join("db")).expect("sled keeps records there");
+    assert_eq!(check(3), BTreeSet::from([]), "it goes on with an empty one");
+    assert_eq!(check(4), BTreeSet::from([3]));
+    let aside = journal::set_aside(&disk).expect("readable");
+    let [aside] = aside.iter().collect::<Vec<_>>()[..] else { panic!("{aside:?}") };
+    assert_eq!(fs::read(aside.join("conf")).expect("it was moved"), bytes);
+    assert!(fs::read(aside.join("db")).expect("it was moved") == held, "it is what it was");
 }

@@ -294,7 +294,7 @@ pub struct FinishAttempts {
 /// See [`Command::PruneHistory`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PruneHistory {
-    /// Runs that ended before this log index are forgotten.
+    /// Runs that ended before this log index are forgotten; before this entry's own, if it is a later one.
     pub ended_before: LogIndex,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, Command, Entry, Finish, FinishAttempts, FireSchedule, Outcome,
-    PlaceAttempts, Placement, RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
+    PlaceAttempts, Placement, PruneHistory, RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
 };
 use muster_core::event::Event;
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
@@ -190,6 +190,24 @@ fn the_end_of_time_does_not_hang() {
     }
     assert!(log.state.runs().is_empty(), "the queue timeout struck");
     assert_eq!(log.state.next_deadline(), None);
+}
+
+#[test]
+fn what_has_not_ended_yet_is_not_pruned() {
+    let mut log = Log::default();
+    let prune = |ended_before| PruneHistory { ended_before: LogIndex(ended_before) };
+    for (asked, expected) in [(1, 1), (u64::MAX, 2), (2, 2), (5, 4)] {
+        log.apply(Command::PruneHistory(prune(asked))).expect("it is never refused");
+        // A replica that applied this entry goes by the event, one that is restored after it by the state.
+        let told = log.events.iter().map(|event| match event {
+            Event::HistoryPruned { ended_before } => ended_before.0,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [expected]);
+        let restored = State::restore(log.state.snapshot()).expect("a snapshot can be restored");
+        assert_eq!(restored.meta().pruned_before, LogIndex(expected));
+        assert_eq!(log.state.meta(), restored.meta());
+    }
 }
 
 #[test]

@@ -186,10 +186,11 @@ impl CoreMachine {
         };
         let ended = ended_runs(&applied.events).map(item).collect();
         let mut effects = Applied { ended, ..Applied::default() };
-        effects.pruned_before = applied.events.iter().find_map(|event| match event {
+        let pruned_before = applied.events.iter().filter_map(|event| match event {
             Event::HistoryPruned { ended_before } => Some(ended_before.0),
             _ => None,
         });
+        effects.pruned_before = pruned_before.max();
         effects.reply = muster_raft::Reply::new(EntryReply {
             index: LogIndex(index),
             replies: applied.replies,

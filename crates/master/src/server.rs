@@ -13,7 +13,7 @@ use muster_proto::v1::run_service_server::RunServiceServer;
 use muster_proto::v1::schedule_service_server::ScheduleServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use muster_proto::v1::workflow_service_server::WorkflowServiceServer;
-use muster_raft::{PeerAddress, RaftConfig, RaftMember, Timing};
+use muster_raft::{PeerAddress, RaftConfig, RaftMember, RaftStatus, Timing};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -108,6 +108,11 @@ impl Master {
     /// Where the API listens.
     pub fn api_address(&self) -> SocketAddr {
         self.api_address
+    }
+
+    /// Where its replica stands.
+    pub fn status(&self) -> RaftStatus {
+        self.replica.raft.status()
     }
 
     /// Resolves when the master must stop by itself.

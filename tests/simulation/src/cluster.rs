@@ -158,7 +158,7 @@ fn add_master(
             let why = match Master::start(config).await {
                 Ok(running) => {
                     is_open.store(true, Ordering::Relaxed);
-                    run_master(running, &stop).await
+                    run_master(running, master, &witness, &stop).await
                 }
                 Err(error) => error.to_string(),
             };
@@ -171,9 +171,10 @@ fn add_master(
 }
 
 /// Until it must stop or is told to. Returns why.
-async fn run_master(running: Master, stop: &Cell<bool>) -> String {
+async fn run_master(running: Master, master: u64, witness: &Witness, stop: &Cell<bool>) -> String {
     let told = async {
         while !stop.get() {
+            witness.stands(master, running.status());
             tokio::time::sleep(LOOK).await;
         }
     };

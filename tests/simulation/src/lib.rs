@@ -22,6 +22,7 @@
 pub mod client;
 pub mod cluster;
 pub mod executor;
+pub mod limited;
 pub mod machine;
 pub mod mutants;
 pub mod plan;

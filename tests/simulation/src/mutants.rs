@@ -162,6 +162,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sweep::overdue;
 
     #[test]
     fn every_mutant_is_tried_once_and_every_promise_has_one() {
@@ -186,6 +187,15 @@ mod tests {
             assert!(mutant.what().ends_with(&said), "{}: {}", mutant.name(), mutant.what());
             assert_eq!(Mutant::named(mutant.name()), Some(*mutant));
         }
+    }
+
+    #[test]
+    fn a_seed_that_did_not_return_has_noticed_nothing() {
+        let trial = TRIALS[0];
+        let mut outcome = Outcome { trial, seeds: 1, caught: None, besides: BTreeMap::new() };
+        outcome.take_in(3, &overdue());
+        assert!(outcome.caught.is_none());
+        assert!(outcome.to_string().contains(r#"{"did not return in 300 s": 1}"#), "{outcome}");
     }
 
     #[test]

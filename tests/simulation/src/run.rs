@@ -285,6 +285,8 @@ fn conclude(
     witness.final_states();
     let account = witness.account();
     let has_ended = !matches!(broken, Some(Broken::Fell(_)));
+    let members =
+        [("logs purged", account.logs_purged), ("voters replaced", account.voters_replaced)];
     let broken = broken.or(account.wrong.map(Broken::Fell));
     let (mut verdict, ledger) = account.auditor.finish();
     let bounds = Bounds {
@@ -310,6 +312,7 @@ fn conclude(
     let time = plan.clocks_hold.then_some(&time);
     verdict.merge(fires::check(&ledger.decisions, &workflow::times, time));
     count(&mut verdict.coverage, machines, havoc);
+    members.into_iter().for_each(|(name, times)| verdict.coverage.count_own(name, times));
     Report { hash: account.hash, lines: account.lines, verdict, broken, simulated }
 }
 
@@ -327,7 +330,7 @@ fn count(coverage: &mut Coverage, machines: &Machines, havoc: &Havoc) {
         *own.entry("journals set aside").or_default() += machine.journal.times_set_aside();
     }
     own.into_iter().for_each(|(name, times)| coverage.count_own(name, times));
-    for (name, times) in &havoc.struck {
-        coverage.count_own(&format!("fault: {name}"), *times);
+    for (kind, times) in &havoc.struck {
+        coverage.count_own(&format!("fault: {}", kind.name()), *times);
     }
 }

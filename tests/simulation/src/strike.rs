@@ -15,6 +15,75 @@ use crate::witness::Witness;
 /// A disk that is full has room for nothing.
 const NO_ROOM: u64 = 0;
 
+macro_rules! kinds {
+    ($($name:ident = $text:literal,)*) => {
+        /// What faults are counted by. A sweep must have seen each of them strike.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Kind] = &[$(Kind::$name),*];
+
+            /// Its name in reports.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Kind::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    PowerCut = "power cut",
+    Killed = "killed",
+    SyncFails = "sync fails",
+    DiskStalls = "disk stalls",
+    DiskFull = "disk full",
+    WipedVolume = "wiped volume",
+    Isolated = "isolated",
+    WorkerCutOff = "worker cut off",
+    SlowLinks = "slow links",
+    Frozen = "frozen",
+    WorkerFrozen = "worker frozen",
+    WorkerSlow = "worker slow",
+    ClockJumps = "clock jumps",
+    ClockDrifts = "clock drifts",
+    WorkerKilled = "worker killed",
+    Transfer = "transfer",
+    ToldToStop = "told to stop",
+    WorkerToldToLeave = "worker told to leave",
+}
+
+impl Fault {
+    /// What it is counted by.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Fault::Crash { power: true, .. } => Kind::PowerCut,
+            Fault::Crash { power: false, .. } => Kind::Killed,
+            Fault::SyncFails { .. } => Kind::SyncFails,
+            Fault::DiskStalls { .. } => Kind::DiskStalls,
+            Fault::DiskFull { .. } => Kind::DiskFull,
+            Fault::Wipe { .. } => Kind::WipedVolume,
+            Fault::Isolate { .. } => Kind::Isolated,
+            Fault::CutWorker { .. } => Kind::WorkerCutOff,
+            Fault::Slow { .. } => Kind::SlowLinks,
+            Fault::Freeze { .. } => Kind::Frozen,
+            Fault::FreezeWorker { .. } => Kind::WorkerFrozen,
+            Fault::SlowWorker { .. } => Kind::WorkerSlow,
+            Fault::ClockJump { .. } => Kind::ClockJumps,
+            Fault::Drift { .. } => Kind::ClockDrifts,
+            Fault::CrashWorker { .. } => Kind::WorkerKilled,
+            Fault::Transfer { .. } => Kind::Transfer,
+            Fault::StopMaster { .. } => Kind::ToldToStop,
+            Fault::StopWorker { .. } => Kind::WorkerToldToLeave,
+        }
+    }
+}
+
 /// What is broken at the moment, and when it is mended.
 pub struct Havoc {
     plan: Plan,
@@ -24,8 +93,8 @@ pub struct Havoc {
     mends: Vec<(Duration, Mend)>,
     /// Workers that are told to leave, and how long they stay away.
     leaving: BTreeMap<usize, Duration>,
-    /// How often which fault struck.
-    pub struck: BTreeMap<&'static str, u64>,
+    /// How often which fault struck; zero for those that did not.
+    pub struck: BTreeMap<Kind, u64>,
     /// A hand-over that a client is to ask for.
     pub transfer: Option<usize>,
 }
@@ -47,14 +116,15 @@ impl Havoc {
             down: BTreeMap::new(),
             mends: Vec::new(),
             leaving: BTreeMap::new(),
-            struck: BTreeMap::new(),
+            struck: Kind::ALL.iter().map(|kind| (*kind, 0)).collect(),
             transfer: None,
         }
     }
 
-    fn tell(&mut self, name: &'static str, what: String) {
-        *self.struck.entry(name).or_default() += 1;
-        self.witness.observed(Observed::Fault { what: format!("{name} {what}").as_str().into() });
+    fn tell(&mut self, kind: Kind, what: String) {
+        *self.struck.entry(kind).or_default() += 1;
+        let what = format!("{} {what}", kind.name());
+        self.witness.observed(Observed::Fault { what: what.as_str().into() });
     }
 
     fn masters_of(&self, which: Which) -> Vec<usize> {
@@ -157,10 +227,11 @@ impl Havoc {
 
     /// Carries one fault out. What cannot happen, such as the crash of a host that is down, does not.
     pub fn strike(&mut self, sim: &mut Sim<'_>, machines: &Machines, now: Duration, fault: &Fault) {
+        let kind = fault.kind();
         match fault {
-            Fault::Crash { which, power, down } => {
+            Fault::Crash { which, down, .. } => {
                 for master in self.masters_of(*which) {
-                    self.crash_master(sim, machines, master, *power, now + *down);
+                    self.crash_master(sim, machines, master, kind, now + *down);
                 }
             }
             Fault::Wipe { which, down } => {
@@ -172,12 +243,12 @@ impl Havoc {
                 machines.masters[master].disk.wipe();
                 self.master_stopped(master);
                 self.stop(sim, host.clone(), now + *down);
-                self.tell("wiped volume", host);
+                self.tell(kind, host);
             }
             Fault::SyncFails { which } => {
                 let master = self.one_of(*which);
                 machines.masters[master].disk.set_manners(|m| m.fails_next_sync = true);
-                self.tell("sync fails", master_host(master));
+                self.tell(kind, master_host(master));
             }
             Fault::DiskStalls { which, sync, lasts } => {
                 let master = self.one_of(*which);
@@ -186,22 +257,22 @@ impl Havoc {
                     manners.sync_max = *sync;
                 });
                 self.mends.push((now + *lasts, Mend::Disk { master }));
-                self.tell("disk stalls", format!("{} {sync:?}", master_host(master)));
+                self.tell(kind, format!("{} {sync:?}", master_host(master)));
             }
             Fault::DiskFull { which, lasts } => {
                 let master = self.one_of(*which);
                 machines.masters[master].disk.set_manners(|m| m.capacity_bytes = NO_ROOM);
                 self.mends.push((now + *lasts, Mend::Disk { master }));
-                self.tell("disk full", master_host(master));
+                self.tell(kind, master_host(master));
             }
             Fault::ClockJump { which, ahead_ms } => {
                 let master = self.one_of(*which);
                 machines.masters[master].clocks.set_wall_ahead(*ahead_ms);
-                self.tell("clock jumps", format!("{} {ahead_ms} ms", master_host(master)));
+                self.tell(kind, format!("{} {ahead_ms} ms", master_host(master)));
             }
             Fault::Drift { worker, ppm } => {
                 machines.workers[*worker].clocks.set_drift(*ppm);
-                self.tell("clock drifts", format!("{} {ppm} ppm", worker_host(*worker)));
+                self.tell(kind, format!("{} {ppm} ppm", worker_host(*worker)));
             }
             Fault::CrashWorker { worker, down, journal_lost } => {
                 self.crash_worker(sim, machines, *worker, now + *down, *journal_lost);
@@ -210,30 +281,31 @@ impl Havoc {
                 let master = self.one_of(*which);
                 if !self.is_down(&master_host(master)) {
                     machines.masters[master].stop.set(true);
-                    self.tell("told to stop", master_host(master));
+                    self.tell(kind, master_host(master));
                 }
             }
             Fault::StopWorker { worker, wait, down } => {
                 if !self.is_down(&worker_host(*worker)) {
                     machines.workers[*worker].leave.set(Some(*wait));
                     self.leaving.insert(*worker, *down);
-                    self.tell("worker told to leave", format!("{} {wait:?}", worker_host(*worker)));
+                    self.tell(kind, format!("{} {wait:?}", worker_host(*worker)));
                 }
             }
             Fault::Transfer { to } => {
                 self.transfer = Some(*to);
-                self.tell("transfer", master_host(*to));
+                self.tell(kind, master_host(*to));
             }
             _ => self.strike_network(sim, now, fault),
         }
     }
 
     fn strike_network(&mut self, sim: &mut Sim<'_>, now: Duration, fault: &Fault) {
+        let kind = fault.kind();
         match fault {
             Fault::Isolate { which, direction, lasts } => {
                 let master = self.one_of(*which);
                 let (a, b) = (vec![master_host(master)], self.others(master));
-                self.cut("isolated", sim, (a, b), *direction, now + *lasts);
+                self.cut(kind, sim, (a, b), *direction, now + *lasts);
             }
             Fault::CutWorker { worker, master, direction, lasts } => {
                 let masters = match master {
@@ -241,21 +313,21 @@ impl Havoc {
                     None => (0..self.plan.masters).map(master_host).collect(),
                 };
                 let a = vec![worker_host(*worker)];
-                self.cut("worker cut off", sim, (a, masters), *direction, now + *lasts);
+                self.cut(kind, sim, (a, masters), *direction, now + *lasts);
             }
             Fault::Slow { which, latency, lasts } => {
                 let host = master_host(self.one_of(*which));
-                self.slow("slow links", sim, host, *latency, now + *lasts);
+                self.slow(kind, sim, host, *latency, now + *lasts);
             }
             Fault::SlowWorker { worker, latency, lasts } => {
-                self.slow("worker slow", sim, worker_host(*worker), *latency, now + *lasts);
+                self.slow(kind, sim, worker_host(*worker), *latency, now + *lasts);
             }
             Fault::Freeze { which, lasts } => {
                 let host = master_host(self.one_of(*which));
-                self.freeze("frozen", sim, host, now + *lasts);
+                self.freeze(kind, sim, host, now + *lasts);
             }
             Fault::FreezeWorker { worker, lasts } => {
-                self.freeze("worker frozen", sim, worker_host(*worker), now + *lasts);
+                self.freeze(kind, sim, worker_host(*worker), now + *lasts);
             }
             other => unreachable!("{other:?} is carried out elsewhere"),
         }
@@ -266,7 +338,7 @@ impl Havoc {
         sim: &mut Sim<'_>,
         machines: &Machines,
         master: usize,
-        power: bool,
+        kind: Kind,
         until: Duration,
     ) {
         let host = master_host(master);
@@ -274,14 +346,14 @@ impl Havoc {
             return;
         }
         let disk = &machines.masters[master].disk;
-        if power {
+        if kind == Kind::PowerCut {
             disk.crash();
         } else {
             disk.release();
         }
         self.master_stopped(master);
         self.stop(sim, host.clone(), until);
-        self.tell(if power { "power cut" } else { "killed" }, host);
+        self.tell(kind, host);
     }
 
     fn master_stopped(&self, master: usize) {
@@ -313,25 +385,25 @@ impl Havoc {
             self.witness.observed(Observed::JournalLost { worker: name.clone() });
         }
         self.witness.observed(Observed::WorkerStopped { worker: name, incarnation });
-        self.tell("worker killed", format!("{host} journal_lost={journal_lost}"));
+        self.tell(Kind::WorkerKilled, format!("{host} journal_lost={journal_lost}"));
     }
 
     fn cut(
         &mut self,
-        name: &'static str,
+        kind: Kind,
         sim: &Sim<'_>,
         (a, b): (Vec<String>, Vec<String>),
         direction: Direction,
         until: Duration,
     ) {
         disconnect(sim, &a, &b, direction);
-        self.tell(name, format!("{a:?} {b:?} {direction:?}"));
+        self.tell(kind, format!("{a:?} {b:?} {direction:?}"));
         self.mends.push((until, Mend::Links { a, b, direction }));
     }
 
     fn slow(
         &mut self,
-        name: &'static str,
+        kind: Kind,
         sim: &Sim<'_>,
         host: String,
         latency: Duration,
@@ -341,15 +413,15 @@ impl Havoc {
         for other in &others {
             sim.set_link_max_message_latency(host.as_str(), other.as_str(), latency);
         }
-        self.tell(name, format!("{host} {latency:?}"));
+        self.tell(kind, format!("{host} {latency:?}"));
         self.mends.push((until, Mend::Latency { a: host, b: others }));
     }
 
-    fn freeze(&mut self, name: &'static str, sim: &Sim<'_>, host: String, until: Duration) {
+    fn freeze(&mut self, kind: Kind, sim: &Sim<'_>, host: String, until: Duration) {
         let others = self.all_hosts_but(&host);
         others.iter().for_each(|other| sim.hold(host.as_str(), other.as_str()));
         self.mends.push((until, Mend::Release { a: host.clone(), b: others }));
-        self.tell(name, host);
+        self.tell(kind, host);
     }
 }
 

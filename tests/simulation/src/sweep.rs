@@ -2,13 +2,22 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_checker::Coverage;
+use muster_checker::linear::one_run::GIVEN_UP;
+use muster_checker::{Coverage, Rare};
 use muster_core::mutant::Mutant;
+
+use crate::limited::output_within;
+
+/// How long the process of one seed may take, in real time, before it is killed. A seed that never returns would hold
+/// up a sweep for ever instead of failing it. Most take a second, or ten in the dev profile, on an idle core.
+pub const SEED_MAX: Duration = Duration::from_secs(300);
+/// The search for an order of calls may be given up in one seed of so many: whoever gives up finds nothing.
+const GIVEN_UP_ONE_IN: u64 = 20;
 
 /// A sweep's result.
 #[derive(Debug, Default)]
@@ -19,6 +28,8 @@ pub struct Sweep {
     pub failures: Vec<(u64, String)>,
     /// What happened over all seeds.
     pub coverage: Coverage,
+    /// Seeds in which the search for an order of calls was given up at least once.
+    pub given_up: u64,
     /// Simulated time of all seeds.
     pub simulated: Duration,
     /// True time.
@@ -39,20 +50,11 @@ pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::
             let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied() else {
                 return Ok(());
             };
-            let output = run(program, seed)?;
-            let again = if twice { Some(hash_of(&run(program, seed)?)) } else { None };
-            let has_differed = again.is_some_and(|again| again != hash_of(&output));
-            let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let first = run(program, seed)?;
+            // What did not return is not tried again.
+            let again = if twice && first.is_some() { Some(run(program, seed)?) } else { None };
             let mut result = result.lock().expect("no thread panics while it holds the lock");
-            result.seeds += 1;
-            result.take_in(&text);
-            if has_differed {
-                text.push_str("  the same seed gave two traces\n");
-            }
-            if has_differed || !output.status.success() {
-                text.push_str(&String::from_utf8_lossy(&output.stderr));
-                result.failures.push((seed, text));
-            }
+            result.add(seed, first.as_ref(), again.as_ref().map(Option::as_ref));
         }
     };
     std::thread::scope(|scope| {
@@ -65,9 +67,9 @@ pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::
     Ok(result)
 }
 
-fn run(program: &Path, seed: u64) -> io::Result<Output> {
-    let seed = seed.to_string();
-    Command::new(program).args(["run", "--coverage", &seed]).stdin(Stdio::null()).output()
+fn run(program: &Path, seed: u64) -> io::Result<Option<Output>> {
+    let mut command = Command::new(program);
+    output_within(command.args(["run", "--coverage", &seed.to_string()]), SEED_MAX)
 }
 
 /// Runs `program` for each of `seeds` with a mutant awake, all at once. Returns what each printed, in the order given.
@@ -75,18 +77,21 @@ fn run(program: &Path, seed: u64) -> io::Result<Output> {
 /// # Errors
 /// A process cannot be started.
 pub fn run_each(program: &Path, seeds: &[u64], mutant: Mutant) -> io::Result<Vec<(u64, String)>> {
-    let start = |seed: &u64| {
+    let run = |seed: u64| {
         let mut command = Command::new(program);
         command.args(["run", "--mutant", mutant.name(), &seed.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Ok((*seed, command.spawn()?))
+        let output = output_within(&mut command, SEED_MAX)?;
+        Ok((seed, output.map_or_else(overdue, |it| String::from_utf8_lossy(&it.stdout).into())))
     };
-    let started: Vec<_> = seeds.iter().map(start).collect::<io::Result<_>>()?;
-    let finish = |(seed, child): (u64, Child)| {
-        let output = child.wait_with_output()?;
-        Ok((seed, String::from_utf8_lossy(&output.stdout).into_owned()))
-    };
-    started.into_iter().map(finish).collect()
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = seeds.iter().map(|seed| scope.spawn(move || run(*seed))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+    })
+}
+
+/// What is said of a seed that was killed. It begins as lines about what is broken do.
+pub fn overdue() -> String {
+    format!("  did not return in {} s\n", SEED_MAX.as_secs())
 }
 
 fn hash_of(output: &Output) -> Option<String> {
@@ -109,6 +114,45 @@ pub fn read_seeds(text: &str) -> Result<Vec<u64>, String> {
 }
 
 impl Sweep {
+    /// What can be wrong with all seeds together, in words: `wanted` events that never happened, and a search that is
+    /// given up too often.
+    pub fn doubts(&self, wanted: &[Rare]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let never = self.coverage.never(wanted);
+        if !never.is_empty() {
+            let never = never.join(", ");
+            doubts.push(format!("never happened, so nothing is known about it: {never}"));
+        }
+        if self.given_up * GIVEN_UP_ONE_IN > self.seeds {
+            let Sweep { given_up, seeds, .. } = self;
+            doubts.push(format!("{GIVEN_UP} in {given_up} of {seeds} seeds: too many"));
+        }
+        doubts
+    }
+
+    /// Adds one seed: what its process printed, or nothing if it was killed; and the same of a second one, if there was
+    /// one.
+    fn add(&mut self, seed: u64, first: Option<&Output>, again: Option<Option<&Output>>) {
+        self.seeds += 1;
+        let mut text = first.map_or_else(
+            || format!("seed={seed} BROKEN\n{}", overdue()),
+            |it| String::from_utf8_lossy(&it.stdout).into_owned(),
+        );
+        self.take_in(&text);
+        let is_success = first.is_some_and(|it| it.status.success());
+        let differs = match again {
+            None => "",
+            Some(None) => "  the second time it did not return\n",
+            Some(again) if again.and_then(hash_of) == first.and_then(hash_of) => "",
+            Some(Some(_)) => "  the same seed gave two traces\n",
+        };
+        text.push_str(differs);
+        if !is_success || !differs.is_empty() {
+            text.extend(first.map(|it| String::from_utf8_lossy(&it.stderr)));
+            self.failures.push((seed, text));
+        }
+    }
+
     /// Adds what one process printed: its first line tells the simulated time, lines that begin with two blanks and
     /// hold a counter are counters.
     fn take_in(&mut self, text: &str) {
@@ -118,6 +162,7 @@ impl Sweep {
         self.simulated += Duration::from_secs_f64(seconds.unwrap_or_default());
         for line in text.lines().filter_map(|line| line.strip_prefix(COUNTER_PREFIX)) {
             if let Ok(counter) = line.parse::<Coverage>() {
+                self.given_up += u64::from(counter.of_own(GIVEN_UP) > 0);
                 self.coverage.merge(&counter);
             }
         }
@@ -126,3 +171,54 @@ impl Sweep {
 
 /// What stands before a counter in the output of a run.
 pub const COUNTER_PREFIX: &str = "  # ";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn output(code: i32, text: &str) -> Output {
+        let status = ExitStatus::from_raw(code << 8);
+        Output { status, stdout: text.into(), stderr: b"said aloud\n".to_vec() }
+    }
+
+    #[test]
+    fn a_seed_that_did_not_return_is_broken() {
+        let mut sweep = Sweep::default();
+        sweep.add(3, None, None);
+        let told = "seed=3 BROKEN\n  did not return in 300 s\n".to_owned();
+        assert_eq!(sweep.failures, [(3, told)]);
+    }
+
+    #[test]
+    fn so_is_one_that_ends_otherwise_the_second_time() {
+        let (one, other) = (output(0, "hash=1 clean\n"), output(0, "hash=2 clean\n"));
+        let mut sweep = Sweep::default();
+        sweep.add(1, Some(&one), None);
+        sweep.add(2, Some(&one), Some(Some(&one)));
+        assert_eq!((sweep.seeds, sweep.failures.len()), (2, 0));
+        sweep.add(3, Some(&one), Some(Some(&other)));
+        sweep.add(4, Some(&one), Some(None));
+        sweep.add(5, Some(&output(1, "hash=1 BROKEN\n")), None);
+        let seeds: Vec<u64> = sweep.failures.iter().map(|(seed, _)| *seed).collect();
+        assert_eq!((sweep.seeds, seeds), (5, vec![3, 4, 5]));
+        assert!(sweep.failures[2].1.ends_with("BROKEN\nsaid aloud\n"));
+    }
+
+    #[test]
+    fn what_never_happened_and_searches_given_up_too_often_raise_doubts() {
+        let mut sweep = Sweep::default();
+        let clean = output(0, "seed=0 hash=1 simulated=2.0s clean\n  # task held: 1\n");
+        let doubtful = output(0, "hash=1 clean\n  # search given up: 7\n  # voters replaced: 0\n");
+        (0..19).for_each(|seed| sweep.add(seed, Some(&clean), None));
+        sweep.add(19, Some(&doubtful), None);
+        assert_eq!(sweep.simulated, Duration::from_secs(38));
+        let never = "never happened, so nothing is known about it: voters replaced";
+        assert_eq!(sweep.doubts(&[Rare::Held]), [never], "one in twenty may be given up");
+        sweep.add(20, Some(&doubtful), None);
+        let given_up = "search given up in 2 of 21 seeds: too many";
+        assert_eq!(sweep.doubts(&[Rare::Held]), [never, given_up]);
+    }
+}

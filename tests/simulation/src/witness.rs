@@ -16,7 +16,7 @@ use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
 use muster_core::state::workflow::NextFire;
-use muster_raft::Position;
+use muster_raft::{Member, Position, RaftStatus};
 use parking_lot::Mutex;
 
 use crate::machine::entropy::elapsed;
@@ -50,6 +50,10 @@ struct Seen {
     stands: BTreeMap<u64, (LogIndex, Snapshot)>,
     /// How often each master had begun anew when it applied that.
     lives: BTreeMap<u64, u64>,
+    /// Masters whose log had been purged at a look.
+    purged: BTreeSet<u64>,
+    /// Ids of the members that voted at a look, by name.
+    voters: BTreeMap<String, BTreeSet<u64>>,
 }
 
 /// Everything that was seen.
@@ -64,6 +68,10 @@ pub struct Account {
     pub auditor: Auditor,
     /// What is wrong besides, in words.
     pub wrong: Option<String>,
+    /// Masters whose log was purged.
+    pub logs_purged: u64,
+    /// How often another member took over the vote of one of its name, which had lost its disk.
+    pub voters_replaced: u64,
 }
 
 /// An attempt, as whoever carries it out knows it.
@@ -118,6 +126,8 @@ impl Witness {
             newest: (LogIndex(0), Snapshot::default()),
             stands: BTreeMap::new(),
             lives: BTreeMap::new(),
+            purged: BTreeSet::new(),
+            voters: BTreeMap::new(),
         })))
     }
 
@@ -214,6 +224,19 @@ impl Witness {
             fence: key.fence,
             how,
         });
+    }
+
+    /// Where a master stands, at a look.
+    pub fn stands(&self, master: u64, status: RaftStatus) {
+        let mut seen = self.0.lock();
+        if status.purged_index > 0 {
+            seen.purged.insert(master);
+        }
+        for Member { id, peer } in
+            status.members.into_iter().filter(|it| it.is_voter).map(|it| it.member)
+        {
+            seen.voters.entry(peer.name).or_default().insert(id);
+        }
     }
 
     /// A number for a call.
@@ -329,6 +352,8 @@ impl Witness {
             history: std::mem::take(&mut seen.history),
             auditor: std::mem::take(&mut seen.auditor),
             wrong: seen.wrong.take(),
+            logs_purged: seen.purged.len() as u64,
+            voters_replaced: seen.voters.values().map(|ids| ids.len() as u64 - 1).sum(),
         }
     }
 }

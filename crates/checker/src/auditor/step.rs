@@ -166,7 +166,8 @@ impl<'a> Step<'a> {
             Command::StartAttempts(it) => self.start_attempts(it, claim),
             Command::FinishAttempts(it) => self.finish_attempts(it, claim),
             Command::PruneHistory(it) => {
-                self.ledger.pruned_before = self.ledger.pruned_before.max(it.ended_before);
+                let ended_before = it.ended_before.min(self.index);
+                self.ledger.pruned_before = self.ledger.pruned_before.max(ended_before);
                 self.ledger.prunings.insert(self.index, self.ledger.pruned_before);
                 self.count(Rare::HistoryPruned);
             }

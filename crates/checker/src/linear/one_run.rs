@@ -13,6 +13,8 @@ use crate::verdict::{At, Invariant, Verdict};
 
 /// Steps that the search may take over one run.
 const STEPS_MAX: usize = 100_000;
+/// What is counted when a search is given up after that.
+pub const GIVEN_UP: &str = "search given up";
 
 /// A call about one run, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +283,7 @@ pub fn check(operations: &[Operation], others: &BTreeSet<RunId>, may_be_pruned: 
         let model = OneRun { may_be_pruned, is_older: !part.is_submitted };
         match search(&model, &part.calls, STEPS_MAX) {
             Found::Order => {}
-            Found::GaveUp => verdict.coverage.count_own("search given up", 1),
+            Found::GaveUp => verdict.coverage.count_own(GIVEN_UP, 1),
             Found::None { explained } => {
                 let what = format!(
                     "no order of its {} calls explains more than {explained} answers about run {run}: {:?}",

@@ -96,9 +96,12 @@ impl Step<'_> {
             Command::StartAttempts(it) => Ok(self.start_attempts(it)),
             Command::FinishAttempts(it) => Ok(self.finish_attempts(it)),
             Command::PruneHistory(it) => {
+                // What has not happened yet cannot be pruned. Replicas that apply this and those that are restored from
+                // a snapshot after it must forget the same runs.
+                let ended_before = it.ended_before.min(self.index);
                 let meta = &mut self.state.meta;
-                meta.pruned_before = meta.pruned_before.max(it.ended_before.min(self.index));
-                self.events.push(Event::HistoryPruned { ended_before: it.ended_before });
+                meta.pruned_before = meta.pruned_before.max(ended_before);
+                self.events.push(Event::HistoryPruned { ended_before });
                 Ok(Reply::Done)
             }
             Command::UpgradeCluster(it) => {

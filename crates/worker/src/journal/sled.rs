@@ -50,7 +50,13 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
     }
-    sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()
+    let store = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open()?;
+    // sled syncs its files, but not their names: without them a power cut takes a new store as a whole.
+    let folders = [Some(dir), dir.parent()].into_iter().flatten();
+    for folder in folders.filter(|it| !it.as_os_str().is_empty()) {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(store)
 }
 
 /// sled panics when it meets some of what a power cut leaves. That is a store that cannot be read, and must not stop
