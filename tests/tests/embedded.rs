@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use muster_client::v1::run_service_client::RunServiceClient;
 use muster_client::{Client, Submission, v1};
 use muster_master::{Master, MasterConfig};
 use muster_tests::cluster::free_ports;
 use muster_worker::session::{Worker, WorkerConfig};
 
-async fn masters(folder: &std::path::Path, count: usize) -> Vec<Master> {
+async fn masters(folder: &std::path::Path, count: usize, history_runs_max: u64) -> Vec<Master> {
     let ports = free_ports(count * 2);
     let (api, peer) = ports.split_at(count);
     let peers: Vec<String> =
@@ -20,6 +21,8 @@ async fn masters(folder: &std::path::Path, count: usize) -> Vec<Master> {
             api_listen: ([127, 0, 0, 1], api[at]).into(),
             peer_listen: ([127, 0, 0, 1], peer[at]).into(),
             peers: peers.clone(),
+            history_runs_max,
+            history_look: Duration::from_millis(50),
             ..MasterConfig::default()
         };
         masters.push(Master::start(config).await.expect("a master starts"));
@@ -30,7 +33,7 @@ async fn masters(folder: &std::path::Path, count: usize) -> Vec<Master> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_example_runs_to_its_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let masters = masters(folder.path(), 3).await;
+    let masters = masters(folder.path(), 3, 100).await;
     let addresses: Vec<String> =
         masters.iter().map(|master| format!("http://{}", master.api_address())).collect();
     let mut workers = Vec::new();
@@ -57,4 +60,36 @@ async fn an_example_runs_to_its_end() {
     for master in masters {
         master.shutdown().await;
     }
+}
+
+/// A cancel that is repeated with its request id, because the answer was lost, is told what the first one was; also when
+/// the run has ended for it and is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_cancel_of_a_forgotten_run_gets_its_answer_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut masters = masters(folder.path(), 1, 1).await;
+    let address = format!("http://{}", masters[0].api_address());
+    let client = Client::connect([address.clone()]).expect("addresses are well-formed");
+    let manifest = include_str!("../../examples/hello.yaml");
+    let run = client.submit(Submission::source(manifest)).await.expect("it is accepted");
+    let mut runs = RunServiceClient::connect(address).await.expect("it listens");
+    let reference = v1::RunRef { id: run.run_id, ..Default::default() };
+    let cancel =
+        |id: &str| v1::CancelRunRequest { request_id: id.to_owned(), run: Some(reference.clone()) };
+    let first = runs.cancel_run(cancel("once")).await.expect("it is cancelled").into_inner();
+    assert!(first.is_cancelling);
+    // A later run that ends makes the earlier one the one too many.
+    let next = client.submit(Submission::source(manifest)).await.expect("it is accepted");
+    client.cancel(&next).await.expect("it is cancelled");
+    let is_gone = async {
+        while client.get_run(&run).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_gone).await.expect("it is forgotten");
+    let again = runs.cancel_run(cancel("once")).await.expect("it was carried out").into_inner();
+    assert!(again.is_cancelling);
+    let other = runs.cancel_run(cancel("twice")).await.expect_err("there is no such run");
+    assert_eq!(format!("{:?}", other.code()), "NotFound");
+    masters.pop().expect("there is one").shutdown().await;
 }

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use futures::Stream;
 use muster_core::command::RequestKey;
 use muster_core::limits;
+use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::validate::validate;
 use muster_core::spec::{self, WorkflowSpec};
 use muster_proto::{convert, v1};
@@ -32,6 +33,20 @@ pub(crate) fn request_key(id: &str, digest: u64) -> Result<Option<RequestKey>, S
         return Err(faults::bad_field("request_id", "a request id has at most 128 bytes"));
     }
     Ok((!id.is_empty()).then(|| RequestKey { id: id.into(), digest }))
+}
+
+/// What was answered to this request, if it was carried out before: for calls that first look up what they name, and
+/// find it gone because they were carried out (I3).
+pub(crate) fn answered(
+    replica: &Replica,
+    request: Option<&RequestKey>,
+) -> Result<Option<Reply>, Status> {
+    let Some(RequestKey { id, digest }) = request else { return Ok(None) };
+    replica.cell.read(|state| match state.requests().get(id) {
+        Some(known) if known.digest == *digest => Ok(Some(known.reply.clone())),
+        Some(_) => Err(faults::rejection(&Rejection::RequestIdReused { id: id.to_string() })),
+        None => Ok(None),
+    })
 }
 
 /// The workflow a caller sends, checked.

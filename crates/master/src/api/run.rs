@@ -18,7 +18,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    Answers, answer, bounded_page, checked_spec, is_large, page_size, page_start, request_key,
+    Answers, answer, answered, bounded_page, checked_spec, is_large, page_size, page_start,
+    request_key,
 };
 use crate::faults;
 use crate::forward::{forward, forward_stream};
@@ -78,6 +79,9 @@ impl RunService for Runs {
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
+        if answered(&self.replica, key.as_ref())?.is_some() {
+            return Ok(answer(&self.replica, v1::CancelRunResponse { is_cancelling: true }));
+        }
         let run = self.replica.find_run(body.run.as_ref())?.id;
         let is_cancelling = match self
             .replica
@@ -101,6 +105,9 @@ impl RunService for Runs {
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
+        if answered(&self.replica, key.as_ref())?.is_some() {
+            return Ok(answer(&self.replica, v1::ReleaseTaskResponse {}));
+        }
         let run = self.replica.find_run(body.run.as_ref())?.id;
         let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
         let command = ReleaseTask { request: key, run, task, rerun: body.rerun };

@@ -13,7 +13,7 @@ use muster_proto::{convert, v1};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use super::{answer, page_size, page_start, request_key};
+use super::{answer, answered, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
 use crate::read::body_digest;
@@ -75,6 +75,9 @@ impl WorkerService for Workers {
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
+        if answered(&self.replica, key.as_ref())?.is_some() {
+            return Ok(answer(&self.replica, v1::DrainWorkerResponse {}));
+        }
         let worker = self.find(&body.name, body.id)?;
         let command = DrainWorker { request: key, worker, is_draining: !body.undrain };
         self.replica.proposer.propose(&Command::DrainWorker(command)).await?;
