@@ -92,7 +92,10 @@ pub fn draw_scheduled(
         let catch_up = ["none", "latest", "all"][chance.random_range(0..3)];
         let _ = write!(text, ", catchup: {catch_up}, maxCatchup: {}", chance.random_range(1..5));
         if chance.random_ratio(1, 2) {
-            let _ = write!(text, ", startingDeadline: {}ms", chance.random_range(200..2_000));
+            // Where outages are long, some deadlines are longer than what is on time.
+            let scale = if unit_secs > 1 { 80 } else { 1 };
+            let deadline = scale * chance.random_range(200..2_000);
+            let _ = write!(text, ", startingDeadline: {deadline}ms");
         }
         if chance.random_ratio(1, 4) {
             let _ = write!(text, ", jitter: {}ms", chance.random_range(100..1_500));
