@@ -62,8 +62,8 @@ async fn an_example_runs_to_its_end() {
     }
 }
 
-/// A cancel that is repeated with its request id, because the answer was lost, is told what the first one was, also when
-/// the run has ended for it and is forgotten.
+/// A cancel that is repeated with its request id, because the answer was lost, is told what the first one was; so it is
+/// when the run has ended for it and is forgotten.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_cancel_of_a_forgotten_run_gets_its_answer_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
