@@ -55,6 +55,7 @@ struct Options {
     connect_patience: Option<Duration>,
     patience: Duration,
     is_stale: bool,
+    request_id: Option<String>,
     /// A master that is connected may take all the time there is.
     is_patient: bool,
 }
@@ -145,6 +146,7 @@ impl Client {
             connect_patience: None,
             patience: PATIENCE_DEFAULT,
             is_stale: false,
+            request_id: None,
             is_patient: false,
         };
         Builder { addresses: Vec::new(), platform: Platform::system(), options }
@@ -162,6 +164,15 @@ impl Client {
     #[must_use]
     pub fn with_stale_reads(&self) -> Client {
         let options = Options { is_stale: true, ..self.options.clone() };
+        Client { shared: self.shared.clone(), options }
+    }
+
+    /// The same client, whose calls that change something carry this request id: for a caller that repeats one call
+    /// later, perhaps from another process, because it does not know whether the first arrived. It is meant for that
+    /// call alone; another one with the same id is `ALREADY_EXISTS`. Without it each call draws an id of its own.
+    #[must_use]
+    pub fn with_request_id(&self, id: impl Into<String>) -> Client {
+        let options = Options { request_id: Some(id.into()), ..self.options.clone() };
         Client { shared: self.shared.clone(), options }
     }
 
@@ -192,8 +203,12 @@ impl Client {
         Builder { addresses: vec![address.to_owned()], platform, options }.build()
     }
 
-    /// A new idempotency key. It is drawn once a call, so that retries of the call are known as such.
+    /// The idempotency key of a call: the caller's, or a new one. It is drawn once a call, so that retries of the call
+    /// are known as such.
     pub(crate) fn new_request_id(&self) -> String {
+        if let Some(id) = &self.options.request_id {
+            return id.clone();
+        }
         let now = self.shared.platform.wall_clock();
         let now = Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos());
         Uuid::new_v7(now).to_string()

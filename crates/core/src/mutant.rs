@@ -60,6 +60,7 @@ mutants! {
     FireForgotten = "fire-forgotten": "What came due together fires once and is not counted (I8).",
     CatchUpIgnored = "catch-up-ignored": "What is late fires whatever the schedule says (I8).",
     ClockBelieved = "clock-believed": "A leader goes by its own wall clock, however wrong it is (I8).",
+    SuspendForgotten = "suspend-forgotten": "A schedule is said to be suspended, and is not (I14).",
     PolicyIgnored = "policy-ignored": "A run begins whatever the concurrency policy (I9).",
     RetryLimitIgnored = "retry-limit-ignored": "A task is tried until it succeeds (I10).",
     LossSpendsRetry = "loss-spends-retry": "A loss counts as a failure too (I10).",

@@ -109,9 +109,10 @@ impl Workload {
                 }
             }
             Action::Suspend(name, is_suspended) => {
-                let answer = self.client.suspend_schedule(name, None, is_suspended).await;
-                let result = answer.map_err(|error| error.code());
-                self.witness.note(format_args!("suspend {name} {is_suspended}: {result:?}"));
+                self.change(&format!("suspend {name} {is_suspended}"), async |client| {
+                    client.suspend_schedule(name, None, is_suspended).await
+                })
+                .await;
             }
             Action::Drain(worker, is_draining) => self.drain(worker, is_draining).await,
         }
@@ -134,10 +135,28 @@ impl Workload {
         self.witness.observed(Observed::Returned { call, answer, index });
     }
 
-    async fn submit_new(&mut self, what: What) {
+    /// An id that no other request has.
+    fn request_id(&mut self) -> String {
         self.requests += 1;
-        let id = format!("c{}-{}", self.number, self.requests);
+        format!("c{}-{}", self.number, self.requests)
+    }
+
+    async fn submit_new(&mut self, what: What) {
+        let id = self.request_id();
         self.submit(id, what).await;
+    }
+
+    /// A call that changes something and tells nothing.
+    async fn change(&mut self, what: &str, call: impl AsyncFnOnce(Client) -> Result<(), Error>) {
+        let (id, seen) = (self.request_id(), self.client.applied_index());
+        self.witness.note(format_args!("{id} is {what}"));
+        let body = digest(what);
+        let number = self.invoke(Call::Change { request: Some(id.as_str().into()), body });
+        let answer = match call(self.client.with_request_id(id)).await {
+            Ok(()) => Answer::Done {},
+            Err(error) => refusal(&error),
+        };
+        self.returned(number, answer, seen);
     }
 
     /// Submits, and remembers the run.
@@ -178,13 +197,11 @@ impl Workload {
 
     async fn apply(&mut self, workflow: &Workflow) {
         let body = digest(&workflow.text);
-        let seen = self.client.applied_index();
-        let call = self.invoke(Call::Apply {
-            request: None,
-            body,
-            workflow: workflow.name.as_str().into(),
-        });
-        let answer = match self.client.apply(workflow.text.as_str()).await {
+        let (id, seen) = (self.request_id(), self.client.applied_index());
+        let request = Some(id.as_str().into());
+        let workflow_name = workflow.name.as_str().into();
+        let call = self.invoke(Call::Apply { request, body, workflow: workflow_name });
+        let answer = match self.client.with_request_id(id).apply(workflow.text.as_str()).await {
             Ok(applied) => Answer::Applied { version: applied.version },
             Err(error) => refusal(&error),
         };
@@ -193,8 +210,10 @@ impl Workload {
 
     async fn cancel(&mut self, run: u64) {
         let seen = self.client.applied_index();
-        let call = self.invoke(Call::Cancel { request: None, body: run, run: RunId(run) });
-        let answer = match self.client.cancel(RunKey::id(run)).await {
+        let id = self.request_id();
+        let request = Some(id.as_str().into());
+        let call = self.invoke(Call::Cancel { request, body: run, run: RunId(run) });
+        let answer = match self.client.with_request_id(id).cancel(RunKey::id(run)).await {
             Ok(is_cancelling) => Answer::Cancelling { is_cancelling },
             Err(error) => refusal(&error),
         };
@@ -248,9 +267,10 @@ impl Workload {
     }
 
     async fn drain(&mut self, worker: usize, is_draining: bool) {
-        let answer = self.client.drain(format!("w{worker}"), !is_draining).await;
-        let result = answer.map_err(|error| error.code());
-        self.witness.note(format_args!("drain w{worker} {is_draining}: {result:?}"));
+        self.change(&format!("drain w{worker} {is_draining}"), async |client| {
+            client.drain(format!("w{worker}"), !is_draining).await
+        })
+        .await;
     }
 
     /// Takes every worker back in and lets every held task fail, so that all runs can end.
@@ -260,9 +280,10 @@ impl Workload {
         }
         for (run, tasks) in held {
             for task in tasks {
-                let result = self.client.release(RunKey::id(run), task.as_str(), false).await;
-                let result = result.map_err(|error| error.code());
-                self.witness.note(format_args!("release {run} {task}: {result:?}"));
+                self.change(&format!("release {run} {task}"), async |client| {
+                    client.release(RunKey::id(run), task.as_str(), false).await
+                })
+                .await;
             }
         }
     }

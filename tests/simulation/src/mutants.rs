@@ -53,6 +53,7 @@ trials! {
     FireForgotten: I8 @ 0,
     CatchUpIgnored: I8 @ 45,
     ClockBelieved: I8 @ 7,
+    SuspendForgotten: I14 @ 0,
     PolicyIgnored: I9 @ 1,
     RetryLimitIgnored: I10 @ 0,
     LossSpendsRetry: I10 @ 0,

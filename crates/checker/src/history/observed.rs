@@ -38,18 +38,12 @@ lines! {
         /// Which run.
         run: RunId,
     }
-    /// `ReleaseTask`.
-    Release = "release" {
+    /// `ReleaseTask`, `SuspendSchedule`, `DrainWorker`: calls that change something, and whose answer tells nothing.
+    Change = "change" {
         /// Its request id.
         request: Option<Text>,
         /// A digest of the body.
         body: u64,
-        /// Which run.
-        run: RunId,
-        /// Which task.
-        task: TaskIndex,
-        /// Whether it was to run again.
-        rerun: bool,
     }
     /// `GetRun`, or a `WaitRun` that came to its end.
     Get = "get" {

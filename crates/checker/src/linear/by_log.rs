@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::ids::{LogIndex, RunId, Text};
+use muster_core::reply::Reply;
 use muster_core::state::run::RunStatus;
 
 use super::Operation;
 use crate::coverage::{Coverage, Rare};
 use crate::history::{Answer, Call, Nanos};
-use crate::ledger::{Ledger, RunRecord};
+use crate::ledger::{Ledger, RequestRecord, RunRecord};
 use crate::verdict::{At, Invariant, Verdict};
 
 /// The log indexes that an answer fits: both ends included.
@@ -231,13 +232,27 @@ impl ByLog<'_> {
                 let ended = self.record(*run)?.ended.as_ref();
                 Ok(Fit::from(ended.ok_or("was told of an end that is not in the log")?.index))
             }
-            (Call::Apply { .. } | Call::Release { .. }, _) => {
-                let Some(request) = operation.request() else { return Ok(ANY) };
-                let record = self.ledger.requests.get(request);
-                self.after_effect(operation, record.ok_or("is not in the log")?.index)
+            (Call::Apply { .. }, Answer::Applied { version }) => {
+                let Some(record) = self.request(operation)? else { return Ok(ANY) };
+                match record.reply {
+                    Reply::WorkflowApplied { version: logged, .. } if logged == *version => {
+                        self.after_effect(operation, record.index)
+                    }
+                    _ => Err(format!("was told version {version}, the log has {:?}", record.reply)),
+                }
             }
+            (Call::Change { .. }, Answer::Done {}) => match self.request(operation)? {
+                Some(record) => self.after_effect(operation, record.index),
+                None => Ok(ANY),
+            },
             _ => Err(format!("was answered {answer:?}")),
         }
+    }
+
+    /// What the log has of an operation with a request id.
+    fn request(&self, operation: &Operation) -> Result<Option<&RequestRecord>, String> {
+        let found = |id| self.ledger.requests.get(id).ok_or("is not in the log".to_owned());
+        operation.request().map(found).transpose()
     }
 
     /// An answer to a write knows at least the write. A write that was answered from its request id may stand anywhere

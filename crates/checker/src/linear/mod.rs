@@ -47,7 +47,7 @@ impl Operation {
             Call::Submit { request, .. }
             | Call::Apply { request, .. }
             | Call::Cancel { request, .. }
-            | Call::Release { request, .. } => request.as_ref(),
+            | Call::Change { request, .. } => request.as_ref(),
             Call::Get { .. } | Call::List { .. } => None,
         }
     }
@@ -64,7 +64,7 @@ impl Operation {
             Call::Submit { .. }
             | Call::Apply { .. }
             | Call::Cancel { .. }
-            | Call::Release { .. } => false,
+            | Call::Change { .. } => false,
         }
     }
 }

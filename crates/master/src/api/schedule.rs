@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_core::command::{Command, SuspendSchedule};
+use muster_core::mutant::{self, Mutant};
 use muster_core::state::State;
 use muster_core::state::workflow::{NextFire, Workflow};
 use muster_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -77,7 +78,9 @@ impl ScheduleService for Schedules {
             schedule,
             is_suspended: body.is_suspended,
         };
-        self.replica.proposer.propose(&Command::SuspendSchedule(command)).await?;
+        if !mutant::is_on(Mutant::SuspendForgotten) {
+            self.replica.proposer.propose(&Command::SuspendSchedule(command)).await?;
+        }
         Ok(answer(&self.replica, v1::SuspendScheduleResponse {}))
     }
 }
