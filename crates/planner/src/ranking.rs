@@ -21,7 +21,8 @@ impl Candidate {
 
     fn new(place: Place, score: Option<Score>) -> Candidate {
         let Some(score) = score else { return Candidate::NONE };
-        let bits = score.points.to_bits();
+        // Minus zero, which a weight of zero makes, is no less than zero.
+        let bits = (score.points + 0.0).to_bits();
         // The order of `f64::total_cmp`, as an unsigned number.
         let points = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
         let attempts = u16::try_from(score.attempts).unwrap_or(u16::MAX);
@@ -116,12 +117,13 @@ mod tests {
 
     #[test]
     fn candidates_compare_by_points_then_attempts_then_place() {
-        let points = [f64::NEG_INFINITY, -1e9, -0.5, -0.0, 0.0, 1e-300, 0.5, 1e9, f64::INFINITY];
+        let points = [f64::NEG_INFINITY, -1e9, -0.5, -0.0, 1e-300, 0.5, 1e9, f64::INFINITY];
         for pair in points.windows(2) {
             let (worse, better) = (score(pair[0], 0, 9), score(pair[1], 7, 0));
             assert!(Candidate::new(0, worse) < Candidate::new(7, better));
             assert!(Candidate::NONE < Candidate::new(u32::MAX, worse));
         }
+        assert_eq!(Candidate::new(1, score(-0.0, 4, 9)), Candidate::new(1, score(0.0, 4, 9)));
         assert!(Candidate::new(0, score(1.0, 4, 9)) < Candidate::new(7, score(1.0, 3, 0)));
         assert!(Candidate::new(1, score(1.0, 4, 9)) < Candidate::new(0, score(1.0, 4, 0)));
         let candidate = Candidate::new(19_999, score(-3.25, 4096, 4095));
