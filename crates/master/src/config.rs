@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use muster_planner::Policy;
 use muster_platform::{Disk, Files, Platform};
+use muster_raft::PeerAddress;
 
 use crate::observer::Observer;
 
@@ -115,12 +116,30 @@ pub enum ConfigError {
         lease_ms: u128,
     },
     /// This master is not in its own list of peers.
-    #[error("--peers must name this master too: {address} is not in the list {peers}")]
+    #[error(
+        "--peers must name this master too: {address} is not in the list {peers}; add {name}={address} to the list, \
+         or pass this master's address as it is listed with --peer-advertise"
+    )]
     NotAPeer {
+        /// Its name.
+        name: String,
         /// Its address.
         address: String,
         /// The list.
         peers: String,
+    },
+    /// The list of peers has another name for this master.
+    #[error(
+        "--name and --peers do not agree on this master: its name is `{name}`, and the list says {listed}={address}; \
+         pass --name {listed}, or write {name}={address} in the --peers of all masters"
+    )]
+    OtherName {
+        /// Its name.
+        name: String,
+        /// Its name in the list.
+        listed: String,
+        /// Its address.
+        address: String,
     },
 }
 
@@ -144,10 +163,21 @@ impl MasterConfig {
         if self.lease > LEASE_MAX {
             return Err(ConfigError::LongLease { lease_ms: self.lease.as_millis() });
         }
-        let address = self.peer_address();
-        let is_own = |peer: &String| peer.rsplit('=').next() == Some(address.as_str());
-        if !self.peers.is_empty() && !self.peers.iter().any(is_own) {
-            return Err(ConfigError::NotAPeer { address, peers: self.peers.join(",") });
+        self.check_peers()
+    }
+
+    fn check_peers(&self) -> Result<(), ConfigError> {
+        if self.peers.is_empty() {
+            return Ok(());
+        }
+        let (name, address) = (self.name.clone(), self.peer_address());
+        let mut peers = self.peers.iter().map(|peer| PeerAddress::parse(peer));
+        let Some(own) = peers.find(|peer| peer.address == address) else {
+            return Err(ConfigError::NotAPeer { name, address, peers: self.peers.join(",") });
+        };
+        // Who is listed without a name is known by the address.
+        if own.name != name && own.name != own.address {
+            return Err(ConfigError::OtherName { name, listed: own.name, address });
         }
         Ok(())
     }
@@ -194,5 +224,24 @@ mod tests {
         assert!(matches!(lease(2), Err(ConfigError::ShortLease { .. })));
         assert_eq!(lease(24), Ok(()));
         assert!(matches!(lease(25), Err(ConfigError::LongLease { .. })));
+    }
+
+    #[test]
+    fn the_list_of_peers_knows_this_master_by_its_name() {
+        let check = |name: &str, peers: &[&str]| {
+            let peers = peers.iter().map(ToString::to_string).collect();
+            MasterConfig { name: name.to_owned(), peers, ..config() }.check()
+        };
+        let named = ["m0=127.0.0.1:7071", "m1=127.0.0.1:7171"];
+        assert_eq!(check("m0", &named), Ok(()));
+        assert_eq!(check("m0", &[]), Ok(()));
+        assert_eq!(check("m0", &["127.0.0.1:7071", "127.0.0.1:7171"]), Ok(()));
+        for other in ["m1", "m9"] {
+            let error = check(other, &named).expect_err("the list calls it m0").to_string();
+            assert!(error.contains("pass --name m0"), "{error}");
+            assert!(error.contains(&format!("write {other}=127.0.0.1:7071")), "{error}");
+        }
+        let error = check("m0", &named[1..]).expect_err("it is not in there").to_string();
+        assert!(error.contains("add m0=127.0.0.1:7071"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{FutureExt as _, Stream};
 use muster_platform::{Connector, Platform};
 use parking_lot::Mutex;
 use tonic::metadata::MetadataValue;
@@ -22,6 +22,9 @@ const FORWARDED: &str = "muster-forwarded";
 /// The leader that a call was forwarded to, by its member id.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked(u64);
+
+/// How long a leader that leads no more may take for the answer to the call that ended its leadership.
+const LAST_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Largest message between masters on behalf of callers, in bytes; above the API's own limit.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 9 << 20;
@@ -90,6 +93,24 @@ impl Replica {
             biased;
             answer = call => answer.map_err(of_leader),
             _ = leadership.wait_for(|it| !leads(it)) => Err(faults::no_leader()),
+        }
+    }
+
+    /// Waits for a leader's answer to a call that ends its leadership. To give up when that ends would have the caller
+    /// ask again, and the next leader carry the call out once more.
+    pub(crate) async fn beyond_leadership<T>(
+        &self,
+        asked: Asked,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        tokio::pin!(call);
+        // The first to know is the next leader, and it may be this master; the one before answers once it knows too.
+        match self.while_leads(asked, call.as_mut().map(Ok)).await {
+            Ok(answer) => answer.map_err(of_leader),
+            Err(ended) => {
+                let answer = tokio::time::timeout(LAST_ANSWER_WAIT_MAX, call).await;
+                answer.map_or(Err(ended), |answer| answer.map_err(of_leader))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_core::state::State;
 use muster_platform::Incoming;
 use muster_proto::FILE_DESCRIPTOR_SET;
 use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServiceServer;
@@ -25,7 +26,7 @@ use crate::api::run::Runs;
 use crate::api::schedule::Schedules;
 use crate::api::worker::Workers;
 use crate::api::workflow::Workflows;
-use crate::clock::LogClock;
+use crate::clock::{LogClock, LogView};
 use crate::config::{ConfigError, MasterConfig};
 use crate::forward::{Channels, MESSAGE_BYTES_MAX};
 use crate::live::Live;
@@ -86,8 +87,7 @@ impl Master {
         let (cell, events) = StateCell::new();
         let machine = CoreMachine { cell: cell.clone(), observer: config.observer.clone() };
         let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
-        let masters = raft.clone();
-        let clock = Arc::new(LogClock::new(move || masters.wall_clock()));
+        let clock = Arc::new(log_clock(&raft, &cell));
         let proposer = Proposer::start(raft.clone(), clock.clone(), config.observer.clone());
         let channels = Channels::new(&config.platform);
         let replica = Arc::new(Replica {
@@ -142,6 +142,12 @@ impl Master {
             self.server.abort();
         }
     }
+}
+
+fn log_clock(raft: &RaftMember, cell: &Arc<StateCell>) -> LogClock {
+    let (masters, leadership, cell) = (raft.clone(), raft.watch_leadership(), cell.clone());
+    let log = move || LogView { term: leadership.borrow().term, now: cell.read(State::now) };
+    LogClock::new(move || masters.wall_clock(), log)
 }
 
 fn raft_config(config: &MasterConfig) -> RaftConfig {

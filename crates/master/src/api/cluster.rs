@@ -7,12 +7,11 @@ use muster_proto::v1::cluster_service_client::ClusterServiceClient;
 use muster_proto::v1::cluster_service_server::ClusterService;
 use muster_raft::MemberStatus;
 use tokio::sync::Mutex;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::answer;
 use crate::faults;
-use crate::forward::forward;
+use crate::forward::forwarded;
 use crate::replica::Replica;
 
 pub(crate) struct Cluster {
@@ -84,7 +83,11 @@ impl ClusterService for Cluster {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        forward!(self.replica, request, ClusterServiceClient<Channel>, transfer_leader);
+        if let Some((channel, asked)) = self.replica.forward_to(&request)? {
+            let mut client = ClusterServiceClient::new(channel);
+            let call = client.transfer_leader(forwarded(request));
+            return self.replica.beyond_leadership(asked, call).await;
+        }
         let to = request.into_inner().to;
         let target = match to.as_str() {
             "" => None,

@@ -74,7 +74,6 @@ fn begin(
 ) -> JoinSet<()> {
     while events.try_recv().is_ok() {}
     replica.cell.set_leads(true);
-    replica.clock.begin(replica.cell.read(muster_core::state::State::now));
     let workers = replica.cell.read(|state| liveness::registered(state, replica.config.lease));
     replica.live.begin(workers.into_iter());
     let mut duties = JoinSet::new();

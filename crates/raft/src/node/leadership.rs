@@ -21,13 +21,19 @@ const TIP_TIMEOUT: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Leadership goes only to a peer that answered this recently.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(1);
+/// A leader of whom nothing was heard for so long is none: nobody is to wait for it, or to be sent to it. Some times
+/// what an election takes: where there is a majority, another leads by then.
+const LEADER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether the leader was heard of.
+const SILENCE_LOOK: Duration = Duration::from_millis(100);
 
 /// Who leads, as this master knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     /// Raft's term.
     pub term: u64,
-    /// The leader of this term, if one was elected and is known.
+    /// The leader of this term, if one was elected, is known, and was heard of within the last two seconds. The leader
+    /// itself hears of its leadership from a majority.
     pub leader: Option<Member>,
     /// This master is the leader. Only a committed proposal or a read barrier proves that it still is.
     pub is_leader: bool,
@@ -57,7 +63,7 @@ pub struct RaftStatus {
     pub role: Role,
     /// Raft's term.
     pub term: u64,
-    /// Who leads, if known.
+    /// Who leads, if known; see [`Leadership::leader`].
     pub leader: Option<u64>,
     /// Index of the last entry in the log; zero if empty. So for the others.
     pub last_log_index: u64,
@@ -98,11 +104,41 @@ pub(super) fn now(raft: &Raft) -> Leadership {
     }
 }
 
-/// Tells of every change of leadership, and of Raft's own end if that is a fault.
+/// How long ago a majority last confirmed that this master leads; `None` if it does not, or was never confirmed.
+fn quorum_ack_age(raft: &Raft) -> Option<Duration> {
+    let receiver = raft.metrics();
+    let metrics = receiver.borrow_watched();
+    if !metrics.state.is_leader() {
+        return None;
+    }
+    if voters(membership_of(&metrics)).iter().eq([&metrics.id]) {
+        return Some(Duration::ZERO);
+    }
+    metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed())
+}
+
+/// Whether this master knows a leader and has not heard of it for too long, or not at all since it was started.
+async fn is_leader_silent(raft: &Raft) -> bool {
+    // Raft touches its vote with everything that comes from the leader, and as leader with its election alone.
+    let vote =
+        raft.with_raft_state(|state| (state.vote_ref().committed, state.vote_last_modified()));
+    // An error means that Raft has stopped.
+    let Ok((true, touched)) = vote.await else { return false };
+    let ages = touched.map(|at| at.elapsed()).into_iter().chain(quorum_ack_age(raft));
+    ages.min().is_none_or(|age| age > LEADER_SILENCE_MAX)
+}
+
+/// Tells of every change of leadership, of leaders that fall silent, and of Raft's own end if that is a fault.
 pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>, fatal: Fatal) {
     let mut changes = raft.server_metrics();
+    let mut looks = tokio::time::interval(SILENCE_LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut silent_in = None;
     loop {
-        let current = now(&raft);
+        let mut current = now(&raft);
+        if silent_in == Some(current.term) {
+            current.leader = None;
+        }
         tell.send_if_modified(|last| {
             let changed = *last != current;
             if changed && (last.is_leader != current.is_leader || last.leader != current.leader) {
@@ -112,7 +148,15 @@ pub(super) async fn follow(raft: Raft, tell: watch::Sender<Leadership>, fatal: F
             *last = current;
             changed
         });
-        if changes.changed().await.is_err() {
+        let goes_on = tokio::select! {
+            changed = changes.changed() => changed.is_ok(),
+            _ = looks.tick() => {
+                let term = now(&raft).term;
+                silent_in = is_leader_silent(&raft).await.then_some(term);
+                true
+            }
+        };
+        if !goes_on {
             match metrics(&raft).running_state {
                 Ok(()) | Err(openraft::errors::Fatal::Stopped) => {}
                 Err(error) => fatal.report(&StoreError::Io {
@@ -139,7 +183,7 @@ impl Drop for Transferring<'_> {
 }
 
 impl RaftMember {
-    /// The leader, if one is known.
+    /// The leader, if one is known; see [`Leadership::leader`].
     pub fn leader(&self) -> Option<Member> {
         self.0.leadership.borrow().leader.clone()
     }
@@ -159,16 +203,8 @@ impl RaftMember {
     /// How long ago, in milliseconds, a majority last confirmed that this master leads; `None` if it does not lead, or
     /// was never confirmed. Measured from the sending of what they answered.
     pub fn last_quorum_ack(&self) -> Option<u64> {
-        let receiver = self.0.raft.metrics();
-        let metrics = receiver.borrow_watched();
-        if !metrics.state.is_leader() {
-            return None;
-        }
-        if voters(membership_of(&metrics)).iter().eq([&metrics.id]) {
-            return Some(0);
-        }
-        let acked = metrics.last_quorum_acked.as_ref()?;
-        Some(acked.elapsed().as_millis().try_into().unwrap_or(u64::MAX))
+        let age = quorum_ack_age(&self.0.raft)?;
+        Some(age.as_millis().try_into().unwrap_or(u64::MAX))
     }
 
     /// Whether this master is the leader of this term, as Raft itself knows in this moment; a watch may be behind.
@@ -208,7 +244,7 @@ impl RaftMember {
                 ServerState::Shutdown => Role::Stopped,
             },
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: self.leader().map(|leader| leader.id),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(metrics.local_committed.max(metrics.cluster_committed)),
             applied_index: index(metrics.last_applied),

@@ -70,7 +70,7 @@ impl RaftMember {
             Err(error) => Err(match error {
                 ClientWriteError::ForwardToLeader(forward) => match forward.reason {
                     ForwardReason::NotLeader => {
-                        ProposeError::NotLeader { leader: leader_of(forward) }
+                        ProposeError::NotLeader { leader: self.known_leader(forward) }
                     }
                     ForwardReason::LeadershipTransfer => {
                         ProposeError::Unavailable("leadership is being handed over".into())
@@ -107,7 +107,7 @@ impl RaftMember {
             Ok((read, _)) => Ok(read.index()),
             Err(OpenraftError::Fatal(fatal)) => Err(RaftError::Stopped(self.why_stopped(&fatal))),
             Err(OpenraftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(RaftError::NotLeader { leader: leader_of(forward) })
+                Err(RaftError::NotLeader { leader: self.known_leader(forward) })
             }
             Err(OpenraftError::APIError(LinearizableReadError::QuorumNotEnough(error))) => {
                 Err(RaftError::Unavailable(error.to_string()))
@@ -148,8 +148,10 @@ impl RaftMember {
     pub(super) fn why_stopped(&self, fatal: &Fatal<TypeConfig>) -> String {
         self.0.fatal.get().map_or_else(|| fatal.to_string(), |error| error.to_string())
     }
-}
 
-fn leader_of(forward: ForwardToLeader<TypeConfig>) -> Option<Member> {
-    Some(Member { id: forward.leader_id?, peer: forward.leader_node? })
+    /// Whom the caller should ask instead: not a leader of whom nothing is heard any more.
+    fn known_leader(&self, forward: ForwardToLeader<TypeConfig>) -> Option<Member> {
+        let leader = Member { id: forward.leader_id?, peer: forward.leader_node? };
+        self.leader().filter(|known| known.id == leader.id)
+    }
 }
