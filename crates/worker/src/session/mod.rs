@@ -23,6 +23,7 @@ mod convert;
 mod folder;
 mod inbound;
 mod keeper;
+mod leaving;
 mod recorder;
 mod stream;
 
@@ -278,6 +279,7 @@ impl WorkerHandle {
     }
 
     /// Takes nothing new, waits up to `wait` for what is running, kills the rest, reports all outcomes and leaves.
+    /// Without a master it goes once nothing runs: within a second or so, or five if there is something to report.
     /// Outcomes that no master takes in time stay in the journal.
     pub async fn shut_down(mut self, wait: Duration) {
         self.shutdown.send_replace(Some(Instant::now() + wait));
