@@ -52,7 +52,7 @@ use crate::executor::noop::NoopExecutor;
 use crate::executor::process::guardian::GuardianCommand;
 use crate::executor::process::{ProcessConfig, ProcessExecutor};
 use crate::executor::{Executor, Stop};
-use crate::journal::{Journal, JournalError, JournalSource, Sled};
+use crate::journal::{Journal, JournalError, JournalSource, Redb};
 use crate::lease;
 use crate::load::LoadMeter;
 use crate::logs::{LogLimits, LogStore};
@@ -116,7 +116,7 @@ impl WorkerConfig {
             load: LoadMeter::new(),
             platform: Platform::system(),
             disk: Arc::new(Files),
-            journal: Arc::new(Sled),
+            journal: Arc::new(Redb),
             observer: None,
         }
     }
