@@ -1,10 +1,10 @@
 //! Outcomes that were not acknowledged yet, on disk, so that a restarted worker can still report them.
 //!
 //! An outcome is put here before it is first reported and removed when the leader has it. The store is redb
-//! ([`Redb`]), and nothing waits for its disk: a power cut may lose what was put in the last half second, as may the
-//! kill of a worker. A store that cannot be read is set aside and replaced by an empty one. Either costs a re-run, which
-//! "at least once" allows: the leader finds that the worker no longer holds the attempt, and gives it out again.
-//! Simulations put a store of their own in redb's place ([`JournalSource`]).
+//! ([`Redb`]), and nothing waits for its disk: a power cut, or the kill of a worker, may lose what was put in the last
+//! half second. A store that cannot be read is set aside and replaced by an empty one. Either costs a re-run, which "at
+//! least once" allows: the leader finds that the worker no longer holds the attempt, and gives it out again. Simulations
+//! put a store of their own in redb's place ([`JournalSource`]).
 
 mod redb;
 mod store;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn open(dir: &Path) -> Result<Journal, JournalError> {
-        Journal::open(&Redb, dir, Duration::from_secs(1))
+        Journal::open(&Redb::default(), dir, Duration::from_secs(1))
     }
 
     fn contents(journal: &Journal) -> Vec<Vec<u8>> {

@@ -103,7 +103,7 @@ pub fn check(dir: &Path, next: u64) -> Result<(), String> {
 
 fn open(dir: &Path) -> Result<Journal, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Journal::open(&Redb, &dir.join("journal"), now).map_err(|error| error.to_string())
+    Journal::open(&Redb::default(), &dir.join("journal"), now).map_err(|error| error.to_string())
 }
 
 fn pending(journal: &Journal) -> Result<Vec<(RecordId, Vec<u8>)>, String> {

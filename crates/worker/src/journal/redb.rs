@@ -5,19 +5,19 @@
 //!                  └──── within half a second ────► commit on disk, one sync for all before it
 //! ```
 //!
-//! Most outcomes are acknowledged before the disk would have them, so none waits for a sync. redb writes what an earlier
-//! commit does not hold beside it, and takes a commit for done only with all its checksums: whatever a power cut leaves
-//! of the next one, the last commit on disk is found again.
+//! Most outcomes are acknowledged before the disk would have them, so none waits for a sync. redb writes a commit beside
+//! the one before, and takes it for done only if all its checksums hold: whatever a power cut leaves of it, the last one
+//! that was synced is found again.
 
 use std::fs;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use muster_platform::{Dedicated, Platform};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition,
@@ -39,14 +39,16 @@ const SYNC_WITHIN: Duration = Duration::from_millis(500);
 const ASIDE_MAX: u32 = 1000;
 
 /// Opens stores in redb. What they were given is on disk within half a second; nothing waits for that.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Redb;
+#[derive(Clone, Debug, Default)]
+pub struct Redb {
+    platform: Platform,
+}
 
 /// Dropping it makes everything durable.
 #[derive(Debug)]
 struct Store {
     shared: Arc<Shared>,
-    syncer: Option<JoinHandle<()>>,
+    syncer: Option<Dedicated>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,8 @@ impl JournalSource for Redb {
             Ok(Database::builder().set_cache_size(CACHE_BYTES).open(dir.join(FILE)))
         });
         match opened.map_err(NotOpened::Unreadable)? {
-            Ok(db) => guarded(|| Store::start(verified(db)?)).map_err(NotOpened::Unreadable),
+            Ok(db) => guarded(|| Store::start(verified(db)?, &self.platform))
+                .map_err(NotOpened::Unreadable),
             Err(error @ DatabaseError::DatabaseAlreadyOpen) => Err(NotOpened::InUse(error.into())),
             Err(error) => Err(NotOpened::Unreadable(error.into())),
         }
@@ -92,8 +95,8 @@ impl JournalSource for Redb {
     }
 }
 
-/// Makes an empty store unless there is one: beside its name, so that one that was begun and not finished when the power
-/// went is not taken for a damaged one.
+/// Makes an empty store unless there is one: beside its name, so that one that was not finished when the power went is
+/// not taken for a damaged one.
 fn create(dir: &Path) -> Result<(), Fault> {
     fs::create_dir_all(dir)?;
     let (path, draft) = (dir.join(FILE), dir.join(DRAFT));
@@ -139,12 +142,11 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
 }
 
 impl Store {
-    fn start(db: Database) -> Result<Box<dyn JournalStore>, Fault> {
+    fn start(db: Database, platform: &Platform) -> Result<Box<dyn JournalStore>, Fault> {
         let shared = Arc::new(Shared { db, work: Mutex::default(), changed: Condvar::new() });
         let syncing = Arc::clone(&shared);
-        let syncer = thread::Builder::new().name("muster-sync".to_owned());
-        let syncer = Some(syncer.spawn(move || syncing.keep_synced())?);
-        Ok(Box::new(Store { shared, syncer }))
+        let syncer = platform.dedicate("muster-sync", async move { syncing.keep_synced() })?;
+        Ok(Box::new(Store { shared, syncer: Some(syncer) }))
     }
 }
 
@@ -153,8 +155,7 @@ impl Drop for Store {
         self.shared.work.lock().is_closed = true;
         self.shared.changed.notify_one();
         if let Some(syncer) = self.syncer.take() {
-            // It catches what panics in it.
-            let _ = syncer.join();
+            syncer.join();
         }
     }
 }

@@ -116,7 +116,7 @@ impl WorkerConfig {
             load: LoadMeter::new(),
             platform: Platform::system(),
             disk: Arc::new(Files),
-            journal: Arc::new(Redb),
+            journal: Arc::new(Redb::default()),
             observer: None,
         }
     }
