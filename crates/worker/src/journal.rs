@@ -1,17 +1,12 @@
 //! Outcomes that were not acknowledged yet, on disk, so that a restarted worker can still report them.
 //!
-//! An outcome is put here before it is first reported and removed when the leader has it. The store is sled, under two
-//! restrictions that come from measuring it: values stay at or below 4 KiB (larger ones made a database that could not
-//! be opened again), so a larger record is kept in pieces; and nothing relies on a flush. A power cut may lose what was
-//! put in the last half second, and a database that cannot be opened is set aside and replaced by an empty one. Either
-//! costs a re-run, which "at least once" allows: the leader finds that the worker no longer holds the attempt, and
-//! gives it out again. Simulations put a store of their own in sled's place ([`JournalSource`]).
-//!
-//! Keys are `number of the record (8 bytes) | piece (2 bytes)`, big-endian, so that all pieces of a record lie together
-//! and records come back in the order they were put. The first piece begins with length (4 bytes) and CRC-32 (4 bytes)
-//! of the whole record.
+//! An outcome is put here before it is first reported and removed when the leader has it. The store is redb
+//! ([`Redb`]), and nothing waits for its disk: a power cut, or the kill of a worker, may lose what was put in the last
+//! half second. A store that cannot be read is set aside and replaced by an empty one. Either costs a re-run, which "at
+//! least once" allows: the leader finds that the worker no longer holds the attempt, and gives it out again. Simulations
+//! put a store of their own in redb's place ([`JournalSource`]).
 
-mod sled;
+mod redb;
 mod store;
 
 use std::io;
@@ -20,13 +15,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use self::sled::Sled;
+pub use self::redb::Redb;
 pub use self::store::{Change, Entry, Fault, JournalSource, JournalStore, NotOpened};
 
-/// Most bytes in one value of the store.
-const PIECE_BYTES_MAX: usize = 4 << 10;
-/// Length and checksum before the first piece.
-const HEADER_BYTES: usize = 8;
 /// Largest record, well above the largest outputs.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
@@ -92,69 +83,32 @@ impl Journal {
         if let Some(record) = records.iter().find(|record| record.len() > RECORD_BYTES_MAX) {
             return Err(JournalError::TooLarge { bytes: record.len() });
         }
-        let mut changes = Vec::with_capacity(records.len());
         let first = self.next;
-        for (id, record) in (first..).zip(records) {
-            for (piece, bytes) in pieces(record).into_iter().enumerate() {
-                let piece = u16::try_from(piece)
-                    .expect("a record of at most 1 MiB has fewer than 2^16 pieces");
-                changes.push(Change { key: key(RecordId(id), piece), value: Some(bytes) });
-            }
-        }
+        let numbered = (first..).zip(records);
+        let changes =
+            numbered.map(|(record, bytes)| Change { record, value: Some(bytes.clone()) }).collect();
         self.store.apply(changes).map_err(JournalError::Store)?;
         self.next += records.len() as u64;
         Ok((first..self.next).map(RecordId).collect())
     }
 
-    /// Removes records that were acknowledged. Each comes with the size of the record, from which the number of its
-    /// pieces follows.
+    /// Removes records that were acknowledged.
     pub fn remove(
         &mut self,
-        records: impl IntoIterator<Item = (RecordId, usize)>,
+        records: impl IntoIterator<Item = RecordId>,
     ) -> Result<(), JournalError> {
-        let mut changes = Vec::new();
-        for (id, size) in records {
-            let pieces = 0..piece_count(size);
-            changes.extend(pieces.map(|piece| Change { key: key(id, piece), value: None }));
-        }
+        let records = records.into_iter();
+        let changes: Vec<_> = records.map(|id| Change { record: id.0, value: None }).collect();
         if changes.is_empty() {
             return Ok(());
         }
         self.store.apply(changes).map_err(JournalError::Store)
     }
 
-    /// All records, oldest first. Those that are not whole are removed, and logged.
-    pub fn pending(&mut self) -> Result<Vec<(RecordId, Vec<u8>)>, JournalError> {
-        let mut records: Vec<(RecordId, Vec<u8>, bool)> = Vec::new();
-        let mut foreign = Vec::new();
-        for (key, value) in self.store.entries().map_err(JournalError::Store)? {
-            let Some((id, piece)) = parse_key(&key) else {
-                foreign.push(Change { key, value: None });
-                continue;
-            };
-            match records.last_mut() {
-                Some((last, bytes, _)) if *last == id => bytes.extend_from_slice(&value),
-                _ => records.push((id, value, piece == 0)),
-            }
-        }
-        if !foreign.is_empty() {
-            self.store.apply(foreign).map_err(JournalError::Store)?;
-        }
-        let mut whole = Vec::with_capacity(records.len());
-        for (id, bytes, has_first) in records {
-            match unwrap(&bytes).filter(|_| has_first) {
-                Some(record) => whole.push((id, record.to_vec())),
-                None => {
-                    tracing::error!(
-                        record = id.0,
-                        "a record of the outcome journal is damaged; its task will run again"
-                    );
-                    let size = bytes.len().max(PIECE_BYTES_MAX) * 2;
-                    self.remove([(id, size.min(RECORD_BYTES_MAX))])?;
-                }
-            }
-        }
-        Ok(whole)
+    /// All records, oldest first.
+    pub fn pending(&self) -> Result<Vec<(RecordId, Vec<u8>)>, JournalError> {
+        let entries = self.store.entries().map_err(JournalError::Store)?;
+        Ok(entries.into_iter().map(|(record, bytes)| (RecordId(record), bytes)).collect())
     }
 
     /// Resolves once everything that was put is as durable as the store makes it.
@@ -166,113 +120,61 @@ impl Journal {
 fn open_and_read(source: &dyn JournalSource, dir: &Path) -> Result<Journal, NotOpened> {
     let store = source.open(dir)?;
     let entries = store.entries().map_err(NotOpened::Unreadable)?;
-    let last = entries.iter().rev().find_map(|(key, _)| parse_key(key));
-    Ok(Journal { store, next: last.map_or(1, |(id, _)| id.0 + 1) })
-}
-
-fn key(id: RecordId, piece: u16) -> Vec<u8> {
-    [id.0.to_be_bytes().as_slice(), &piece.to_be_bytes()].concat()
-}
-
-fn parse_key(key: &[u8]) -> Option<(RecordId, u16)> {
-    let (id, piece) = key.split_first_chunk::<8>()?;
-    Some((RecordId(u64::from_be_bytes(*id)), u16::from_be_bytes(piece.try_into().ok()?)))
-}
-
-fn piece_count(size: usize) -> u16 {
-    u16::try_from((size + HEADER_BYTES).div_ceil(PIECE_BYTES_MAX)).unwrap_or(u16::MAX)
-}
-
-fn pieces(record: &[u8]) -> Vec<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + record.len());
-    let length = u32::try_from(record.len()).expect("a record has at most 1 MiB");
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&crc32fast::hash(record).to_be_bytes());
-    bytes.extend_from_slice(record);
-    bytes.chunks(PIECE_BYTES_MAX).map(<[u8]>::to_vec).collect()
-}
-
-fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (checksum, record) = rest.split_first_chunk::<4>()?;
-    let is_whole = record.len() == u32::from_be_bytes(*length) as usize
-        && crc32fast::hash(record) == u32::from_be_bytes(*checksum);
-    is_whole.then_some(record)
+    Ok(Journal { store, next: entries.last().map_or(1, |(record, _)| record + 1) })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
     use super::*;
 
     fn open(dir: &Path) -> Result<Journal, JournalError> {
-        Journal::open(&Sled, dir, Duration::from_secs(1))
+        Journal::open(&Redb::default(), dir, Duration::from_secs(1))
     }
 
-    fn size(journal: &Journal) -> usize {
-        journal.store.entries().unwrap().len()
-    }
-
-    fn set(journal: &mut Journal, key: Vec<u8>, value: Option<Vec<u8>>) {
-        journal.store.apply(vec![Change { key, value }]).unwrap();
-    }
-
-    fn contents(journal: &mut Journal) -> Vec<Vec<u8>> {
+    fn contents(journal: &Journal) -> Vec<Vec<u8>> {
         journal.pending().unwrap().into_iter().map(|(_, record)| record).collect()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
     fn what_was_put_and_not_removed_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let records = [
-            b"first".to_vec(),
-            vec![7; 100_000],
-            Vec::new(),
-            vec![9; PIECE_BYTES_MAX - HEADER_BYTES],
-        ];
+        let records = [b"first".to_vec(), vec![7; 100_000], Vec::new(), vec![9; RECORD_BYTES_MAX]];
         let mut journal = open(&path).unwrap();
         let ids = journal.put(&records).unwrap();
-        journal.remove([(ids[0], records[0].len())]).unwrap();
+        journal.remove([ids[0]]).unwrap();
         drop(journal);
 
         let mut journal = open(&path).unwrap();
-        assert_eq!(contents(&mut journal), records[1..]);
+        assert_eq!(contents(&journal), records[1..]);
         let newer = journal.put(&[b"newer".to_vec()]).unwrap();
         assert!(newer[0] > ids[3], "numbers are not used again");
-        let all: Vec<_> =
-            journal.pending().unwrap().into_iter().map(|(id, record)| (id, record.len())).collect();
+        let all: Vec<_> = journal.pending().unwrap().into_iter().map(|(id, _)| id).collect();
         journal.remove(all).unwrap();
-        assert_eq!(size(&journal), 0, "no piece stays behind");
+        assert_eq!(contents(&journal), Vec::<Vec<u8>>::new());
     }
 
     #[test]
-    fn no_value_is_larger_than_a_piece() {
+    fn a_record_that_is_too_large_is_refused_with_all_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = open(&dir.path().join("journal")).unwrap();
-        journal.put(&[vec![1; 70_000]]).unwrap();
-        assert!(
-            journal
-                .store
-                .entries()
-                .unwrap()
-                .iter()
-                .all(|(_, value)| value.len() <= PIECE_BYTES_MAX)
-        );
-        let too_large = journal.put(&[vec![0; RECORD_BYTES_MAX + 1]]);
+        let too_large = journal.put(&[b"small".to_vec(), vec![0; RECORD_BYTES_MAX + 1]]);
         assert!(matches!(too_large, Err(JournalError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn a_damaged_record_does_not_hide_the_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut journal = open(&dir.path().join("journal")).unwrap();
-        let ids = journal.put(&[vec![1; 10_000], b"good".to_vec(), vec![2; 10_000]]).unwrap();
-        set(&mut journal, key(ids[0], 0), None);
-        set(&mut journal, key(ids[2], 1), Some(vec![3; 10]));
-        assert_eq!(contents(&mut journal), [b"good".to_vec()]);
-        assert_eq!(size(&journal), 1, "the pieces of damaged records are gone");
+        assert_eq!(contents(&journal), Vec::<Vec<u8>>::new());
     }
 
     #[test]
@@ -287,18 +189,71 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_cannot_be_opened_is_set_aside() {
+    fn a_folder_of_another_store_is_set_aside_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        fs::create_dir_all(path.join("blobs")).unwrap();
+        fs::write(path.join("db"), b"of an earlier version").unwrap();
+        let mut journal = open(&path).unwrap();
+        assert!(contents(&journal).is_empty());
+        journal.put(&[b"goes on".to_vec()]).unwrap();
+        assert_eq!(names(dir.path()), ["journal", "journal.unreadable-1-0"]);
+        let aside = dir.path().join("journal.unreadable-1-0");
+        assert_eq!(names(&aside), ["blobs", "db"]);
+    }
+
+    #[test]
+    fn a_store_that_was_begun_and_not_finished_is_no_store() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("conf"), b"not a configuration").unwrap();
+        fs::write(path.join("outcomes.tmp"), b"cut sh").unwrap();
+        assert!(contents(&open(&path).unwrap()).is_empty());
+        assert_eq!(names(dir.path()), ["journal"]);
+        assert_eq!(names(&path), ["outcomes.redb"]);
+    }
+
+    /// What is damaged is set aside or harmless: nothing is ever changed, and nothing hidden without a word.
+    #[test]
+    fn damage_neither_changes_a_record_nor_hides_one() {
+        const DAMAGES: u64 = 60;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let records: Vec<Vec<u8>> = (0..200_u32).map(|at| vec![at as u8; at as usize]).collect();
         let mut journal = open(&path).unwrap();
-        assert!(contents(&mut journal).is_empty());
-        journal.put(&[b"goes on".to_vec()]).unwrap();
-        let names: Vec<String> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert!(names.iter().any(|name| name.starts_with("journal.unreadable-")), "{names:?}");
+        journal.put(&records).unwrap();
+        drop(journal);
+        let file = path.join("outcomes.redb");
+        let sound = fs::read(&file).unwrap();
+        let used: Vec<usize> = (0..sound.len()).filter(|at| sound[*at] != 0).collect();
+        let mut times_aside = 0;
+        for seed in 0..DAMAGES {
+            let mut chance = StdRng::seed_from_u64(seed);
+            let mut damaged = sound.clone();
+            match seed % 3 {
+                0 => damaged.truncate(chance.random_range(0..sound.len())),
+                1 => damaged[used[chance.random_range(0..used.len())]] ^= 1 << (seed % 8),
+                _ => damaged[used[chance.random_range(0..used.len())]..]
+                    .iter_mut()
+                    .take(512)
+                    .for_each(|byte| *byte = chance.random()),
+            }
+            fs::write(&file, damaged).unwrap();
+            let journal = open(&path).unwrap_or_else(|error| panic!("damage {seed}: {error}"));
+            let aside: Vec<_> =
+                names(dir.path()).into_iter().filter(|it| it != "journal").collect();
+            if aside.is_empty() {
+                assert_eq!(contents(&journal), records, "damage {seed}");
+            } else {
+                times_aside += 1;
+                assert!(contents(&journal).is_empty(), "damage {seed}");
+            }
+            drop(journal);
+            for name in aside {
+                fs::remove_dir_all(dir.path().join(name)).unwrap();
+            }
+        }
+        println!("{times_aside} of {DAMAGES} were set aside, all others harmless");
+        assert!(times_aside > DAMAGES / 2, "hardly anything was noticed: {times_aside}");
     }
 }

@@ -91,7 +91,7 @@ struct Memory(Arc<Mutex<Content>>);
 
 #[derive(Default)]
 struct Content {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    entries: BTreeMap<u64, Vec<u8>>,
     is_unreadable: bool,
 }
 
@@ -112,10 +112,10 @@ impl JournalSource for Memory {
 impl JournalStore for Memory {
     fn apply(&mut self, changes: Vec<Change>) -> Result<(), Fault> {
         let entries = &mut self.0.lock().unwrap().entries;
-        for Change { key, value } in changes {
+        for Change { record, value } in changes {
             match value {
-                Some(value) => entries.insert(key, value),
-                None => entries.remove(&key),
+                Some(value) => entries.insert(record, value),
+                None => entries.remove(&record),
             };
         }
         Ok(())
@@ -349,6 +349,61 @@ async fn an_unreadable_journal_is_set_aside() {
     let (mut stream, _) = master.register(LEASE_MS).await;
     stream.dispatch(command("true", 9));
     assert_eq!(stream.finish().await.outcome(), OutcomeKind::Succeeded);
+}
+
+/// How long the worker takes to stop when it may take 30 seconds.
+async fn time_to_stop(worker: WorkerHandle) -> Duration {
+    let asked_at = Instant::now();
+    worker.shut_down(Duration::from_secs(30)).await;
+    asked_at.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_nothing_to_do_does_not_wait_for_masters() {
+    let (master, platform) = network();
+    drop(master);
+    let worker = Bench::new(platform).start().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let took = time_to_stop(worker).await;
+    assert!(took < Duration::from_secs(2), "nobody listens, and it took {took:?}");
+
+    let (mut master, platform) = network();
+    let worker = Bench::new(platform).start().await;
+    let (_stream, _) = master.accept().await;
+    let took = time_to_stop(worker).await;
+    assert!(took < Duration::from_secs(2), "nobody answers, and it took {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_outcome_no_master_takes_leaves_it_in_the_journal() {
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let worker = bench.start().await;
+    let (mut stream, _) = master.register(LEASE_MS).await;
+    stream.dispatch(command("true", 9));
+    stream.report().await;
+    drop((stream, master));
+    let took = time_to_stop(worker).await;
+    assert!(took > Duration::from_secs(4), "a leader might have come within {took:?}");
+    assert!(took < Duration::from_secs(7), "it took {took:?}");
+    assert_eq!(bench.journal.0.lock().unwrap().entries.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_without_a_master_lets_its_attempts_have_their_time() {
+    let (mut master, platform) = network();
+    let bench = Bench::new(platform);
+    let worker = bench.start().await;
+    let (mut stream, _) = master.register(LEASE_MS).await;
+    stream.dispatch(command("sleep", 9));
+    quiet(&mut stream).await;
+    drop((stream, master));
+    let leaving = tokio::spawn(time_to_stop(worker));
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert_eq!(bench.live(), 1);
+    let took = leaving.await.unwrap();
+    assert!(took > Duration::from_secs(30) && took < Duration::from_secs(36), "it took {took:?}");
+    assert_eq!(bench.live(), 0);
 }
 
 #[tokio::test(start_paused = true)]

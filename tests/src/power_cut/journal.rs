@@ -1,6 +1,5 @@
 //! The worker's outcome journal. It promises less than the masters' stores: a power cut may cost it the outcomes of the
-//! last half second, and a journal that cannot be read is set aside. It must never stop the worker, never give out what
-//! was not put in, and otherwise keep what is older.
+//! last half second. It must open again, keep what is older, and never give out what was not put in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,20 +8,20 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use muster_worker::journal::{Journal, RecordId, Sled};
+use muster_worker::journal::{Journal, RecordId, Redb};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::{number_of, record};
 
-/// Records span up to five values of the store.
+/// Records span up to five pages of the store.
 const RECORD_BYTES_MAX: u64 = 20_000;
 const BATCH_MAX: u64 = 6;
 const PAUSE_MAX: Duration = Duration::from_millis(10);
 /// One record in so many stays for long: others are gone before they are half a second old.
 const LASTING_ONE_IN: u64 = 64;
-/// How old a record is that must be there after a power cut: well above the half second within which sled writes, since
-/// the thread that does may have to wait on a busy machine.
+/// How old a record is that must be there after a power cut: well above the half second within which it is synced,
+/// since the thread that does so may have to wait on a busy machine.
 const OLD: Duration = Duration::from_secs(4);
 
 fn is_lasting(number: u64) -> bool {
@@ -39,15 +38,15 @@ pub fn drive(dir: &Path, seed: u64, first: u64) -> Result<(), String> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut journal = open(dir)?;
     let (mut held, mut lasting) = (Vec::new(), Vec::new());
-    for (id, bytes) in pending(&mut journal)? {
+    for (id, bytes) in pending(&journal)? {
         let lasts = number_of(&bytes, RECORD_BYTES_MAX).filter(|number| is_lasting(*number));
         match lasts {
             Some(_) if chance.random_bool(0.5) => {}
             Some(number) => {
                 println!("removes {number}");
-                held.push((id, bytes.len()));
+                held.push(id);
             }
-            None => held.push((id, bytes.len())),
+            None => held.push(id),
         }
     }
     let mut next = first;
@@ -58,9 +57,8 @@ pub fn drive(dir: &Path, seed: u64, first: u64) -> Result<(), String> {
             numbers.clone().map(|number| record(number, RECORD_BYTES_MAX)).collect();
         match journal.put(&records) {
             Ok(ids) => {
-                let sizes = records.iter().map(Vec::len);
-                let put = ids.into_iter().zip(sizes).zip(numbers.clone());
-                held.extend(put.filter(|(_, number)| !is_lasting(*number)).map(|(put, _)| put));
+                let put = ids.into_iter().zip(numbers.clone());
+                held.extend(put.filter(|(_, number)| !is_lasting(*number)).map(|(id, _)| id));
                 let put_at = Instant::now();
                 lasting.extend(numbers.clone().filter(|it| is_lasting(*it)).map(|it| (it, put_at)));
             }
@@ -87,7 +85,7 @@ pub fn drive(dir: &Path, seed: u64, first: u64) -> Result<(), String> {
 /// The worker would stop, or report an outcome that never was.
 pub fn check(dir: &Path, next: u64) -> Result<(), String> {
     let mut journal = open(dir)?;
-    let before = pending(&mut journal)?;
+    let before = pending(&journal)?;
     for (_, bytes) in &before {
         match number_of(bytes, RECORD_BYTES_MAX) {
             Some(number) if number < next => println!("has {number}"),
@@ -95,7 +93,7 @@ pub fn check(dir: &Path, next: u64) -> Result<(), String> {
         }
     }
     let put = journal.put(&[record(next, RECORD_BYTES_MAX)]).map_err(|error| error.to_string())?;
-    let after = pending(&mut journal)?;
+    let after = pending(&journal)?;
     let newest = after.last().map(|(id, bytes)| (*id, number_of(bytes, RECORD_BYTES_MAX)));
     if newest != Some((put[0], Some(next))) || after.len() != before.len() + 1 {
         return Err("what was put in is not what comes out".to_owned());
@@ -105,10 +103,10 @@ pub fn check(dir: &Path, next: u64) -> Result<(), String> {
 
 fn open(dir: &Path) -> Result<Journal, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Journal::open(&Sled, &dir.join("journal"), now).map_err(|error| error.to_string())
+    Journal::open(&Redb::default(), &dir.join("journal"), now).map_err(|error| error.to_string())
 }
 
-fn pending(journal: &mut Journal) -> Result<Vec<(RecordId, Vec<u8>)>, String> {
+fn pending(journal: &Journal) -> Result<Vec<(RecordId, Vec<u8>)>, String> {
     journal.pending().map_err(|error| error.to_string())
 }
 
@@ -136,7 +134,7 @@ pub struct Owed {
     left: BTreeSet<u64>,
     /// How many records were old, or had survived a cut before, when the power was cut …
     pub asked: u64,
-    /// … and how many of these are gone, though the journal was not set aside.
+    /// … and how many of these are gone.
     pub lost: u64,
     /// How many records were found after a cut.
     pub found: u64,
@@ -145,13 +143,13 @@ pub struct Owed {
 }
 
 impl Owed {
-    /// Counts a round by what the child and the check said. `is_set_aside`: the journal was, in this round.
-    pub fn round(&mut self, child: &[String], check: &[String], is_set_aside: bool) {
+    /// Counts a round by what the child and the check said.
+    pub fn round(&mut self, child: &[String], check: &[String]) {
         let found = told(check, "has");
         let mut old = std::mem::take(&mut self.left);
         old.extend(told(child, "old"));
         let removed = told(child, "removes");
-        old.retain(|number| !removed.contains(number) && !is_set_aside);
+        old.retain(|number| !removed.contains(number));
         self.asked += old.len() as u64;
         self.lost += old.difference(&found).count() as u64;
         self.found += found.len() as u64;

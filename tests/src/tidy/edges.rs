@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, SourceFile, Tree};
 
 /// Third-party crates that only some of our crates may name, with the reason.
-const QUARANTINE: [(&str, &[&str], &str); 5] = [
+const QUARANTINE: [(&str, &[&str], &str); 4] = [
     ("openraft", &["crates/raft"], "its API changes between alphas (ADR 0004)"),
-    ("redb", &["crates/raft"], "only crates/raft knows the masters' disk formats (ADR 0005)"),
-    ("sled", &["crates/worker"], "nothing but the outcome journal may rest on it (ADR 0005)"),
+    ("redb", &["crates/raft", "crates/worker"], "only their stores know disk formats (ADR 0022)"),
     ("serde-saphyr", &["crates/core"], "workflow files are read in one place"),
     ("protox", &["crates/proto"], "code is generated in one place"),
 ];
@@ -281,11 +280,11 @@ mod tests {
         let tree = Tree::of(&[
             (
                 "crates/raft/Cargo.toml",
-                "[dependencies]\nopenraft.workspace = true\nsled = \"0.34\"\n",
+                "[dependencies]\nopenraft.workspace = true\nprotox = \"0.10\"\n",
             ),
             ("crates/cli/Cargo.toml", "[dev-dependencies]\nredb = \"4\"\n"),
         ]);
-        assert_eq!(subjects(quarantine(&tree)), ["sled", "redb"]);
+        assert_eq!(subjects(quarantine(&tree)), ["protox", "redb"]);
     }
 
     #[test]

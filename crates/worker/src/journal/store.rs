@@ -9,19 +9,19 @@ use futures::future::BoxFuture;
 /// Why a store did not do what it was asked, in its own words.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
+/// The number of a record, and its bytes.
+pub type Entry = (u64, Vec<u8>);
 
 /// One change of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Of what; at most 10 bytes.
-    pub key: Vec<u8>,
-    /// The new value, at most 4 KiB; `None` to remove it.
+    /// Of which record.
+    pub record: u64,
+    /// Its bytes, at most [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX); `None` to remove it.
     pub value: Option<Vec<u8>>,
 }
 
-/// An ordered map from small keys to small values. Its methods may block.
+/// An ordered map from numbers to bytes. Its methods may block.
 pub trait JournalStore: Send + 'static {
     /// Carries out all changes or, also when the machine dies meanwhile, none. Later reads see them at once.
     ///
@@ -29,7 +29,7 @@ pub trait JournalStore: Send + 'static {
     /// The store cannot write. Nothing was changed, or everything.
     fn apply(&mut self, changes: Vec<Change>) -> Result<(), Fault>;
 
-    /// All keys and their values, by ascending key.
+    /// All records, by ascending number.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -23,6 +23,7 @@ mod convert;
 mod folder;
 mod inbound;
 mod keeper;
+mod leaving;
 mod recorder;
 mod stream;
 
@@ -51,7 +52,7 @@ use crate::executor::noop::NoopExecutor;
 use crate::executor::process::guardian::GuardianCommand;
 use crate::executor::process::{ProcessConfig, ProcessExecutor};
 use crate::executor::{Executor, Stop};
-use crate::journal::{Journal, JournalError, JournalSource, Sled};
+use crate::journal::{Journal, JournalError, JournalSource, Redb};
 use crate::lease;
 use crate::load::LoadMeter;
 use crate::logs::{LogLimits, LogStore};
@@ -115,7 +116,7 @@ impl WorkerConfig {
             load: LoadMeter::new(),
             platform: Platform::system(),
             disk: Arc::new(Files),
-            journal: Arc::new(Sled),
+            journal: Arc::new(Redb::default()),
             observer: None,
         }
     }
@@ -278,6 +279,7 @@ impl WorkerHandle {
     }
 
     /// Takes nothing new, waits up to `wait` for what is running, kills the rest, reports all outcomes and leaves.
+    /// Without a master it goes once nothing runs: within a second or so, or five if there is something to report.
     /// Outcomes that no master takes in time stay in the journal.
     pub async fn shut_down(mut self, wait: Duration) {
         self.shutdown.send_replace(Some(Instant::now() + wait));

@@ -25,14 +25,14 @@ const BATCH_MAX: usize = 8192;
 pub(super) struct Recorded {
     pub(super) attempt: AttemptRef,
     pub(super) finish: FinishReport,
-    /// Where the journal has it, and how long it is there.
-    pub(super) record: Option<(RecordId, usize)>,
+    /// Where the journal has it.
+    pub(super) record: Option<RecordId>,
 }
 
 /// The session's end of the recorder.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    acknowledged: mpsc::UnboundedSender<(RecordId, usize)>,
+    acknowledged: mpsc::UnboundedSender<RecordId>,
 }
 
 impl Recorder {
@@ -63,7 +63,7 @@ impl Recorder {
     }
 
     /// The outcome was acknowledged: the journal may forget it.
-    pub(super) fn forget(&self, record: (RecordId, usize)) {
+    pub(super) fn forget(&self, record: RecordId) {
         // A journal that keeps too much costs a report that is refused.
         let _ = self.acknowledged.send(record);
     }
@@ -82,7 +82,7 @@ fn pending(journal: &mut Journal) -> Vec<Recorded> {
         return pending;
     }
     for (id, bytes) in records {
-        let record = Some((id, bytes.len()));
+        let record = Some(id);
         let finish = FinishReport::decode(bytes.as_slice()).ok();
         let attempt =
             finish.as_ref().and_then(|finish| convert::attempt_of(finish.attempt.as_ref()?));
@@ -108,7 +108,7 @@ struct Loop {
     journal: Journal,
     keeper: Arc<LeaseKeeper>,
     recorded: mpsc::UnboundedSender<Recorded>,
-    forget: mpsc::UnboundedReceiver<(RecordId, usize)>,
+    forget: mpsc::UnboundedReceiver<RecordId>,
 }
 
 impl Loop {
@@ -157,8 +157,8 @@ impl Loop {
                     self.journal.settled().await;
                     let kept =
                         outcomes.iter_mut().filter(|(_, is_worth_keeping)| *is_worth_keeping);
-                    for (((outcome, _), id), record) in kept.zip(ids).zip(&records) {
-                        outcome.record = Some((id, record.len()));
+                    for ((outcome, _), id) in kept.zip(ids) {
+                        outcome.record = Some(id);
                     }
                 }
                 // Reporting them is still worth it: only a restart before the acknowledgement would lose them.

@@ -14,7 +14,7 @@ use muster_proto::internal::v1::{
 };
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
@@ -23,10 +23,10 @@ use super::candidates::Candidates;
 use super::convert::{self, Definitions};
 use super::folder::Folder;
 use super::keeper::LeaseKeeper;
+use super::leaving::wait_for_end;
 use super::recorder::{Recorded, Recorder};
 use super::{WorkerConfig, WorkerError};
 use crate::attempts::Attempts;
-use crate::executor::Stop;
 use crate::logs::LogStore;
 use crate::observer::{Event, Witness};
 
@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a master may take to answer a registration, which goes through the log.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the loop looks for attempts to announce and for a shutdown to be over.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 /// Heartbeats without an answer after which a stream is taken for dead.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
 /// Reports under way at once. While they are, outcomes gather and the next report is larger.
@@ -53,8 +53,6 @@ const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long refusals of masters are not believed while none takes the worker: one of the addresses may belong to
 /// another cluster, and the leader of the right one may be about to come back.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a shutdown waits for the last acknowledgements.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything the session loop needs.
 pub(super) struct Session {
@@ -111,12 +109,13 @@ pub(super) enum End {
     Left,
 }
 
-type Shutdown = watch::Receiver<Option<Instant>>;
+pub(super) type Shutdown = watch::Receiver<Option<Instant>>;
 
 impl Session {
     /// Runs until a shutdown is asked for and done, or no master will have this worker.
     pub(super) async fn run(mut self, mut shutdown: Shutdown) {
-        let over = wait_for_end(shutdown.clone(), self.attempts.clone());
+        let (registered, attempts) = (self.registered.subscribe(), self.attempts.clone());
+        let over = wait_for_end(shutdown.clone(), registered, &attempts);
         tokio::pin!(over);
         // Or when it was started.
         let mut last_registered = Instant::now();
@@ -435,19 +434,6 @@ pub(super) fn send(
 ) -> Result<(), End> {
     let sent = sender.send(SessionRequest { message: Some(message) });
     sent.map_err(|_| End::Broken("the stream is closed".to_owned()))
-}
-
-/// Ends when a shutdown was asked for and its time is over, acknowledged or not; kills what runs on the way.
-async fn wait_for_end(mut shutdown: Shutdown, attempts: Arc<Attempts>) {
-    let asked = shutdown.wait_for(Option::is_some).await.map(|deadline| *deadline);
-    match asked {
-        Ok(deadline) => sleep_until(deadline.unwrap_or_else(Instant::now)).await,
-        // The handle is gone, and this task with it.
-        Err(_) => std::future::pending().await,
-    }
-    attempts.stop_all(Stop::AtOnce);
-    sleep(LEAVE_PATIENCE).await;
-    tracing::warn!("left without all acknowledgements; the journal keeps the outcomes");
 }
 
 /// tonic's errors say little by themselves.

@@ -23,7 +23,7 @@ pub struct MemoryJournal(Arc<Mutex<Content>>);
 
 struct Content {
     chance: SmallRng,
-    durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    durable: BTreeMap<u64, Vec<u8>>,
     pending: Vec<(Duration, Vec<Change>)>,
     /// The next opening finds it unreadable.
     is_damaged: bool,
@@ -64,11 +64,11 @@ impl MemoryJournal {
     }
 }
 
-fn apply(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Vec<Change>) {
-    for Change { key, value } in changes {
+fn apply(map: &mut BTreeMap<u64, Vec<u8>>, changes: Vec<Change>) {
+    for Change { record, value } in changes {
         match value {
-            Some(value) => map.insert(key, value),
-            None => map.remove(&key),
+            Some(value) => map.insert(record, value),
+            None => map.remove(&record),
         };
     }
 }
@@ -97,7 +97,7 @@ impl JournalSource for MemoryJournal {
 
 struct Open {
     journal: MemoryJournal,
-    current: BTreeMap<Vec<u8>, Vec<u8>>,
+    current: BTreeMap<u64, Vec<u8>>,
 }
 
 impl JournalStore for Open {
