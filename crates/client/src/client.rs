@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use muster_platform::Platform;
 use muster_proto::v1;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -15,6 +16,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::endpoints::Endpoints;
 use crate::error::{EndpointFailure, Error, why};
+use crate::pulse;
 use crate::retry::{Backoff, Budget, Verdict, judge};
 
 /// How long a call may take unless the caller says otherwise.
@@ -251,11 +253,8 @@ impl Client {
             let mut attempt = tonic::Request::new(request.clone());
             attempt.set_timeout(limit);
             let started = Instant::now();
-            let result = match timeout(limit + ATTEMPT_GRACE, send(channel, attempt)).await {
-                Ok(result) => result,
-                Err(_) => Err(Status::deadline_exceeded("")),
-            };
-            match result {
+            let sent = timeout(limit + ATTEMPT_GRACE, send(channel.clone(), attempt));
+            match call.attempted(channel, sent).await {
                 Ok(response) => {
                     self.learn(at, response.metadata());
                     return Ok(response.into_inner());
@@ -278,14 +277,18 @@ impl Client {
         let mut call = Call::new(self, self.deadline());
         loop {
             let (at, channel, limit) = call.next_attempt()?;
+            let started = Instant::now();
             let attempt = tonic::Request::new(request.clone());
-            match timeout(limit, send(channel, attempt)).await {
-                Ok(Ok(response)) => {
+            let sent = timeout(limit, send(channel.clone(), attempt));
+            match call.attempted(channel, sent).await {
+                Ok(response) => {
                     self.learn(at, response.metadata());
                     return Ok(Open { at, stream: response.into_inner() });
                 }
-                Ok(Err(status)) => call.failed(at, status, None).await?,
-                Err(_) => call.failed(at, Status::deadline_exceeded(""), Some(limit)).await?,
+                Err(status) => {
+                    let is_late = started.elapsed() >= limit;
+                    call.failed(at, status, is_late.then_some(limit)).await?;
+                }
             }
         }
     }
@@ -358,6 +361,20 @@ impl<'c> Call<'c> {
         let is_alone = self.failures.len() == 1 || self.client.options.is_patient;
         let limit = if is_alone { remaining } else { (remaining / 2).max(ATTEMPT_MIN) };
         Ok((at, master.channel.clone(), limit.min(remaining)))
+    }
+
+    /// What came of an attempt. While there are others to ask, a master that hangs is left.
+    async fn attempted<R>(
+        &self,
+        channel: Channel,
+        sent: impl Future<Output = Result<Result<R, Status>, Elapsed>>,
+    ) -> Result<R, Status> {
+        let has_others = self.failures.len() > 1;
+        tokio::select! {
+            biased;
+            result = sent => result.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
+            hung = pulse::lost(channel), if has_others => Err(hung),
+        }
     }
 
     /// Takes note of a failed attempt and waits until the next may be made. `late` is the time the attempt had, if

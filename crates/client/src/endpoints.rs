@@ -20,8 +20,9 @@ use crate::error::Error;
 /// The port of the API unless an address names one.
 pub const API_PORT: u16 = 7070;
 
-/// How long one connection may take to come about.
+/// How long one connection may take to come about, if there is no other master to go to, and if there is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT_OF_MANY: Duration = Duration::from_secs(1);
 /// How often an open call asks whether the other end is still there, and how long it waits for the answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,17 +44,23 @@ pub(crate) struct Endpoints {
 impl Endpoints {
     /// Must be called inside a tokio runtime.
     pub(crate) fn new(addresses: &[String], platform: &Platform) -> Result<Endpoints, Error> {
-        let mut masters: Vec<Master> = Vec::new();
+        let mut known: Vec<String> = Vec::new();
         for address in addresses.iter().flat_map(|list| list.split(',')) {
             let address = normalize(address)?;
-            if masters.iter().all(|known| known.address != address) {
-                let channel = lazy_channel(&address, platform)?;
-                masters.push(Master { address, channel });
+            if !known.contains(&address) {
+                known.push(address);
             }
         }
-        if masters.is_empty() {
-            return Err(Error::invalid("no master's address was given"));
-        }
+        let connect_timeout = match known.len() {
+            0 => return Err(Error::invalid("no master's address was given")),
+            1 => CONNECT_TIMEOUT,
+            _ => CONNECT_TIMEOUT_OF_MANY,
+        };
+        let master = |address: String| {
+            let channel = lazy_channel(&address, platform, connect_timeout)?;
+            Ok(Master { address, channel })
+        };
+        let masters = known.into_iter().map(master).collect::<Result<_, Error>>()?;
         Ok(Endpoints { masters, preferred: AtomicUsize::new(0) })
     }
 
@@ -89,19 +96,23 @@ impl Endpoints {
     }
 }
 
-fn lazy_channel(address: &str, platform: &Platform) -> Result<Channel, Error> {
+fn lazy_channel(
+    address: &str,
+    platform: &Platform,
+    connect_timeout: Duration,
+) -> Result<Channel, Error> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| Error::invalid(format!("`{address}` is not an address: {error}")))?
         .user_agent(concat!("muster-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| Error::invalid(error.to_string()))?
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    Ok(endpoint.connect_with_connector_lazy(Hasty(platform.connector())))
+    Ok(endpoint.connect_with_connector_lazy(Hasty(platform.connector(), connect_timeout)))
 }
 
 /// Gives a connection up that takes too long to come about. tonic's own limit, around a connector that is not its own,
 /// makes such a failure look like one of a master that was connected.
-struct Hasty(Connector);
+struct Hasty(Connector, Duration);
 
 impl Service<Uri> for Hasty {
     type Response = <Connector as Service<Uri>>::Response;
@@ -113,7 +124,7 @@ impl Service<Uri> for Hasty {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = timeout(CONNECT_TIMEOUT, self.0.call(uri));
+        let connecting = timeout(self.1, self.0.call(uri));
         Box::pin(async move {
             connecting.await.unwrap_or_else(|_| {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))

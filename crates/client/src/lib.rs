@@ -42,6 +42,7 @@ mod error;
 mod log;
 mod names;
 mod pages;
+mod pulse;
 mod resume;
 mod retry;
 mod run;

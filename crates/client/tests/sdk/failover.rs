@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fake::{Fake, Step, dead_address, run};
+use crate::fake::{Fake, Step, dead_address, hung_address, run};
 use muster_client::v1::RunStatus::{Running, Succeeded};
 use muster_client::{Client, Code, RunKey, Submission};
 use tonic::Status;
@@ -79,6 +79,29 @@ async fn a_master_that_hangs_leaves_time_for_the_next() {
     client.get_run(RunKey::latest("etl")).await.unwrap();
     assert_eq!(slow.calls.lock().unwrap().gets.len(), 1);
     assert_eq!(good.calls.lock().unwrap().gets.len(), 1);
+}
+
+#[tokio::test]
+async fn a_master_without_a_sign_of_life_is_left_soon_and_remembered() {
+    let (_listener, hung) = hung_address().await;
+    let good = Fake::start([Step::Run(run(1, Running)), Step::Run(run(1, Running))]).await;
+    let client = Client::connect([&hung, &good.address]).unwrap();
+    let started = Instant::now();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let started = Instant::now();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(400), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_master_that_is_slow_and_lives_is_waited_for() {
+    let slow = Fake::start([Step::Late(Duration::from_millis(2500), run(1, Running))]).await;
+    let other = Fake::start([Step::Run(run(1, Running))]).await;
+    let client = Client::connect([&slow.address, &other.address]).unwrap();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    assert_eq!(slow.calls.lock().unwrap().gets.len(), 1);
+    assert_eq!(other.calls.lock().unwrap().gets.len(), 0, "there was no need to ask it");
 }
 
 #[tokio::test]

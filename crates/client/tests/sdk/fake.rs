@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use muster_client::v1;
@@ -17,6 +18,8 @@ pub(crate) enum Step {
     Run(v1::Run),
     /// Refuses.
     Refuse(Status),
+    /// Answers with a run, but not soon.
+    Late(Duration, v1::Run),
     /// Never answers.
     Hang,
     /// Streams these, then fails, ends (`None`), or stays silent.
@@ -70,6 +73,10 @@ impl Fake {
         match step {
             Some(Step::Run(run)) => Ok(run),
             Some(Step::Refuse(status)) => Err(status),
+            Some(Step::Late(wait, run)) => {
+                tokio::time::sleep(wait).await;
+                Ok(run)
+            }
             Some(Step::Watch(..) | Step::Log(..)) => panic!("the test expects a stream"),
             Some(Step::Hang) | None => std::future::pending().await,
         }
@@ -80,6 +87,13 @@ impl Fake {
 pub(crate) async fn dead_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// An address where the system takes connections for a process that hangs; until the listener is dropped.
+pub(crate) async fn hung_address() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    (listener, address)
 }
 
 pub(crate) fn run(number: u64, status: v1::RunStatus) -> v1::Run {
