@@ -14,7 +14,7 @@
 //!  └────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! This is the only crate that names openraft and redb, and the only one that knows the masters' disk formats. An entry
+//! This is the only crate that names openraft, and the only one that knows the masters' disk formats. An entry
 //! travels and is stored as the proposer's bytes; nothing here decodes it.
 
 mod apply;

@@ -3,8 +3,8 @@
 //! An outcome is put here before it is first reported and removed when the leader has it. The store is redb
 //! ([`Redb`]), and nothing waits for its disk: a power cut, or the kill of a worker, may lose what was put in the last
 //! half second. A store that cannot be read is set aside and replaced by an empty one. Either costs a re-run, which "at
-//! least once" allows: the leader finds that the worker no longer holds the attempt, and gives it out again. Simulations
-//! put a store of their own in redb's place ([`JournalSource`]).
+//! least once" allows: the leader finds that the worker no longer holds the attempt, and gives it out again.
+//! Simulations put a store of their own in redb's place ([`JournalSource`]).
 
 mod redb;
 mod store;

@@ -5,9 +5,9 @@
 //!                  └──── within half a second ────► commit on disk, one sync for all before it
 //! ```
 //!
-//! Most outcomes are acknowledged before the disk would have them, so none waits for a sync. redb writes a commit beside
-//! the one before, and takes it for done only if all its checksums hold: whatever a power cut leaves of it, the last one
-//! that was synced is found again.
+//! Most outcomes are acknowledged before the disk would have them, so none waits for a sync. redb writes a commit
+//! beside the one before, and takes it for done only if all its checksums hold: whatever a power cut leaves of it, the
+//! last one that was synced is found again (ADR 0022).
 
 use std::fs;
 use std::io;
