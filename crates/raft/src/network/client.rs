@@ -40,6 +40,7 @@ impl PeerNetwork {
         let link = self.links.to(&self.links.addresses.find(peer));
         PeerClient {
             target,
+            name: peer.name.clone(),
             link,
             links: Arc::clone(&self.links),
             history: self.history.clone(),
@@ -67,6 +68,7 @@ impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
 /// Calls one member.
 pub(crate) struct PeerClient {
     target: u64,
+    name: String,
     link: Arc<Link>,
     links: Arc<Links>,
     history: History,
@@ -89,12 +91,21 @@ impl PeerClient {
             self.links.identity.address(message, self.target).map_err(|s| self.failed(&s))?;
         let client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let timeout = option.soft_ttl().max(CONTROL_TIMEOUT_MIN);
+        let asking = self.link.outage.asking(&self.name);
         match tokio::time::timeout(timeout, call(client, request)).await {
             Ok(Ok(response)) => {
+                asking.answered();
                 self.links.clocks.hear(self.target, response.metadata());
                 Ok(response.into_inner())
             }
-            Ok(Err(status)) => Err(self.failed(&status)),
+            Ok(Err(status)) => {
+                // A status with a source was made here, and not sent by the peer.
+                match std::error::Error::source(&status) {
+                    Some(_) => asking.failed(&status.message()),
+                    None => asking.answered(),
+                }
+                Err(self.failed(&status))
+            }
             Err(elapsed) => Err(unreachable(&elapsed)),
         }
     }
@@ -188,9 +199,12 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         let send = snapshot_send::send(&self.link, &self.history, vote, snapshot.snapshot, address);
         tokio::select! {
             result = send => match result {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Ok(vote) => {
+                    self.link.outage.snapshot_sent();
+                    Ok(SnapshotResponse::new(vote))
+                }
                 Err(error) => {
-                    tracing::warn!(peer = %self.link.address, %error, "sending a snapshot failed");
+                    self.link.outage.snapshot_failed(&self.name, &error);
                     self.link.reset(Lane::Bulk);
                     Err(StreamingError::Unreachable(Unreachable::new(&error)))
                 }

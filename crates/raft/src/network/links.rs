@@ -9,6 +9,7 @@ use muster_proto::internal::v1::peer_service_client::PeerServiceClient;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
+use super::outage::Outage;
 use super::{
     CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, Clocks, Identity, MESSAGE_BYTES_MAX, PROBE_AFTER,
     PROBE_TIMEOUT, STREAM_WINDOW_BYTES,
@@ -65,6 +66,7 @@ pub(crate) struct Link {
     connector: Connector,
     lanes: [Mutex<Option<Channel>>; 3],
     has_warned: AtomicBool,
+    pub(super) outage: Outage,
 }
 
 impl Link {
@@ -74,6 +76,7 @@ impl Link {
             connector,
             lanes: Default::default(),
             has_warned: AtomicBool::new(false),
+            outage: Outage::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod append;
 mod client;
 mod clocks;
 mod links;
+mod outage;
 mod server;
 mod snapshot_receive;
 mod snapshot_send;
