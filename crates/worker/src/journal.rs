@@ -184,7 +184,7 @@ mod tests {
         let mut journal = open(&path).unwrap();
         journal.put(&[b"mine".to_vec()]).unwrap();
         assert!(matches!(open(&path), Err(JournalError::InUse(_))));
-        assert_eq!(contents(&mut journal), [b"mine".to_vec()]);
+        assert_eq!(contents(&journal), [b"mine".to_vec()]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was set aside");
     }
 
