@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, get, graph, logs, lookup, process, run, schedule, stay, submit,
-    validate,
+    admin, apply, convert, dev, diff, get, graph, logs, lookup, process, run, schedule, stay,
+    submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Submit(submit::SubmitArgs),
     /// Store workflows in the cluster, as new versions if they changed
     Apply(apply::ApplyArgs),
+    /// Show what applying files would change
+    Diff(diff::DiffArgs),
     /// Check workflow files, without a cluster
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
@@ -139,6 +141,7 @@ mod tests {
             "muster submit -- echo hi",
             "muster submit --cpu 500m --memory 1Gi --env A=b --array 0-9 --pool gpu --retries 2 --progress -- ls -l",
             "muster apply -f f.yaml -f g.yaml",
+            "muster diff -f f.yaml -f g.yaml --exit-code -o json",
             "muster validate --schema",
             "muster get tasks etl/42 -o wide",
             "muster describe task etl/42/extract",
@@ -161,6 +164,16 @@ mod tests {
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn a_wrong_format_is_told_what_the_command_can_print() {
+        let told = |line| parse(line).expect_err(line).to_string();
+        let graph = told("muster graph etl -o png");
+        assert!(graph.contains("svg, dot, mermaid") && !graph.contains("wide"), "{graph}");
+        let runs = told("muster get runs -o png");
+        assert!(runs.contains("wide") && !runs.contains("svg"), "{runs}");
+        assert!(runs.contains("'png'") && runs.contains("--output"), "{runs}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Ok,
     /// Something went wrong that no other code names.
     Error,
+    /// `diff --exit-code` found a difference.
+    Differs,
     /// The command line or a file is wrong.
     Usage,
     /// The run failed.
@@ -34,7 +36,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,
-            Exit::Error => 1,
+            Exit::Error | Exit::Differs => 1,
             Exit::Usage => 2,
             Exit::RunFailed => 3,
             Exit::RunStopped => 4,
@@ -137,6 +139,7 @@ mod tests {
         let table = [
             (Exit::Ok, 0),
             (Exit::Error, 1),
+            (Exit::Differs, 1),
             (Exit::Usage, 2),
             (Exit::RunFailed, 3),
             (Exit::RunStopped, 4),

@@ -1,8 +1,10 @@
 //! Workflow files: finding, reading and checking them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use muster_core::ids::Name;
 use muster_core::limits;
 use muster_core::spec::{self, WorkflowSpec};
 
@@ -40,7 +42,32 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> 
             }
         }
     }
+    for twice in defined_twice(&files) {
+        note(format!("error: {twice}"));
+        is_bad = true;
+    }
     if is_bad { Err(Failure::silent(Exit::Usage)) } else { Ok(files) }
+}
+
+/// What is wrong with files that are well-formed each: one name would stand for two workflows, and which of them the
+/// cluster ends up with would hang on the order of the files.
+fn defined_twice(files: &[WorkflowFile]) -> Vec<String> {
+    let mut seen: BTreeMap<&Name, &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for file in files {
+        for workflow in &file.workflows {
+            let name = &workflow.name;
+            let Some(first) = seen.insert(name, &file.name) else { continue };
+            problems.push(match first == file.name {
+                true => format!("{first} is given twice, and with it workflow `{name}`"),
+                false => format!(
+                    "workflow `{name}` is defined in {first} and in {}; rename or remove one of them",
+                    file.name
+                ),
+            });
+        }
+    }
+    problems
 }
 
 /// The one workflow in a file.

@@ -18,6 +18,7 @@ mod exit;
 mod files;
 mod follow;
 mod logging;
+mod manifest;
 mod names;
 mod output;
 mod settings;

@@ -8,7 +8,7 @@ use muster_client::Client;
 use serde::Deserialize;
 
 use crate::exit::Failure;
-use crate::output::{Format, Output, Picture};
+use crate::output::{Format, Output, OutputParser, Picture};
 
 /// Where a cluster is looked for unless something names it.
 const SERVER_DEFAULT: &str = "http://127.0.0.1:7070";
@@ -33,7 +33,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, env = "MUSTER_NAMESPACE", hide_env_values = true)]
     pub(crate) namespace: Option<String>,
     /// Format of what is printed to stdout
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(short, long, global = true, value_parser = OutputParser, value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
     /// Colours and animation [default: only on a terminal, and not if NO_COLOR is set]
     #[arg(long, global = true, value_enum, value_name = "WHEN")]

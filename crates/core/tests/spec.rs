@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use muster_core::limits;
 use muster_core::spec::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ProcessCommand, SpecErrors,
-    TaskSpec, WorkflowSpec, parse, validate,
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ParamType, ProcessCommand,
+    SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
 };
 use muster_core::time::Millis;
 
@@ -84,6 +84,12 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(spec.params["day"].default.as_deref(), Some("monday"));
     assert_eq!(spec.params["region"].description.as_deref(), Some("Where to run."));
     assert_eq!(spec.params["required"].default, None);
+    let (date, rate) = (&spec.params["date"], &spec.params["rate"]);
+    assert_eq!((date.kind, date.maximum.as_deref()), (ParamType::Date, Some("2026-12-31")));
+    assert_eq!((rate.kind, rate.default.as_deref()), (ParamType::Number, Some("1e-3")));
+    assert_eq!(spec.params["dry"].default.as_deref(), Some("false"));
+    assert_eq!(spec.params["size"].allowed, ["1".into(), "10".into()]);
+    assert_eq!(spec.params["color"].allowed, ["red".into()]);
 
     let alpha = task(spec, "alpha");
     let ExecutorSpec::Process(process) = &alpha.executor else { panic!("a process") };
@@ -248,4 +254,21 @@ fn ten_thousand_misspelt_names_cost_no_more_than_the_errors_that_are_shown() {
         errors.errors[0].help.as_deref().is_some_and(|help| help.contains("`task1`")),
         "{errors}"
     );
+}
+
+#[test]
+fn allowed_values_are_bounded_in_number_and_in_bytes() {
+    let file = |values: &str| {
+        let head = "apiVersion: v1\nkind: Workflow\nname: flow\nparams:\n";
+        parse(&format!("{head}  p: {{type: number, enum: [{values}]}}\ntasks: {{a: {{run: x}}}}\n"))
+    };
+    let numbers = |count: usize, length: usize| {
+        let number = |it: usize| format!("{it}.{}", "7".repeat(length));
+        (1..=count).map(number).collect::<Vec<_>>().join(", ")
+    };
+    assert!(file(&numbers(limits::MAP_ENTRIES_MAX, 200)).is_ok());
+    let many = file(&numbers(limits::MAP_ENTRIES_MAX + 1, 1)).expect_err("one too many");
+    assert!(many.errors[0].message.contains("257 allowed values are too many"), "{many}");
+    let long = file(&numbers(limits::MAP_ENTRIES_MAX, 20_000)).expect_err("5 MB");
+    assert!(long.errors[0].message.contains("at most 65536 are possible"), "{long}");
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use muster_core::graph::Graph;
 use muster_core::ids::{Name, Text};
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
-    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec, parse, template,
-    validate,
+    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ParamType,
+    ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec, parse,
+    template, validate,
 };
 use muster_core::time::Millis;
 use proptest::collection::{btree_map, vec};
@@ -184,10 +184,31 @@ prop_compose! {
     }
 }
 
+/// Texts of which some are values of the types.
+fn value() -> impl Strategy<Value = Text> {
+    let number = "-?[0-9]{1,3}(\\.[0-9]{1,2})?(e-?[0-9])?".prop_map(Text::from);
+    let date = "20[0-9]{2}-[01][0-9]-[0-3][0-9]".prop_map(Text::from);
+    prop_oneof![text(), number, date, Just(Text::from("true"))]
+}
+
+fn param() -> impl Strategy<Value = ParamSpec> {
+    let kind = proptest::sample::select(ParamType::ALL.map(|(_, kind)| kind).to_vec());
+    let bounds = (proptest::option::of(value()), proptest::option::of(value()));
+    let values = (proptest::option::of(value()), vec(value(), 0..3));
+    (kind, values, bounds, proptest::option::of(text())).prop_map(
+        |(kind, (default, allowed), (minimum, maximum), description)| ParamSpec {
+            kind,
+            default,
+            description,
+            allowed,
+            minimum,
+            maximum,
+        },
+    )
+}
+
 fn workflow() -> impl Strategy<Value = WorkflowSpec> {
-    let param = (proptest::option::of(text()), proptest::option::of(text()))
-        .prop_map(|(default, description)| ParamSpec { default, description });
-    let params = btree_map(name(), param, 0..3);
+    let params = btree_map(name(), param(), 0..3);
     (name(), texts(), proptest::option::of(millis()), any::<i32>(), params, vec(task(), 0..6))
         .prop_map(|(name, labels, timeout, priority, params, tasks)| WorkflowSpec {
             labels,
@@ -232,6 +253,11 @@ proptest! {
             prop_assert!(!errors.to_string().is_empty());
         } else {
             prop_assert!(Graph::build(&spec.tasks).is_ok());
+            for param in spec.params.values() {
+                for value in param.default.iter().chain(&param.allowed) {
+                    prop_assert_eq!(param.check(value), Ok(()));
+                }
+            }
         }
     }
 

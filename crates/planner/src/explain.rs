@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::{Condition, DependencyRule, Request};
+use muster_core::spec::{Condition, DependencyRule, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{IndexRange, Tally};
-use muster_core::state::run::Run;
+use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
 use muster_core::time::Timestamp;
 
@@ -22,8 +22,10 @@ use crate::view::LiveView;
 
 /// Ranges of an array task that an explanation tells apart.
 const PARTS_MAX: usize = 16;
+/// Upstream tasks that an explanation of a skipped task names.
+pub const UPSTREAM_MAX: usize = 5;
 
-/// Everything there is to say about one task of a live run. Its `Display` is for people.
+/// Everything there is to say about one task of a run. Its `Display` is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The run.
@@ -44,6 +46,8 @@ pub struct Explanation {
     pub waits_for: Vec<String>,
     /// Since when the run must stop, and why. Nothing of such a run is placed any more.
     pub run_stop: Option<(Timestamp, StopReason)>,
+    /// How the run ended, if it has.
+    pub run_ended: Option<RunStatus>,
     /// The first ranges that have not ended; the first ranges at all if the whole task has ended. At most 16.
     pub parts: Vec<Part>,
     /// How many such ranges are not listed.
@@ -52,6 +56,10 @@ pub struct Explanation {
     pub retry_limit: u32,
     /// What it waits for, if any index is blocked.
     pub blocked: Option<Blocked>,
+    /// What kept it from starting, if it was skipped.
+    pub skipped: Option<Skipped>,
+    /// What the attempt said that let the task fail; the first of an array's.
+    pub message: Option<Text>,
     /// What the workers say to it, if any index is ready.
     pub workers: Option<WorkerReport>,
     /// The names of the workers in `parts`.
@@ -78,6 +86,19 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
+}
+
+/// Why a task was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What had to hold over the upstream ends.
+    pub rule: DependencyRule,
+    /// Its `if:`.
+    pub condition: Condition,
+    /// Upstream tasks whose ends did not fit, at most [`UPSTREAM_MAX`].
+    pub upstream: Vec<UpstreamTask>,
+    /// How many more there are.
+    pub upstream_left_out: usize,
 }
 
 /// A task that another one waits for.
@@ -118,6 +139,13 @@ impl Explanation {
     pub fn is_stuck(&self) -> bool {
         self.workers.as_ref().is_some_and(|report| report.summary.is_stuck())
     }
+
+    /// Fills in the names of the workers that are still known.
+    pub fn name_workers(&mut self, state: &State) {
+        let named = self.parts.iter().filter_map(|part| worker_of(&part.state));
+        self.worker_names =
+            named.filter_map(|id| Some((id, state.worker(id)?.name.clone()))).collect();
+    }
 }
 
 /// Explains a task of a live run, as things stand before the next pass. `None` if the run is not live or has no such
@@ -126,35 +154,62 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let run = state.run(run)?;
     let (progress, spec) = (run.task(task)?, run.spec(task)?);
     let tally = progress.cells.tally();
-    let (parts, parts_left_out) = parts(run, task, progress);
-    let workers_named = parts.iter().filter_map(|part| worker_of(&part.state));
-    let worker_names = workers_named
-        .filter_map(|worker| Some((worker, state.worker(worker)?.name.clone())))
-        .collect();
-    let is_blocked = tally.of(TaskStatus::Blocked) > 0;
+    let is_blocked = tally.of(TaskStatus::Blocked) > 0 && run.begun_at.is_some();
     let is_ready = tally.of(TaskStatus::Ready) > 0;
     let request = run.version.request(task)?;
-    Some(Explanation {
-        run: run.id,
-        task,
-        name: format!("{}/{}", run.label(), spec.id),
-        is_array: spec.array.is_some(),
+    let mut explanation = Explanation {
         at: state.now(),
-        status: progress.status(),
-        tally,
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
-        run_stop: run.stop,
-        parts,
-        parts_left_out,
-        retry_limit: spec.retry.limit,
-        blocked: (is_blocked && run.begun_at.is_some()).then(|| Blocked {
+        blocked: is_blocked.then(|| Blocked {
             rule: spec.rule,
             condition: spec.condition,
             upstream: open_upstream(run, task),
         }),
         workers: is_ready.then(|| report(state, view, request, progress)),
-        worker_names,
+        ..explain_progress(run, task)?
+    };
+    explanation.name_workers(state);
+    Some(explanation)
+}
+
+/// Explains a task by its run alone: all there is to say once the run has ended. `None` if it has no such task. The
+/// workers have no names yet, see [`Explanation::name_workers`].
+pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
+    let (progress, spec) = (run.task(task)?, run.spec(task)?);
+    let (parts, parts_left_out) = parts(run, task, progress);
+    let status = progress.status();
+    Some(Explanation {
+        run: run.id,
+        task,
+        name: format!("{}/{}", run.label(), spec.id),
+        is_array: spec.array.is_some(),
+        at: run.ended.map_or(run.submitted_at, |ended| ended.at),
+        status,
+        tally: progress.cells.tally(),
+        waits_for: Vec::new(),
+        run_stop: run.stop,
+        run_ended: run.ended.map(|ended| ended.status),
+        parts,
+        parts_left_out,
+        retry_limit: spec.retry.limit,
+        blocked: None,
+        skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
+        message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
+        workers: None,
+        worker_names: BTreeMap::new(),
     })
+}
+
+fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {
+    // With the default condition those that succeeded are not the reason.
+    let is_reason = |status: TaskStatus| {
+        let is_success = status == TaskStatus::Succeeded && spec.condition == Condition::Success;
+        status.is_terminal() && !is_success
+    };
+    let mut ended = upstream(run, task, is_reason);
+    let upstream_left_out = ended.len().saturating_sub(UPSTREAM_MAX);
+    ended.truncate(UPSTREAM_MAX);
+    Skipped { rule: spec.rule, condition: spec.condition, upstream: ended, upstream_left_out }
 }
 
 /// The live runs of the workflow that come before a run that waits.
@@ -187,10 +242,18 @@ fn parts(run: &Run, task: TaskIndex, progress: &Task) -> (Vec<Part>, usize) {
 }
 
 fn open_upstream(run: &Run, task: TaskIndex) -> Vec<UpstreamTask> {
+    upstream(run, task, |status| !status.is_terminal())
+}
+
+fn upstream(
+    run: &Run,
+    task: TaskIndex,
+    is_meant: impl Fn(TaskStatus) -> bool,
+) -> Vec<UpstreamTask> {
     let upstream = run.version.graph.upstream(task).iter().filter_map(|index| {
         let (task, spec) = (run.task(*index)?, run.spec(*index)?);
         let status = task.status();
-        (!status.is_terminal()).then(|| UpstreamTask { task: *index, name: spec.id.text(), status })
+        is_meant(status).then(|| UpstreamTask { task: *index, name: spec.id.text(), status })
     });
     upstream.collect()
 }

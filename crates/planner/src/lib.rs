@@ -39,7 +39,10 @@ mod view;
 #[cfg(test)]
 mod properties;
 
-pub use explain::{Blocked, Explanation, Part, UpstreamTask, WorkerReport, WorkerVerdict, explain};
+pub use explain::{
+    Blocked, Explanation, Part, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict,
+    explain, explain_progress,
+};
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};
 pub use policy::{Policy, Strategy, Weights};

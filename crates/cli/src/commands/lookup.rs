@@ -77,8 +77,8 @@ async fn describe_task(
     let mut why = String::new();
     let mut needs = Vec::new();
     if matches!(format, Format::Table | Format::Wide) {
-        if !is_final(found.status()) {
-            // Why it waits is worth a line; that it cannot be found out is not worth a failure.
+        if needs_reason(found.status()) {
+            // Why it waits, or never ran, is worth a line; that it cannot be found out is not worth a failure.
             let explanation = client.explain(run, Some(id)).await.ok();
             let first = explanation.and_then(|it| it.tasks.into_iter().next());
             why = first.map(|task| task.summary).unwrap_or_default();
@@ -94,10 +94,10 @@ async fn describe_task(
     Ok(())
 }
 
-/// Whether a task with this status has ended.
-fn is_final(status: v1::TaskStatus) -> bool {
-    use v1::TaskStatus::{Cancelled, Failed, Skipped, Succeeded};
-    matches!(status, Succeeded | Failed | Skipped | Cancelled)
+/// Whether what is told of an attempt leaves open why the task is where it is.
+fn needs_reason(status: v1::TaskStatus) -> bool {
+    use v1::TaskStatus::{Failed, Succeeded};
+    !matches!(status, Succeeded | Failed)
 }
 
 async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<(), Failure> {

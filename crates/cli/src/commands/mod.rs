@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod apply;
 pub(crate) mod convert;
 pub(crate) mod dev;
+pub(crate) mod diff;
 pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod logs;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(args, &global).await,
         Command::Submit(args) => submit::run(args, &global).await,
         Command::Apply(args) => apply::run(args, &global).await,
+        Command::Diff(args) => diff::run(args, &global).await,
         Command::Validate(args) => validate::run(&args, &global),
         Command::Graph(args) => graph::run(&args, &global).await,
         Command::Get(command) => get::run(command, &global).await,

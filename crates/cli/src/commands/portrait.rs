@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use muster_client::v1;
+use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
@@ -153,10 +154,7 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
         version => version.to_string(),
     };
     let spec = workflow.spec.clone().unwrap_or_default();
-    let params = spec.params.iter().map(|(name, param)| match &param.default {
-        Some(default) => format!("{name}={default}"),
-        None => format!("{name} (must be given)"),
-    });
+    let params = spec.params.iter().map(|(name, param)| declared(name, param));
     let params = params.collect::<Vec<_>>().join("\n");
     let mut facts = Facts::new();
     facts
@@ -181,6 +179,36 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
         let _ = write!(text, "\n{table}");
     }
     text
+}
+
+/// A parameter in a line: `size=10 (integer; 1 to 100)`.
+fn declared(name: &str, param: &v1::ParamSpec) -> String {
+    let kind = match param.r#type() {
+        v1::ParamType::Unspecified | v1::ParamType::String => ParamType::String,
+        v1::ParamType::Integer => ParamType::Integer,
+        v1::ParamType::Number => ParamType::Number,
+        v1::ParamType::Boolean => ParamType::Boolean,
+        v1::ParamType::Date => ParamType::Date,
+    };
+    let mut facts = Vec::new();
+    if kind != ParamType::String {
+        facts.push(kind.word().to_owned());
+    }
+    match (&param.minimum, &param.maximum) {
+        (Some(least), Some(most)) => facts.push(format!("{least} to {most}")),
+        (Some(least), None) => facts.push(format!("at least {least}")),
+        (None, Some(most)) => facts.push(format!("at most {most}")),
+        (None, None) => {}
+    }
+    if !param.allowed.is_empty() {
+        facts.push(format!("one of {}", param.allowed.join(", ")));
+    }
+    let value = param.default.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+    if param.default.is_none() {
+        facts.push("must be given".to_owned());
+    }
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join("; ")) };
+    format!("{name}{value}{facts}")
 }
 
 fn task_row(task: &v1::TaskSpec) -> Vec<String> {
@@ -245,6 +273,25 @@ mod tests {
         let mut facts = Facts::new();
         facts.add("Run", "etl/1").add("Empty", "").add("Params", "a=1\nb=2");
         assert_eq!(facts.text(), "Run:    etl/1\nParams: a=1\n        b=2\n");
+    }
+
+    #[test]
+    fn a_parameter_says_what_may_be_given() {
+        let plain = v1::ParamSpec { default: Some("eu".into()), ..Default::default() };
+        assert_eq!(declared("region", &plain), "region=eu");
+        let day = v1::ParamSpec {
+            r#type: v1::ParamType::Date.into(),
+            minimum: Some("2026-01-01".into()),
+            ..Default::default()
+        };
+        assert_eq!(declared("day", &day), "day (date; at least 2026-01-01; must be given)");
+        let size = v1::ParamSpec {
+            r#type: v1::ParamType::Integer.into(),
+            default: Some("8".into()),
+            allowed: vec!["8".into(), "16".into()],
+            ..Default::default()
+        };
+        assert_eq!(declared("size", &size), "size=8 (integer; one of 8, 16)");
     }
 
     #[test]

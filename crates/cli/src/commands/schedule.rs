@@ -90,6 +90,7 @@ async fn next(args: NextArgs, global: &Global) -> Outcome {
     let from = Timestamp(args.from.unwrap_or_else(now_ms));
     let count = args.count.min(SHOWN_MAX);
     let mut fires: Vec<(usize, Fire)> = Vec::new();
+    let mut first_fires: Vec<(usize, Fire)> = Vec::new();
     for (at, named) in schedules.iter().enumerate() {
         let schedule = Schedule::new(&named.spec).map_err(|error| {
             Failure::error(format!("{}/{}: {error}", named.workflow, named.spec.name))
@@ -100,10 +101,13 @@ async fn next(args: NextArgs, global: &Global) -> Outcome {
         }
         let after =
             std::iter::successors(schedule.next_after(from), |fire| schedule.next_after(fire.at));
-        fires.extend(after.take(count).map(|fire| (at, fire)));
+        let coming: Vec<Fire> = after.take(count).collect();
+        first_fires.extend(coming.first().map(|fire| (at, fire.clone())));
+        fires.extend(coming.into_iter().map(|fire| (at, fire)));
     }
     fires.sort_by_key(|(at, fire)| (fire.at, *at));
     fires.truncate(count);
+    add_hidden(&mut fires, first_fires);
     let format = global.format();
     match format {
         Format::Table | Format::Wide if fires.is_empty() => note("nothing comes"),
@@ -130,6 +134,19 @@ async fn next(args: NextArgs, global: &Global) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Adds the next time of each schedule that fires after all the times shown: one that fires each minute must not hide
+/// one that fires each night.
+fn add_hidden(fires: &mut Vec<(usize, Fire)>, mut first_fires: Vec<(usize, Fire)>) {
+    first_fires.retain(|(at, _)| !fires.iter().any(|(shown, _)| shown == at));
+    if first_fires.is_empty() || fires.is_empty() {
+        return;
+    }
+    first_fires.sort_by_key(|(at, fire)| (fire.at, *at));
+    let last = fires.last().map(|(_, fire)| utc(fire)).unwrap_or_default();
+    note(format!("after {last} only the next time of each schedule not shown before follows"));
+    fires.append(&mut first_fires);
 }
 
 fn write_text(text: &str) -> Result<(), Failure> {

@@ -38,6 +38,8 @@ pub(crate) struct News {
 
 /// A run that is followed.
 pub(crate) struct Board {
+    /// The run as people name it, `etl/42`.
+    run: String,
     tasks: BTreeMap<u32, v1::Task>,
     counts: Counts,
     /// Done indices at points in time, oldest first.
@@ -100,8 +102,9 @@ impl Counts {
 }
 
 impl Board {
-    pub(crate) fn new(now: Instant) -> Board {
+    pub(crate) fn new(run: String, now: Instant) -> Board {
         Board {
+            run,
             tasks: BTreeMap::new(),
             counts: Counts::default(),
             samples: VecDeque::new(),
@@ -136,7 +139,7 @@ impl Board {
             self.counts.add(counts);
             // Of what happened in a large run before the watch began only the failures are news.
             if !is_first || is_small || counts.failed > 0 {
-                news.extend(what_is_new(before.as_ref(), task));
+                news.extend(what_is_new(&self.run, before.as_ref(), task));
             }
         }
         if !update.tasks.is_empty() {
@@ -195,7 +198,7 @@ fn bar(done: u64, total: u64) -> String {
     format!("[{}{head}{}]", "#".repeat(filled), "-".repeat(rest.saturating_sub(1)))
 }
 
-fn what_is_new(before: Option<&v1::Task>, task: &v1::Task) -> Option<News> {
+fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<News> {
     let counted = |task: Option<&v1::Task>| task.map(Counts::of).unwrap_or_default();
     let (was, is) = (counted(before), Counts::of(task));
     let has_ended = is.total() > 0 && is.done() == is.total() && was.done() != was.total();
@@ -211,6 +214,15 @@ fn what_is_new(before: Option<&v1::Task>, task: &v1::Task) -> Option<News> {
     if has_ended {
         let sign = if is.succeeded > 0 { "✓" } else { "⊘" };
         return Some(News { text: format!("{sign} {}{}", task.id, detail(task)), is_bad: false });
+    }
+    let held = |task: Option<&v1::Task>| task.map_or(0, |it| it.tally.unwrap_or_default().held);
+    if held(Some(task)) > held(before) {
+        let name = format!("{run}/{}", task.id);
+        let text = format!(
+            "? {} is held: its attempt was lost; to go on: muster release {name} (or with --fail)",
+            task.id
+        );
+        return Some(News { text, is_bad: true });
     }
     let failures = |task: &v1::Task| task.failures + task.losses;
     let has_failed_before = before.is_some_and(|before| failures(task) > failures(before));
@@ -294,7 +306,7 @@ mod tests {
     #[test]
     fn the_line_shows_counts_rate_and_end() {
         let start = Instant::now();
-        let mut board = Board::new(start);
+        let mut board = Board::new("etl/1".into(), start);
         board.absorb(&update(vec![array(0, 0, 2, 118)]), start);
         assert_eq!(board.line(80, start), "[>-------------------] 0/120 ✓0 ✗0 ●2 ○118");
         let later = start + Duration::from_secs(2);
@@ -312,13 +324,16 @@ mod tests {
     #[test]
     fn an_empty_board_has_a_line_too() {
         let now = Instant::now();
-        assert_eq!(Board::new(now).line(80, now), "[>-------------------] 0/0 ✓0 ✗0");
+        assert_eq!(
+            Board::new("etl/1".into(), now).line(80, now),
+            "[>-------------------] 0/0 ✓0 ✗0"
+        );
     }
 
     #[test]
     fn the_same_picture_twice_counts_once() {
         let now = Instant::now();
-        let mut board = Board::new(now);
+        let mut board = Board::new("etl/1".into(), now);
         for _ in 0..2 {
             let tasks = vec![task(0, v1::TaskStatus::Running), task(1, v1::TaskStatus::Blocked)];
             assert!(board.absorb(&update(tasks), now).is_empty());
@@ -329,7 +344,7 @@ mod tests {
     #[test]
     fn tells_ends_and_failures() {
         let now = Instant::now();
-        let mut board = Board::new(now);
+        let mut board = Board::new("etl/1".into(), now);
         let running = |index| task(index, v1::TaskStatus::Running);
         board.absorb(&update((0..3).map(running).collect()), now);
         let done = v1::Task {
@@ -349,9 +364,34 @@ mod tests {
     }
 
     #[test]
+    fn a_held_task_waits_for_a_person_and_is_not_tried_again() {
+        let now = Instant::now();
+        let mut board = Board::new("etl/1".into(), now);
+        board.absorb(&update(vec![task(0, v1::TaskStatus::Running)]), now);
+        let tally = v1::Tally { held: 1, ..Default::default() };
+        let held = v1::Task {
+            attempts: 1,
+            losses: 1,
+            tally: Some(tally),
+            ..task(0, v1::TaskStatus::Held)
+        };
+        let news = texts(board.absorb(&update(vec![held.clone()]), now));
+        assert_eq!(
+            news,
+            [
+                "? t0 is held: its attempt was lost; to go on: muster release etl/1/t0 (or with --fail)"
+            ]
+        );
+        assert!(board.absorb(&update(vec![held]), now).is_empty(), "it is told once");
+        let lost = v1::Task { attempts: 2, losses: 2, ..task(0, v1::TaskStatus::Ready) };
+        let news = texts(board.absorb(&update(vec![lost]), now));
+        assert_eq!(news, ["↻ t0 failed, attempt 3 follows"]);
+    }
+
+    #[test]
     fn an_array_is_told_as_a_whole() {
         let now = Instant::now();
-        let mut board = Board::new(now);
+        let mut board = Board::new("etl/1".into(), now);
         board.absorb(&update(vec![array(0, 0, 0, 1000)]), now);
         assert!(board.absorb(&update(vec![array(500, 0, 2, 498)]), now).is_empty());
         let news = texts(board.absorb(&update(vec![array(998, 1, 1, 0)]), now));
@@ -366,10 +406,10 @@ mod tests {
         let many = FIRST_NEWS_MAX as u32;
         let mut tasks: Vec<_> =
             (0..many).map(|index| task(index, v1::TaskStatus::Succeeded)).collect();
-        let small = texts(Board::new(now).absorb(&update(tasks.clone()), now));
+        let small = texts(Board::new("etl/1".into(), now).absorb(&update(tasks.clone()), now));
         assert_eq!(small.len(), FIRST_NEWS_MAX, "a small one is told from its beginning");
         tasks.push(task(many, v1::TaskStatus::Failed));
-        let large = texts(Board::new(now).absorb(&update(tasks), now));
+        let large = texts(Board::new("etl/1".into(), now).absorb(&update(tasks), now));
         assert_eq!(large, [format!("✗ t{many}: failed")]);
     }
 }

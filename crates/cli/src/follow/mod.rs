@@ -180,7 +180,7 @@ impl Session {
             client: client.clone(),
             run: run.clone(),
             shows_progress: matches!(show, Show::Progress | Show::Both),
-            board: Board::new(now),
+            board: Board::new(label(run), now),
             painter: Painter::new(now),
             logs: shows_logs.then_some(follower),
             lines,

@@ -160,7 +160,7 @@ mod tests {
     fn elsewhere_than_on_a_terminal_lines_are_plain() {
         let start = Instant::now();
         let mut painter = plain(start);
-        let mut board = Board::new(start);
+        let mut board = Board::new("etl/1".into(), start);
         let mut out = Vec::new();
         painter.write(&mut out, &[], &board, start).unwrap();
         assert!(out.is_empty());

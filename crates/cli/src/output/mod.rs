@@ -3,12 +3,14 @@
 pub(crate) mod json;
 mod shown;
 mod table;
-mod yaml;
+pub(crate) mod yaml;
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
 pub(crate) use self::shown::{Shown, rounded, run_word, task_word};
@@ -73,6 +75,53 @@ impl ValueEnum for Output {
             Self::Data(format) => format.to_possible_value(),
             Self::Picture(picture) => picture.to_possible_value().map(|value| value.hide(true)),
         }
+    }
+}
+
+/// Reads `-o`, and names what the command at hand can print when something else was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputParser;
+
+/// The one command that draws.
+const DRAWS: &str = "graph";
+
+impl TypedValueParser for OutputParser {
+    type Value = Output;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Output, clap::Error> {
+        let text = value.to_string_lossy();
+        let found = Output::value_variants().iter().find(|it| it.word() == text);
+        found.copied().ok_or_else(|| {
+            let is_possible = |it: &&Output| match it {
+                // Columns for people are not what a picture has more or fewer of.
+                Output::Data(Format::Wide) => command.get_name() != DRAWS,
+                Output::Data(_) => true,
+                Output::Picture(_) => command.get_name() == DRAWS,
+            };
+            let possible = Output::value_variants().iter().filter(is_possible).map(Output::word);
+            let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+            let name = arg.map(ToString::to_string).unwrap_or_default();
+            error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+            error.insert(ContextKind::InvalidValue, ContextValue::String(text.to_string()));
+            error.insert(ContextKind::ValidValue, ContextValue::Strings(possible.collect()));
+            error
+        })
+    }
+
+    /// For help and completion.
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Output::value_variants().iter().filter_map(Output::to_possible_value)))
+    }
+}
+
+impl Output {
+    fn word(&self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 

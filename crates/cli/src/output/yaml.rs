@@ -34,7 +34,7 @@ fn entries(value: &Value, indent: usize, text: &mut String) {
                 if is_nested(item) {
                     entries(item, indent + 2, text);
                 } else {
-                    let _ = writeln!(text, "{}", scalar(item));
+                    leaf(item, indent + 2, text);
                 }
             }
         }
@@ -47,8 +47,43 @@ fn below(value: &Value, indent: usize, text: &mut String) {
         text.push('\n');
         entries(value, indent + 2, text);
     } else {
-        let _ = writeln!(text, " {}", scalar(value));
+        text.push(' ');
+        leaf(value, indent + 2, text);
     }
+}
+
+/// A value behind its key or dash: several lines below it if the text has so many, and else in the same line.
+fn leaf(value: &Value, indent: usize, text: &mut String) {
+    let Some((mark, lines)) = value.as_str().and_then(block) else {
+        let _ = writeln!(text, "{}", scalar(value));
+        return;
+    };
+    text.push_str(mark);
+    text.push('\n');
+    for line in lines.split('\n') {
+        if line.is_empty() {
+            text.push('\n');
+        } else {
+            let _ = writeln!(text, "{:indent$}{line}", "");
+        }
+    }
+}
+
+/// The mark of a block and its lines, if the text can stand in one as it is.
+fn block(text: &str) -> Option<(&'static str, &str)> {
+    let (mark, lines) = match text.strip_suffix('\n') {
+        Some(lines) => ("|", lines),
+        None => ("|-", text),
+    };
+    let is_plain = |c: char| {
+        c == '\n' || !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    };
+    let is_block = text.contains('\n')
+        && !lines.is_empty()
+        && !lines.starts_with([' ', '\n'])
+        && !lines.ends_with('\n')
+        && lines.chars().all(is_plain);
+    is_block.then_some((mark, lines))
 }
 
 fn is_nested(value: &Value) -> bool {
@@ -91,9 +126,14 @@ mod tests {
             "is": true,
             "word": "yes",
             "lines": "a\nb",
+            "script": "if x; then\n  y\n\nfi\n",
+            "list": ["one\ntwo\n"],
+            "odd": " a\nb",
         });
         let expected = "runs:\n  - name: etl\n    number: \"42\"\n    tags: []\n  - \"x y\"\nnone: {}\n\
-                        is: true\nword: \"yes\"\nlines: \"a\\nb\"\n";
+                        is: true\nword: \"yes\"\nlines: |-\n  a\n  b\n\
+                        script: |\n  if x; then\n    y\n\n  fi\nlist:\n  - |\n    one\n    two\n\
+                        odd: \" a\\nb\"\n";
         assert_eq!(document(&value), expected);
         assert_eq!(document(&json!([])), "[]\n");
     }

@@ -215,6 +215,7 @@ pub(super) fn effective_params(
         if bytes > limits::PARAM_BYTES_MAX {
             return Err(bad(name, "the parameters of a run have at most 64 KiB together"));
         }
+        declared.check(value).map_err(|error| bad(name, &error.to_string()))?;
         params.insert(name.clone(), value.clone());
     }
     Ok(Arc::new(params))

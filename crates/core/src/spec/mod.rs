@@ -6,6 +6,7 @@
 
 pub mod duration;
 pub mod error;
+pub mod param;
 mod parse;
 mod path;
 pub mod quantity;
@@ -21,6 +22,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+pub use self::param::{ParamSpec, ParamType};
 pub use self::parse::{ScheduleCheck, parse, parse_with};
 use self::schedule::ScheduleSpec;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
@@ -62,15 +64,6 @@ pub enum ConcurrencyPolicy {
     Replace,
     /// It waits until the earlier ones ended; the oldest goes first.
     Queue,
-}
-
-/// A parameter of a workflow. Values are text; a parameter without a default must be given at submission.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ParamSpec {
-    /// Used when the submission gives no value.
-    pub default: Option<Text>,
-    /// For people.
-    pub description: Option<Text>,
 }
 
 /// One vertex of a workflow.

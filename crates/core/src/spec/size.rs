@@ -22,6 +22,7 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
     let mut bytes = FIXED + text(spec.name.as_str()) + map(&spec.labels);
     for (name, param) in &spec.params {
         bytes += text(name.as_str()) + optional(&param.default) + optional(&param.description);
+        bytes += optional(&param.minimum) + optional(&param.maximum) + texts(&param.allowed);
     }
     bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
     bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()

@@ -4,6 +4,7 @@
 //! limit of [`crate::limits`] that concerns what users write is enforced here and nowhere else.
 
 mod names;
+mod params;
 mod references;
 mod schedule;
 mod task;
@@ -39,8 +40,8 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     names::labels(&spec.labels, top.key("labels"), report);
     task::timeout(spec.timeout, top.key("timeout"), report);
     task::priority(spec.priority, top.key("priority"), report);
-    params(spec, report);
-    schedule::schedules(spec, report);
+    let unsound = params::params(spec, report);
+    schedule::schedules(spec, &unsound, report);
     let path = top.key("tasks");
     if spec.tasks.is_empty() {
         if is_whole {
@@ -79,31 +80,6 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     graph(spec, path, report);
     if size::workflow_bytes(spec) > limits::SPEC_BYTES_MAX {
         report.error_with_help(top, size::too_large(), "split the workflow, or shorten its texts");
-    }
-}
-
-fn params(spec: &WorkflowSpec, report: &mut Report<'_>) {
-    let path = Path::Root.key("params");
-    names::entries(spec.params.len(), "parameters", path, report);
-    names::collisions(spec.params.keys().map(Name::as_str), path, Words::PARAMS, report);
-    let mut bytes = 0;
-    for (name, param) in &spec.params {
-        let path = path.key(name.as_str());
-        bytes += name.as_str().len();
-        if let Some(default) = &param.default {
-            bytes += default.len();
-            names::argument(default, path.key("default"), report);
-        }
-        if let Some(description) = &param.description {
-            names::length(description, path.key("description"), report);
-        }
-    }
-    if bytes > limits::PARAM_BYTES_MAX {
-        let message = format!(
-            "names and defaults take {bytes} bytes; at most {} are possible",
-            limits::PARAM_BYTES_MAX
-        );
-        report.error_with_help(path, message, "pass large values by file or URL");
     }
 }
 

@@ -4,12 +4,12 @@
 //! in the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no
 //! jitter.
 
-use muster_core::ids::Name;
+use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
     ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
+    ParamType, ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -39,8 +39,7 @@ pub(crate) fn workflow(text: &str) -> WorkflowSpec {
             }
             ("schedule", schedule) => schedule_of(&mut spec, schedule, value),
             ("param", param) => {
-                let default = (value != "required").then(|| value.into());
-                spec.params.insert(name(param), ParamSpec { default, description: None });
+                spec.params.insert(name(param), param_of(value));
             }
             _ => panic!("`{key}` is not an option of a workflow"),
         }
@@ -77,6 +76,27 @@ fn schedule_of(spec: &mut WorkflowSpec, schedule: &str, value: &str) {
         }
     }
     spec.schedules.push(new);
+}
+
+/// `param.day=2026-12-24+type:date+minimum:2026-01-01+enum:a|b`: the default, or `required`, and what goes with it.
+fn param_of(value: &str) -> ParamSpec {
+    let mut parts = value.split('+');
+    let default = parts.next().filter(|default| *default != "required");
+    let mut spec = ParamSpec { default: default.map(Text::from), ..ParamSpec::default() };
+    for part in parts {
+        let (field, value) = part.split_once(':').expect("FIELD:VALUE");
+        match field {
+            "type" => {
+                let kind = ParamType::ALL.into_iter().find(|(word, _)| *word == value);
+                spec.kind = kind.expect("a type").1;
+            }
+            "minimum" => spec.minimum = Some(value.into()),
+            "maximum" => spec.maximum = Some(value.into()),
+            "enum" => spec.allowed = value.split('|').map(Text::from).collect(),
+            _ => panic!("`{field}` is not an option of a parameter"),
+        }
+    }
+    spec
 }
 
 /// The position of a mentioned task, with its options set.

@@ -7,7 +7,6 @@ use muster_core::command::{CancelRun, Command, ReleaseTask, RunSource, SubmitRun
 use muster_core::ids::{Name, RunId, TaskIndex};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::state::run::{Params, Run};
-use muster_core::state::task::TaskStatus;
 use muster_proto::v1::run_service_client::RunServiceClient;
 use muster_proto::v1::run_service_server::RunService;
 use muster_proto::v1::submit_run_request::What;
@@ -317,26 +316,11 @@ impl Runs {
             explanation.at = self.replica.clock.now();
             return self.replica.with_run(run, |run| explained(run, &explanation));
         }
-        self.replica.with_run(run, |run| {
-            let task = &run.tasks[index.0 as usize];
-            let seen = view::task(run, index, task);
-            let detail =
-                if seen.message.is_empty() { String::new() } else { format!(": {}", seen.message) };
-            v1::TaskExplanation {
-                summary: format!("the run ended; the task {}{detail}", ending(task.status())),
-                task: seen.id,
-                status: seen.status,
-                ..Default::default()
-            }
-        })
-    }
-}
-
-/// What became of a task of a run that has ended, in the past tense.
-fn ending(status: TaskStatus) -> String {
-    match status {
-        TaskStatus::Skipped | TaskStatus::Cancelled => format!("was {}", status.word()),
-        _ => status.word().to_owned(),
+        let ended =
+            self.replica.with_run(run, |run| muster_planner::explain_progress(run, index))?;
+        let mut ended = ended.ok_or_else(|| Status::internal("a task of the run is not in it"))?;
+        self.replica.cell.read(|state| ended.name_workers(state));
+        self.replica.with_run(run, |run| explained(run, &ended))
     }
 }
 

@@ -7,7 +7,7 @@ use muster_core::spec::{Condition, DependencyRule};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
-use super::{Blocked, Explanation, Part, WorkerReport, WorkerVerdict};
+use super::{Blocked, Explanation, Part, Skipped, WorkerReport, WorkerVerdict};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,17 +26,20 @@ impl fmt::Display for Explanation {
         if self.parts_left_out > 0 {
             writeln!(f, "{} more ranges are not listed.", self.parts_left_out)?;
         }
-        if let Some((since, reason)) = self.run_stop {
-            let span = self.at.since(since);
-            writeln!(f, "The run has been stopping for {span}: {}.", stop_words(reason))?;
+        if self.tally.of(TaskStatus::Held) > 0 {
+            let name = &self.name;
+            writeln!(f, "To run it again: muster release {name}")?;
+            writeln!(f, "To let it fail: muster release {name} --fail")?;
         }
-        if let [first, others @ ..] = &self.waits_for[..] {
-            write!(f, "The run is queued behind {first}")?;
-            if !others.is_empty() {
-                write!(f, " and {} more", others.len())?;
-            }
-            writeln!(f, ": `concurrencyPolicy` lets it begin when no other is left.")?;
+        if let Some(message) = self.message.as_deref().and_then(|it| it.lines().next())
+            && !self.is_said(message)
+        {
+            writeln!(f, "It said: {message}")?;
         }
+        if let Some(skipped) = &self.skipped {
+            write!(f, "{skipped}")?;
+        }
+        self.write_run(f)?;
         if let Some(blocked) = &self.blocked {
             write!(f, "{blocked}")?;
         }
@@ -59,6 +62,41 @@ impl Explanation {
             }
         }
         writeln!(f)
+    }
+
+    /// What is to be said of the run.
+    fn write_run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.run_ended, self.run_stop) {
+            (Some(status), Some((_, reason))) => {
+                writeln!(f, "The run ended as {}: {}.", status.word(), stop_words(reason))?;
+            }
+            (Some(status), None) => writeln!(f, "The run ended as {}.", status.word())?,
+            (None, Some((since, reason))) => {
+                let span = self.at.since(since);
+                writeln!(f, "The run has been stopping for {span}: {}.", stop_words(reason))?;
+            }
+            (None, None) => {}
+        }
+        if let [first, others @ ..] = &self.waits_for[..] {
+            write!(f, "The run is queued behind {first}")?;
+            if !others.is_empty() {
+                write!(f, " and {} more", others.len())?;
+            }
+            writeln!(f, ": `concurrencyPolicy` lets it begin when no other is left.")?;
+            writeln!(f, "To end the one before it: muster cancel {first}")?;
+        }
+        Ok(())
+    }
+
+    /// Whether a sentence has the message in it already: workers put the exit code into words too.
+    fn is_said(&self, message: &str) -> bool {
+        self.parts.iter().any(|part| match part.state {
+            TaskState::Failed { reason: FailureReason::Exit(code), .. } => {
+                message == format!("exit code {code}")
+                    || message == format!("killed by signal {}", code.unsigned_abs())
+            }
+            _ => false,
+        })
     }
 
     fn worker(&self, id: WorkerId) -> String {
@@ -110,22 +148,31 @@ impl fmt::Display for Sentence<'_> {
                 write!(f, "failed (retry {failures} of {limit} comes in {})", of.ahead(until))
             }
             TaskState::Held { .. } => f.write_str(
-                "is held: its attempt was lost, and `onLost: hold` asks a person to release it",
+                "is held: its attempt was lost, and `onLost: hold` lets a person decide",
             ),
-            TaskState::Succeeded { last, .. } => {
+            TaskState::Succeeded { last, tries } => {
                 f.write_str("succeeded")?;
-                self.write_last(f, last.map(|last| last.worker))
+                self.write_last(f, last.map(|last| last.worker))?;
+                write_tries(f, tries)
             }
             TaskState::Failed { reason, last, .. } => {
                 f.write_str(match reason {
+                    FailureReason::Exit(code) if code < 0 => "was killed",
                     FailureReason::Exit(_) => "failed",
                     FailureReason::Rejected => "could not be carried out",
                     FailureReason::TimedOut => "ran out of time",
                     FailureReason::QueueTimedOut => "found no worker in time",
                     FailureReason::Lost => "was lost",
                 })?;
-                if let FailureReason::Exit(code) = reason {
-                    write!(f, " with exit code {code}")?;
+                match reason {
+                    FailureReason::Exit(code) if code < 0 => {
+                        write!(f, " by signal {}", code.unsigned_abs())?;
+                    }
+                    FailureReason::Exit(code) => write!(f, " with exit code {code}")?,
+                    FailureReason::Rejected
+                    | FailureReason::TimedOut
+                    | FailureReason::QueueTimedOut
+                    | FailureReason::Lost => {}
                 }
                 self.write_last(f, last.map(|last| last.worker))
             }
@@ -135,7 +182,7 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Skipped { by_failure: false } => {
                 f.write_str("was skipped: its dependency rule or condition did not hold")
             }
-            TaskState::Cancelled => f.write_str("was cancelled"),
+            TaskState::Cancelled => f.write_str("was cancelled with its run"),
         }
     }
 }
@@ -169,6 +216,19 @@ impl Sentence<'_> {
     }
 }
 
+/// What went before a success.
+fn write_tries(f: &mut fmt::Formatter<'_>, tries: Tries) -> fmt::Result {
+    let number = tries.attempts;
+    match (tries.failures, tries.losses) {
+        (0, 0) => Ok(()),
+        (failed, 0) => write!(f, " (attempt {number}; {failed} failed before)"),
+        (0, lost) => write!(f, " (attempt {number}; {lost} lost before)"),
+        (failed, lost) => {
+            write!(f, " (attempt {number}; {failed} failed and {lost} lost before)")
+        }
+    }
+}
+
 fn stop_words(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Cancelled => "a user cancelled it",
@@ -178,22 +238,42 @@ fn stop_words(reason: StopReason) -> &'static str {
     }
 }
 
+/// When a task starts.
+fn start_words(condition: Condition, rule: DependencyRule) -> &'static str {
+    match (condition, rule) {
+        (Condition::Success, DependencyRule::AllSucceeded) => {
+            "It starts once every upstream task succeeded"
+        }
+        (Condition::Success, DependencyRule::AnySucceeded) => {
+            "It starts with the first upstream task that succeeds"
+        }
+        (Condition::Success, DependencyRule::AllDone) | (Condition::Always, _) => {
+            "It starts once every upstream task ended"
+        }
+        (Condition::Failure, _) => {
+            "It starts once every upstream task ended, if one of them failed"
+        }
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(start_words(self.condition, self.rule))?;
+        let mut separator = "; it saw";
+        for upstream in &self.upstream {
+            write!(f, "{separator} {} ({})", upstream.name, upstream.status.word())?;
+            separator = ",";
+        }
+        if self.upstream_left_out > 0 {
+            write!(f, " and {} more", self.upstream_left_out)?;
+        }
+        writeln!(f, ".")
+    }
+}
+
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.condition, self.rule) {
-            (Condition::Success, DependencyRule::AllSucceeded) => {
-                "It starts once every upstream task succeeded"
-            }
-            (Condition::Success, DependencyRule::AnySucceeded) => {
-                "It starts with the first upstream task that succeeds"
-            }
-            (Condition::Success, DependencyRule::AllDone) | (Condition::Always, _) => {
-                "It starts once every upstream task ended"
-            }
-            (Condition::Failure, _) => {
-                "It starts once every upstream task ended, if one of them failed"
-            }
-        })?;
+        f.write_str(start_words(self.condition, self.rule))?;
         let mut separator = "; it waits for";
         for upstream in &self.upstream {
             write!(f, "{separator} {} ({})", upstream.name, upstream.status.word())?;

@@ -7,7 +7,7 @@
 //! connect w1 · disconnect w1 · drain w1 · lost w1
 //! policy strategy=binPack cpu=0 locality=50                 changes what is named
 //! submit etl priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
-//! start etl/1/a · finish etl/1/a ok|fail|lost · finish etl/1/b[0-3] ok · cancel etl/1
+//! start etl/1/a · finish etl/1/a ok|fail|killed|lost · finish etl/1/b[0-3] fail what it said · cancel etl/1
 //! reset                                                     starts over with an empty cluster
 //! tick 5                                                    lets seconds pass
 //! plan                                                      makes a plan, prints it, applies it
@@ -16,19 +16,25 @@
 
 mod submit;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use muster_core::command::{
     AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts, LoseWorker,
     Outcome, RegisterWorker, Start, StartAttempts,
 };
+use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId, TaskIndex, WorkerId};
 use muster_core::reply::Reply;
 use muster_core::spec::Resources;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
+use muster_core::state::run::Run;
 use muster_core::time::{Millis, Timestamp};
-use muster_planner::{LiveView, Load, Policy, Strategy, WorkerView, explain, plan};
+use muster_planner::{
+    LiveView, Load, Policy, Strategy, WorkerView, explain, explain_progress, plan,
+};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -40,6 +46,8 @@ pub(crate) struct Cluster {
     policy: Policy,
     index: u64,
     now: Timestamp,
+    /// By their labels, `etl/1`.
+    ended: BTreeMap<String, Arc<Run>>,
 }
 
 /// `key=value`.
@@ -108,7 +116,7 @@ impl Cluster {
                 self.apply(Command::SubmitRun(submit))?;
             }
             "start" => self.start(first()?)?,
-            "finish" => self.finish(first()?, words.get(1).copied().unwrap_or("ok"))?,
+            "finish" => self.finish(first()?, words.get(1..).unwrap_or_default())?,
             "cancel" => {
                 let (run, _) = self.run(first()?)?;
                 self.apply(Command::CancelRun(CancelRun { request: None, run }))?;
@@ -119,8 +127,17 @@ impl Cluster {
             }
             "plan" => self.plan(printed)?,
             "explain" => {
-                let (run, task, _) = self.task(first()?)?;
-                let explanation = explain(&self.state, &self.view, run, task);
+                let explanation = match self.ended_task(first()?) {
+                    Some((run, task)) => {
+                        let mut explanation = explain_progress(run, task);
+                        explanation.iter_mut().for_each(|it| it.name_workers(&self.state));
+                        explanation
+                    }
+                    None => {
+                        let (run, task, _) = self.task(first()?)?;
+                        explain(&self.state, &self.view, run, task)
+                    }
+                };
                 let explanation = explanation.ok_or("there is nothing to explain")?;
                 write!(printed, "{explanation}").map_err(|error| error.to_string())?;
                 if explanation.is_stuck() {
@@ -138,6 +155,11 @@ impl Cluster {
         let entry = Entry { at: self.now, commands: vec![command] };
         let mut applied = self.state.apply(LogIndex(self.index), &entry);
         self.state.check().map_err(|violation| violation.to_string())?;
+        for event in applied.events {
+            if let Event::RunEnded { run } = event {
+                self.ended.insert(run.label(), run);
+            }
+        }
         let reply = applied.replies.remove(0).map_err(|rejection| rejection.to_string())?;
         match &reply {
             Reply::Items { refused } if !refused.is_empty() => Err(format!("refused: {refused:?}")),
@@ -257,6 +279,14 @@ impl Cluster {
         Ok((id, index, range))
     }
 
+    /// A task of a run that has ended, if `etl/1/a` is one.
+    fn ended_task(&self, text: &str) -> Option<(&Run, TaskIndex)> {
+        let (run, task) = text.rsplit_once('/')?;
+        let run = self.ended.get(run)?;
+        let position = run.version.spec.tasks.iter().position(|spec| spec.id.as_str() == task)?;
+        Some((run, TaskIndex(position as u32)))
+    }
+
     /// The live attempts of a task within a range.
     fn attempts(&self, text: &str) -> Result<Vec<AttemptRef>> {
         let (run, task, range) = self.task(text)?;
@@ -274,12 +304,16 @@ impl Cluster {
         self.apply(Command::StartAttempts(StartAttempts { starts })).map(|_| ())
     }
 
-    fn finish(&mut self, text: &str, how: &str) -> Result<()> {
+    fn finish(&mut self, text: &str, how: &[&str]) -> Result<()> {
         let outcome = match how {
-            "ok" => Outcome::Succeeded { outputs: None },
-            "fail" => Outcome::Failed { exit_code: Some(1), message: None },
-            "lost" => Outcome::Lost,
-            _ => return Err(format!("no such outcome: `{how}`")),
+            ["ok"] | [] => Outcome::Succeeded { outputs: None },
+            ["fail"] => Outcome::Failed { exit_code: Some(1), message: None },
+            ["fail", said @ ..] => {
+                Outcome::Failed { exit_code: Some(1), message: Some(said.join(" ").into()) }
+            }
+            ["killed"] => Outcome::Failed { exit_code: Some(-9), message: None },
+            ["lost"] => Outcome::Lost,
+            _ => return Err(format!("no such outcome: `{}`", how.join(" "))),
         };
         let finishes = self.attempts(text)?.into_iter().map(|attempt| Finish {
             attempt,

@@ -5,12 +5,12 @@
 
 use muster_core::ids::Text;
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ProcessCommand,
-    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ParamType,
+    ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
-use super::error::DecodeError;
+use super::error::{DecodeError, Problem};
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
 use crate::v1;
@@ -33,7 +33,8 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
 /// A workflow from a message.
 pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeError> {
     let params = spec.params.into_iter().map(|(key, param)| {
-        Ok((name("", &key).within_element("params", &key)?, param_from_proto(param)))
+        let name = name("", &key).within_element("params", &key)?;
+        Ok((name, param_from_proto(param).within_element("params", &key)?))
     });
     let tasks = spec.tasks.into_iter().enumerate();
     let schedules = spec.schedules.into_iter().enumerate();
@@ -54,17 +55,41 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
 }
 
 fn param_to_proto(param: &ParamSpec) -> v1::ParamSpec {
+    let kind = match param.kind {
+        // As it was before there were types.
+        ParamType::String => v1::ParamType::Unspecified,
+        ParamType::Integer => v1::ParamType::Integer,
+        ParamType::Number => v1::ParamType::Number,
+        ParamType::Boolean => v1::ParamType::Boolean,
+        ParamType::Date => v1::ParamType::Date,
+    };
     v1::ParamSpec {
         default: param.default.as_ref().map(Text::to_string),
         description: param.description.as_ref().map(Text::to_string),
+        r#type: kind.into(),
+        allowed: strings(&param.allowed),
+        minimum: param.minimum.as_ref().map(Text::to_string),
+        maximum: param.maximum.as_ref().map(Text::to_string),
     }
 }
 
-fn param_from_proto(param: v1::ParamSpec) -> ParamSpec {
-    ParamSpec {
+fn param_from_proto(param: v1::ParamSpec) -> Result<ParamSpec, DecodeError> {
+    let kind = match v1::ParamType::try_from(param.r#type) {
+        Ok(v1::ParamType::Unspecified | v1::ParamType::String) => ParamType::String,
+        Ok(v1::ParamType::Integer) => ParamType::Integer,
+        Ok(v1::ParamType::Number) => ParamType::Number,
+        Ok(v1::ParamType::Boolean) => ParamType::Boolean,
+        Ok(v1::ParamType::Date) => ParamType::Date,
+        Err(_) => return Err(DecodeError::field("type", Problem::UnknownValue(param.r#type))),
+    };
+    Ok(ParamSpec {
+        kind,
         default: param.default.map(Text::from),
         description: param.description.map(Text::from),
-    }
+        allowed: texts(param.allowed),
+        minimum: param.minimum.map(Text::from),
+        maximum: param.maximum.map(Text::from),
+    })
 }
 
 /// A task as a message.

@@ -55,7 +55,11 @@ fn spec() -> WorkflowSpec {
     test.priority = Some(-7);
     let mut tasks = vec![build, test];
     tasks.extend((0..6).map(|i| TaskSpec::new(name(&format!("t{i}")), ExecutorSpec::Noop)));
-    let param = ParamSpec { default: Some("eu".into()), description: Some("where".into()) };
+    let param = ParamSpec {
+        default: Some("eu".into()),
+        description: Some("where".into()),
+        ..ParamSpec::default()
+    };
     WorkflowSpec {
         labels: BTreeMap::from([("team".into(), "data".into())]),
         timeout: Some(Millis::from_secs(3600)),

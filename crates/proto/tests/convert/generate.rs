@@ -13,7 +13,7 @@ use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
     ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
-    ParamSpec, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
+    ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
     WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
@@ -172,10 +172,23 @@ fn policy() -> impl Strategy<Value = ConcurrencyPolicy> {
     ]
 }
 
+fn param() -> impl Strategy<Value = ParamSpec> {
+    let kind = prop::sample::select(ParamType::ALL.map(|(_, kind)| kind).to_vec());
+    let texts = (of(text()), of(text()), of(text()), of(text()));
+    (kind, texts, vec(text(), 0..3)).prop_map(
+        |(kind, (default, description, minimum, maximum), allowed)| ParamSpec {
+            kind,
+            default,
+            description,
+            allowed,
+            minimum,
+            maximum,
+        },
+    )
+}
+
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
-    let param = (of(text()), of(text()))
-        .prop_map(|(default, description)| ParamSpec { default, description });
-    let params = btree_map(name(), param, 0..3);
+    let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
     let when = (vec(schedule().boxed(), 0..3), policy()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(

@@ -1,10 +1,11 @@
 //! Workflow specs: round trips, and errors that name the field.
 
 use muster_core::ids::Name;
-use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
+use muster_core::spec::{ExecutorSpec, ParamSpec, ParamType, TaskSpec, WorkflowSpec};
 use muster_proto::convert::{spec_from_proto, spec_to_proto};
 use muster_proto::v1;
 use proptest::prelude::*;
+use prost::Message;
 
 use crate::generate;
 
@@ -62,4 +63,33 @@ fn an_error_names_the_field() {
         error_after(|task| task.needs = vec!["extract".into(), "No".into()])
             .starts_with("`tasks[1].needs[1]` is not a name: ")
     );
+}
+
+/// Bytes from before there were types: field 1 and field 2 alone.
+#[test]
+fn a_parameter_without_a_type_is_a_text() {
+    let old = b"\x0a\x02eu\x12\x05where";
+    let mut spec = message();
+    spec.params.insert("region".into(), v1::ParamSpec::decode(&old[..]).expect("it is a message"));
+    let read = spec_from_proto(spec).expect("old bytes are read");
+    let region = &read.params["region"];
+    assert_eq!(region.kind, ParamType::String);
+    assert_eq!((&region.allowed, &region.minimum, &region.maximum), (&vec![], &None, &None));
+    // And what has no type is written as it was.
+    let again = spec_to_proto(&read).params["region"].encode_to_vec();
+    assert_eq!(again, old);
+}
+
+#[test]
+fn a_type_that_is_not_known_is_an_error_and_no_text() {
+    let mut spec = message();
+    let typed = ParamSpec { kind: ParamType::Date, ..ParamSpec::default() };
+    let name = Name::parse("day").expect("it is a name");
+    let params = [(name, typed)].into();
+    spec.params =
+        spec_to_proto(&WorkflowSpec { params, ..spec_from_proto(message()).expect("good") }).params;
+    assert!(spec_from_proto(spec.clone()).is_ok());
+    spec.params.get_mut("day").expect("it is there").r#type = 99;
+    let error = spec_from_proto(spec).expect_err("nobody knows 99").to_string();
+    assert_eq!(error, "`params[day].type` has the unknown value 99");
 }

@@ -80,7 +80,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         task.request.resources.custom.retain(|_, amount| *amount > 0);
         task
     });
-    let param = ParamSpec { default: Some("eu".into()), description: None };
+    let param = ParamSpec { default: Some("eu".into()), ..ParamSpec::default() };
     WorkflowSpec {
         labels: BTreeMap::from([("team".into(), "data".into())]),
         timeout: (b.is_multiple_of(11)).then_some(Millis::from_secs(60)),

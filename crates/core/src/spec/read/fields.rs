@@ -9,7 +9,7 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 29] = [
+const FOREIGN: [(&str, &str); 33] = [
     ("schedules", "schedule"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
@@ -36,6 +36,10 @@ const FOREIGN: [(&str, &str); 29] = [
     ("trigger_rule", "rule"),
     ("parameters", "params"),
     ("inputs", "params"),
+    ("choices", "enum"),
+    ("options", "enum"),
+    ("min", "minimum"),
+    ("max", "maximum"),
     ("jobs", "tasks"),
     ("steps", "tasks"),
     ("stages", "tasks"),

@@ -10,10 +10,10 @@ use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
 use super::schedule;
 use super::task::{self, DEFAULTS};
-use super::values::{entries, integer, kind, name, one_of, span, text, text_map};
+use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts};
 use crate::ids::{Name, Text};
 use crate::limits;
-use crate::spec::{ConcurrencyPolicy, ExecutorSpec, ParamSpec, TaskSpec, WorkflowSpec};
+use crate::spec::{ConcurrencyPolicy, ExecutorSpec, ParamSpec, ParamType, TaskSpec, WorkflowSpec};
 
 const WORKFLOW: Schema = Schema {
     what: "a workflow",
@@ -50,8 +50,8 @@ const WORKFLOW: Schema = Schema {
 
 const PARAM: Schema = Schema {
     what: "a parameter",
-    fields: &["default", "description"],
-    later: &["type", "enum", "required", "pattern", "minimum", "maximum"],
+    fields: &["default", "description", "type", "enum", "minimum", "maximum"],
+    later: &["required", "pattern"],
 };
 
 const POLICIES: [(&str, ConcurrencyPolicy); 4] = [
@@ -167,7 +167,7 @@ fn param(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> ParamSpec 
         return ParamSpec::default();
     }
     if let Some(default) = node.scalar() {
-        return ParamSpec { default: Some(default.into()), description: None };
+        return ParamSpec { default: Some(default.into()), ..ParamSpec::default() };
     }
     let Some(fields) = Fields::open(node, path, &PARAM, report) else {
         return ParamSpec::default();
@@ -175,7 +175,28 @@ fn param(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> ParamSpec 
     let mut field = |name: &str| {
         fields.get(name).and_then(|node| text(node, path.key(name), report)).map(Text::from)
     };
-    ParamSpec { default: field("default"), description: field("description") }
+    let (default, description) = (field("default"), field("description"));
+    let (minimum, maximum) = (field("minimum"), field("maximum"));
+    let allowed = fields.get("enum").and_then(|node| allowed(node, path.key("enum"), report));
+    let kind = match fields.get("type") {
+        None => ParamType::String,
+        Some(node) => match one_of(node, path.key("type"), report, &ParamType::ALL) {
+            Some(kind) => kind,
+            // What depends on the type cannot be judged.
+            None => return ParamSpec { default, description, ..ParamSpec::default() },
+        },
+    };
+    ParamSpec { kind, default, description, allowed: allowed.unwrap_or_default(), minimum, maximum }
+}
+
+/// The values that may be given: at least one, or nothing could be.
+fn allowed(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<Vec<Text>> {
+    let allowed = texts(node, path, report)?;
+    if allowed.is_empty() {
+        let help = "list the values that may be given, or leave `enum` out";
+        report.error_at(node.position, path, "`enum` allows no value at all", help.to_owned());
+    }
+    Some(allowed)
 }
 
 /// A name that is the key of a map.

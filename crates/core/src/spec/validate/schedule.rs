@@ -7,6 +7,7 @@ use super::super::path::Path;
 use super::super::report::Report;
 use super::super::schedule::{ScheduleSpec, Timing};
 use super::{names, task};
+use crate::ids::Name;
 use crate::limits;
 use crate::time::Millis;
 
@@ -15,7 +16,8 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Shortest distance of fire times.
 const INTERVAL_MIN: Millis = Millis::from_secs(1);
 
-pub(super) fn schedules(spec: &WorkflowSpec, report: &mut Report<'_>) {
+/// Values for the parameters in `unsound` cannot be judged.
+pub(super) fn schedules(spec: &WorkflowSpec, unsound: &BTreeSet<&Name>, report: &mut Report<'_>) {
     let path = Path::Root.key("schedule");
     if spec.schedules.len() > limits::SCHEDULES_MAX {
         let (count, max) = (spec.schedules.len(), limits::SCHEDULES_MAX);
@@ -31,6 +33,7 @@ pub(super) fn schedules(spec: &WorkflowSpec, report: &mut Report<'_>) {
         }
         one(schedule, path, report);
         params(spec, schedule, path, report);
+        values(spec, schedule, unsound, path, report);
     }
 }
 
@@ -97,6 +100,22 @@ fn params(spec: &WorkflowSpec, schedule: &ScheduleSpec, path: Path<'_>, report: 
     if bytes > limits::PARAM_BYTES_MAX {
         let message = format!("its parameters take more than {} bytes", limits::PARAM_BYTES_MAX);
         report.error_with_help(at, message, "pass large values by file or URL");
+    }
+}
+
+/// What the schedule gives for parameters is allowed. Defaults are judged where they are declared.
+fn values(
+    spec: &WorkflowSpec,
+    schedule: &ScheduleSpec,
+    unsound: &BTreeSet<&Name>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) {
+    let path = path.key("params");
+    for (name, value) in schedule.params.iter().filter(|(name, _)| !unsound.contains(name)) {
+        if let Some(Err(error)) = spec.params.get(name).map(|declared| declared.check(value)) {
+            report.error(path.key(name.as_str()), format!("parameter `{name}`: {error}"));
+        }
     }
 }
 
