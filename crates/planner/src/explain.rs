@@ -42,6 +42,8 @@ pub struct Explanation {
     pub tally: Tally,
     /// The live runs of the workflow that its run waits for, before it begins.
     pub waits_for: Vec<String>,
+    /// Since when the run is paused. Nothing of it is placed then.
+    pub run_paused: Option<Timestamp>,
     /// Since when the run must stop, and why. Nothing of such a run is placed any more.
     pub run_stop: Option<(Timestamp, StopReason)>,
     /// The first ranges that have not ended; the first ranges at all if the whole task has ended. At most 16.
@@ -143,6 +145,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         status: progress.status(),
         tally,
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
+        run_paused: run.paused,
         run_stop: run.stop,
         parts,
         parts_left_out,
@@ -152,7 +155,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             condition: spec.condition,
             upstream: open_upstream(run, task),
         }),
-        workers: is_ready.then(|| report(state, view, request, progress)),
+        workers: (is_ready && run.paused.is_none()).then(|| report(state, view, request, progress)),
         worker_names,
     })
 }

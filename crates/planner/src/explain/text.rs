@@ -30,6 +30,10 @@ impl fmt::Display for Explanation {
             let span = self.at.since(since);
             writeln!(f, "The run has been stopping for {span}: {}.", stop_words(reason))?;
         }
+        if let Some(since) = self.run_paused {
+            let span = self.at.since(since);
+            writeln!(f, "The run has been paused for {span}; `muster resume` lets it go on.")?;
+        }
         if let [first, others @ ..] = &self.waits_for[..] {
             write!(f, "The run is queued behind {first}")?;
             if !others.is_empty() {
