@@ -94,6 +94,7 @@ fn status(word: &str) -> Option<RunStatus> {
     match word {
         "queued" => Some(RunStatus::Queued),
         "running" => Some(RunStatus::Running),
+        "paused" => Some(RunStatus::Paused),
         "succeeded" => Some(RunStatus::Succeeded),
         "failed" => Some(RunStatus::Failed),
         "cancelled" => Some(RunStatus::Cancelled),

@@ -192,6 +192,7 @@ pub(crate) fn status_word(run: &v1::Run) -> String {
         v1::RunStatus::Unspecified => "unspecified",
         v1::RunStatus::Queued => "queued",
         v1::RunStatus::Running => "running",
+        v1::RunStatus::Paused => "paused",
         v1::RunStatus::Succeeded => "succeeded",
         v1::RunStatus::Failed => "failed",
         v1::RunStatus::Cancelled => "cancelled",

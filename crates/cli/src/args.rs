@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, diff, get, graph, logs, lookup, process, run, schedule, stay,
-    submit, validate,
+    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, process, run, schedule,
+    stay, submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -70,9 +70,15 @@ pub(crate) enum Command {
     /// Wait until runs end
     Wait(stay::WaitArgs),
     /// End runs
-    Cancel(stay::CancelArgs),
+    Cancel(operate::CancelArgs),
+    /// Start nothing more of runs until they are resumed; what runs goes on
+    Pause(operate::PauseArgs),
+    /// Let paused runs go on
+    Resume(operate::PauseArgs),
+    /// Give a run another priority
+    Priority(operate::PriorityArgs),
     /// Let a held task go on
-    Release(stay::ReleaseArgs),
+    Release(operate::ReleaseArgs),
     /// When workflows run by themselves
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
@@ -150,6 +156,10 @@ mod tests {
             "muster logs etl/42/shard[3]#2 -f --tail 10",
             "muster wait etl/1 etl/2 --timeout 1m",
             "muster release etl/42/load --fail",
+            "muster cancel etl/42 etl/43 --wait",
+            "muster pause -l team=data --status running --yes",
+            "muster resume etl/42",
+            "muster priority etl/42 -7",
             "muster schedule next etl/nightly -c 3 --from 2026-12-01T09:00",
             "muster schedule next -f f.yaml -o json",
             "muster schedule suspend etl",
@@ -193,6 +203,9 @@ mod tests {
             "muster schedule next etl -f f.yaml",
             "muster schedule next etl --from soon",
             "muster logs etl/x",
+            "muster cancel",
+            "muster pause etl/1 --all",
+            "muster priority etl/1 1000001",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

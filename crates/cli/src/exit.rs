@@ -56,9 +56,10 @@ impl Exit {
             // The only other reasons to stop a run are a cancel and the run's own timeout.
             v1::RunStatus::Failed if !run.stop_reason.is_empty() => Exit::RunStopped,
             v1::RunStatus::Failed => Exit::RunFailed,
-            v1::RunStatus::Queued | v1::RunStatus::Running | v1::RunStatus::Unspecified => {
-                Exit::Error
-            }
+            v1::RunStatus::Queued
+            | v1::RunStatus::Running
+            | v1::RunStatus::Paused
+            | v1::RunStatus::Unspecified => Exit::Error,
         }
     }
 }

@@ -127,6 +127,32 @@ impl Client {
         Ok(call!(self, request, runs.cancel_run).await?.is_cancelling)
     }
 
+    /// Keeps what is ready of a run from workers, or lets the run go on. Live attempts are not touched.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run or it has ended, `FAILED_PRECONDITION` if it is being stopped.
+    pub async fn pause(&self, run: impl Into<RunKey>, is_paused: bool) -> Result<(), Error> {
+        let request = v1::PauseRunRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+            is_paused,
+        };
+        call!(self, request, runs.pause_run).await.map(drop)
+    }
+
+    /// Gives a live run another priority. Larger first; tasks with one of their own keep it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run or it has ended, `FAILED_PRECONDITION` if it is being stopped.
+    pub async fn prioritize(&self, run: impl Into<RunKey>, priority: i32) -> Result<(), Error> {
+        let request = v1::PrioritizeRunRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+            priority,
+        };
+        call!(self, request, runs.prioritize_run).await.map(drop)
+    }
+
     /// Lets a held task run again (`rerun`), or fail.
     ///
     /// # Errors
@@ -288,7 +314,10 @@ impl Client {
 /// Whether the run has come to its end.
 pub fn is_ended(run: &v1::Run) -> bool {
     match run.status() {
-        v1::RunStatus::Unspecified | v1::RunStatus::Queued | v1::RunStatus::Running => false,
+        v1::RunStatus::Unspecified
+        | v1::RunStatus::Queued
+        | v1::RunStatus::Running
+        | v1::RunStatus::Paused => false,
         v1::RunStatus::Succeeded | v1::RunStatus::Failed | v1::RunStatus::Cancelled => true,
     }
 }

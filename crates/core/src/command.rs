@@ -31,6 +31,10 @@ pub enum Command {
     SubmitRun(SubmitRun),
     /// Ends a run.
     CancelRun(CancelRun),
+    /// Gives a run no further attempts, or again.
+    PauseRun(PauseRun),
+    /// Gives a run another priority.
+    PrioritizeRun(PrioritizeRun),
     /// Decides fire times of a schedule: begins the runs of those that fire.
     FireSchedule(FireSchedule),
     /// Switches schedules of a workflow off, or on again.
@@ -114,6 +118,28 @@ pub struct CancelRun {
     pub request: Option<RequestKey>,
     /// Which.
     pub run: RunId,
+}
+
+/// See [`Command::PauseRun`]. A pause of a paused run changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PauseRun {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which.
+    pub run: RunId,
+    /// `false` lets it go on.
+    pub is_paused: bool,
+}
+
+/// See [`Command::PrioritizeRun`]. Tasks with a priority of their own keep it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrioritizeRun {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which.
+    pub run: RunId,
+    /// Brought within [`crate::limits::PRIORITY_MAX`] on either side.
+    pub priority: i32,
 }
 
 /// See [`Command::FireSchedule`]. The leader worked all of it out from one state; if that has moved on, nothing happens

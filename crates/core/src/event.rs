@@ -37,6 +37,11 @@ pub enum Event {
         /// How many made no run because an earlier one was live, or because there are too many.
         passed_over: u64,
     },
+    /// A run was paused or goes on, or has another priority.
+    RunChanged {
+        /// Which.
+        run: RunId,
+    },
     /// A run was told to stop.
     RunStopping {
         /// Which.

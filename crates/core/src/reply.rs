@@ -47,6 +47,9 @@ pub enum ItemRefusal {
     /// The task is not ready (any more).
     #[error("the task is not ready")]
     NotReady,
+    /// The run is paused.
+    #[error("the run is paused")]
+    RunPaused,
     /// The worker is not active.
     #[error("the worker is not active")]
     WorkerNotActive,
@@ -103,6 +106,12 @@ pub enum Rejection {
     /// No live run has this id.
     #[error("run {run} is not live")]
     NoSuchRun {
+        /// The id.
+        run: RunId,
+    },
+    /// The run must stop, so nothing else can be done with it.
+    #[error("run {run} is being stopped")]
+    RunStopping {
         /// The id.
         run: RunId,
     },

@@ -116,6 +116,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::NoSuchWorkflow { .. } => (Code::NotFound, "WORKFLOW_NOT_FOUND"),
         Rejection::BadParam { .. } => (Code::InvalidArgument, "INVALID_PARAM"),
         Rejection::NoSuchRun { .. } => (Code::NotFound, "RUN_NOT_LIVE"),
+        Rejection::RunStopping { .. } => (Code::FailedPrecondition, "RUN_STOPPING"),
         Rejection::RunForbidden { .. } => (Code::FailedPrecondition, "RUN_FORBIDDEN"),
         Rejection::NoSuchSchedule { .. } => (Code::NotFound, "SCHEDULE_NOT_FOUND"),
         Rejection::StaleFire => (Code::Aborted, "STALE_FIRE"),

@@ -137,6 +137,7 @@ fn run_of(event: &Event) -> Option<RunId> {
     match event {
         Event::RunSubmitted { run }
         | Event::RunBegun { run }
+        | Event::RunChanged { run }
         | Event::RunStopping { run }
         | Event::TaskChanged { run, .. } => Some(*run),
         Event::RunEnded { run } => Some(run.id),

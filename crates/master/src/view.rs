@@ -19,6 +19,7 @@ pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
     match status {
         RunStatus::Queued => v1::RunStatus::Queued,
         RunStatus::Running => v1::RunStatus::Running,
+        RunStatus::Paused => v1::RunStatus::Paused,
         RunStatus::Succeeded => v1::RunStatus::Succeeded,
         RunStatus::Failed => v1::RunStatus::Failed,
         RunStatus::Cancelled => v1::RunStatus::Cancelled,
@@ -86,6 +87,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         begun_at_ms: run.begun_at.map_or(0, |at| at.0),
         schedule: run.origin.as_ref().map(|it| it.schedule.to_string()).unwrap_or_default(),
         fire_time_ms: run.origin.as_ref().map_or(0, |origin| origin.fire_time.0),
+        paused_at_ms: run.paused.map_or(0, |since| since.0),
     }
 }
 

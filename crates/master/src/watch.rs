@@ -110,7 +110,8 @@ fn seen(task: &Task) -> Seen {
 #[derive(Default)]
 struct Sent {
     tasks: Vec<Seen>,
-    is_stopping: Option<bool>,
+    /// Of the run itself: whether it must stop or is paused, and its priority.
+    run: Option<(bool, bool, i32)>,
 }
 
 /// Follows a run until it ends, the caller goes away, or this master leads no more: a master that is cut off would tell
@@ -196,10 +197,10 @@ fn picture(run: &Run, from: usize, sent: &mut Sent) -> (v1::WatchRunResponse, Op
             None => sent.tasks.push(now),
         }
     }
-    let is_stopping = Some(run.stop.is_some());
+    let itself = Some((run.stop.is_some(), run.paused.is_some(), run.priority));
     let is_ended = run.ended.is_some();
-    let run_changed = is_ended || sent.is_stopping != is_stopping || !tasks.is_empty();
-    sent.is_stopping = is_stopping;
+    let run_changed = is_ended || sent.run != itself || !tasks.is_empty();
+    sent.run = itself;
     let run = run_changed.then(|| view::run(run));
     (v1::WatchRunResponse { run, tasks, ..Default::default() }, next, is_ended)
 }

@@ -44,6 +44,8 @@ pub struct Explanation {
     pub tally: Tally,
     /// The live runs of the workflow that its run waits for, before it begins.
     pub waits_for: Vec<String>,
+    /// Since when the run is paused. Nothing of it is placed then.
+    pub run_paused: Option<Timestamp>,
     /// Since when the run must stop, and why. Nothing of such a run is placed any more.
     pub run_stop: Option<(Timestamp, StopReason)>,
     /// How the run ended, if it has.
@@ -165,7 +167,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             condition: spec.condition,
             upstream: open_upstream(run, task),
         }),
-        workers: is_ready.then(|| report(state, view, request, progress)),
+        workers: (is_ready && run.paused.is_none()).then(|| report(state, view, request, progress)),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -187,6 +189,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         status,
         tally: progress.cells.tally(),
         waits_for: Vec::new(),
+        run_paused: run.paused,
         run_stop: run.stop,
         run_ended: run.ended.map(|ended| ended.status),
         parts,

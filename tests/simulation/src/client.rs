@@ -397,6 +397,7 @@ fn status_of(status: v1::RunStatus) -> RunStatus {
         v1::RunStatus::Failed => RunStatus::Failed,
         v1::RunStatus::Cancelled => RunStatus::Cancelled,
         v1::RunStatus::Queued => RunStatus::Queued,
+        v1::RunStatus::Paused => RunStatus::Paused,
         v1::RunStatus::Running | v1::RunStatus::Unspecified => RunStatus::Running,
     }
 }

@@ -75,6 +75,9 @@ impl Step<'_> {
         if work.stop.is_some() {
             return Err((Invariant::I15, "the run must stop".to_owned()));
         }
+        if work.paused.is_some() {
+            return Err((Invariant::I15, "the run is paused".to_owned()));
+        }
         let (Some(cells), Some(spec)) = (work.within(task, range), work.spec(task)) else {
             return Err((Invariant::I17, "there is no such task or index".to_owned()));
         };

@@ -107,17 +107,19 @@ impl Step<'_> {
     /// What a run is never changes.
     fn compare_identity(&mut self, work: &Work, run: &Run) {
         let is_same = run.version.id == work.version.id && run.submitted_at == work.submitted_at;
-        let is_like_before = self.before.runs.get(run.id.0).is_none_or(|before| {
-            before.number == run.number
-                && before.params == run.params
-                && before.priority == run.priority
-        });
+        let is_like_before = self
+            .before
+            .runs
+            .get(run.id.0)
+            .is_none_or(|before| before.number == run.number && before.params == run.params)
+            && run.priority == work.priority;
         if !is_same || !is_like_before {
             self.found(Invariant::I2, format!("run {} became another run", run.id));
         }
         self.compare_beginning(work, run);
-        if run.stop != work.stop {
-            let what = format!("run {} should stop {:?}, does {:?}", run.id, work.stop, run.stop);
+        let (is, wanted) = ((run.stop, run.paused), (work.stop, work.paused));
+        if is != wanted {
+            let what = format!("run {} should stop or be paused {wanted:?}, is {is:?}", run.id);
             self.found(Invariant::I15, what);
         }
     }
@@ -199,7 +201,9 @@ impl Step<'_> {
     fn close(&mut self, run: &Run) {
         self.book.forget_run(run.id);
         self.count(match run.status() {
-            RunStatus::Succeeded | RunStatus::Running | RunStatus::Queued => Rare::RunSucceeded,
+            RunStatus::Succeeded | RunStatus::Running | RunStatus::Paused | RunStatus::Queued => {
+                Rare::RunSucceeded
+            }
             RunStatus::Failed => Rare::RunFailed,
             RunStatus::Cancelled => Rare::RunCancelled,
         });

@@ -9,6 +9,7 @@ mod attempts;
 mod book;
 mod compare;
 mod load;
+mod operate;
 mod print;
 mod rules;
 mod runs;

@@ -109,9 +109,9 @@ fn version_print(version: &WorkflowVersion) -> u64 {
 
 fn run_print(run: &Run) -> u64 {
     let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } = run;
-    let Run { stop, tasks, open, ended, .. } = run;
+    let Run { paused, stop, tasks, open, ended, .. } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin);
-    mix(&(identity, begun_at, stop, tasks, open, ended))
+    mix(&(identity, begun_at, paused, stop, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.
@@ -139,6 +139,8 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             }
         }
         Command::CancelRun(it) => (request(&it.request), it.run).hash(mixer),
+        Command::PauseRun(it) => (request(&it.request), it.run, it.is_paused).hash(mixer),
+        Command::PrioritizeRun(it) => (request(&it.request), it.run, it.priority).hash(mixer),
         Command::FireSchedule(it) => {
             (it.workflow, it.version, &it.schedule, it.after, it.until).hash(mixer);
             (&it.fire_times, it.missed, it.next).hash(mixer);

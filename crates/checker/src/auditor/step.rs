@@ -144,6 +144,16 @@ impl<'a> Step<'a> {
                     self.cancel_refused(it);
                 }
             }
+            Command::PauseRun(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.pause_run(it);
+                }
+            }
+            Command::PrioritizeRun(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.prioritize_run(it);
+                }
+            }
             Command::FireSchedule(it) => self.fire_schedule(it, claim),
             Command::SuspendSchedule(it) => {
                 if self.once(it.request.as_ref(), claim).is_some() {

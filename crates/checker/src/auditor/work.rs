@@ -35,6 +35,8 @@ pub(super) struct Work {
     pub(super) submitted_at: Timestamp,
     pub(super) begun_at: Option<Timestamp>,
     pub(super) origin: Option<FireOrigin>,
+    pub(super) priority: i32,
+    pub(super) paused: Option<Timestamp>,
     pub(super) stop: Option<(Timestamp, StopReason)>,
     pub(super) ended: Option<RunStatus>,
     /// A command was carried out that should not have been: what it makes of the run cannot be told.
@@ -58,6 +60,8 @@ impl Work {
             submitted_at: run.submitted_at,
             begun_at: run.begun_at,
             origin: run.origin.clone(),
+            priority: run.priority,
+            paused: run.paused,
             stop: run.stop,
             ended: None,
             is_doubtful: false,
@@ -69,6 +73,7 @@ impl Work {
         id: RunId,
         version: Arc<WorkflowVersion>,
         shape: Arc<Shape>,
+        priority: i32,
         now: Timestamp,
     ) -> Self {
         let task = |spec: &TaskSpec| WorkTask {
@@ -85,6 +90,8 @@ impl Work {
             submitted_at: now,
             begun_at: None,
             origin: None,
+            priority,
+            paused: None,
             stop: None,
             ended: None,
             is_doubtful: false,
@@ -219,7 +226,12 @@ impl Work {
         let tasks = self.tasks.iter().zip(&self.version.spec.tasks).enumerate();
         let cells = tasks.flat_map(|(at, (task, spec))| {
             let task_index = TaskIndex(at as u32);
-            task.cells.iter().filter_map(move |(range, state)| {
+            // While the run is paused nobody waits for a worker.
+            let counts = |state: &TaskState| {
+                self.paused.is_none() || !matches!(state, TaskState::Ready { .. })
+            };
+            let cells = task.cells.iter().filter(move |(_, state)| counts(state));
+            cells.filter_map(move |(range, state)| {
                 Some((rules::due(spec, state)?, Some((task_index, range.first))))
             })
         });

@@ -173,6 +173,7 @@ impl Word for RunStatus {
         let all = [
             RunStatus::Queued,
             RunStatus::Running,
+            RunStatus::Paused,
             RunStatus::Succeeded,
             RunStatus::Failed,
             RunStatus::Cancelled,

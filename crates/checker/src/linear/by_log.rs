@@ -276,7 +276,7 @@ impl ByLog<'_> {
     fn fit_status(&self, run: RunId, status: RunStatus) -> Result<Fit, String> {
         let record = self.record(run)?;
         let ended = record.ended.as_ref();
-        if matches!(status, RunStatus::Running | RunStatus::Queued) {
+        if matches!(status, RunStatus::Running | RunStatus::Paused | RunStatus::Queued) {
             let until = ended.map_or(ANY, |ended| Fit::before(ended.index));
             return Ok(Fit::from(record.accepted).and(until));
         }

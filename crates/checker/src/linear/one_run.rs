@@ -123,15 +123,24 @@ impl OneRun {
                 (is_shared && is_cancelled).then_some(state)
             }
             (RunCall::CancelTooLate, Ended { .. }) => Some(state),
-            (RunCall::Seen { status: RunStatus::Queued | RunStatus::Running }, Live { .. }) => {
-                Some(state)
-            }
-            (RunCall::Seen { status: RunStatus::Queued | RunStatus::Running }, Ended { .. }) => {
-                None
-            }
+            (
+                RunCall::Seen {
+                    status: RunStatus::Queued | RunStatus::Running | RunStatus::Paused,
+                },
+                Live { .. },
+            ) => Some(state),
+            (
+                RunCall::Seen {
+                    status: RunStatus::Queued | RunStatus::Running | RunStatus::Paused,
+                },
+                Ended { .. },
+            ) => None,
             (RunCall::Seen { status }, Ended { body, is_cancelled, status: seen }) => {
                 let fits_cancel = match status {
-                    RunStatus::Succeeded | RunStatus::Running | RunStatus::Queued => !is_cancelled,
+                    RunStatus::Succeeded
+                    | RunStatus::Running
+                    | RunStatus::Paused
+                    | RunStatus::Queued => !is_cancelled,
                     RunStatus::Cancelled => is_cancelled,
                     RunStatus::Failed => true,
                 };

@@ -83,9 +83,10 @@ pub(crate) struct TasksArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RunStatusArg {
+pub(super) enum RunStatusArg {
     Queued,
     Running,
+    Paused,
     Succeeded,
     Failed,
     Cancelled,
@@ -110,6 +111,7 @@ impl From<RunStatusArg> for v1::RunStatus {
         match status {
             RunStatusArg::Queued => v1::RunStatus::Queued,
             RunStatusArg::Running => v1::RunStatus::Running,
+            RunStatusArg::Paused => v1::RunStatus::Paused,
             RunStatusArg::Succeeded => v1::RunStatus::Succeeded,
             RunStatusArg::Failed => v1::RunStatus::Failed,
             RunStatusArg::Cancelled => v1::RunStatus::Cancelled,
@@ -225,7 +227,7 @@ fn present(workers: Vec<v1::Worker>) -> Vec<v1::Worker> {
     workers.into_iter().filter(is_present).collect()
 }
 
-fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {
+pub(super) fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, String)]) -> bool {
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 

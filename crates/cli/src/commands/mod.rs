@@ -9,10 +9,12 @@ pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod logs;
 pub(crate) mod lookup;
+pub(crate) mod operate;
 mod portrait;
 pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod schedule;
+mod select;
 pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod validate;
@@ -43,8 +45,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Logs(args) => logs::run(args, &global).await,
         Command::Watch(args) => stay::watch(args, &global).await,
         Command::Wait(args) => stay::wait(args, &global).await,
-        Command::Cancel(args) => stay::cancel(args, &global).await,
-        Command::Release(args) => stay::release(args, &global).await,
+        Command::Cancel(args) => operate::cancel(args, &global).await,
+        Command::Pause(args) => operate::pause(args, true, &global).await,
+        Command::Resume(args) => operate::pause(args, false, &global).await,
+        Command::Priority(args) => operate::priority(args, &global).await,
+        Command::Release(args) => operate::release(args, &global).await,
         Command::Schedule(command) => schedule::run(command, &global).await,
         Command::Cluster(command) => admin::cluster(command, &global).await,
         Command::Convert(command) => convert::run(&command),

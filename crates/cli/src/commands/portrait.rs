@@ -69,6 +69,7 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Run", label(run))
         .add("Namespace", &run.namespace)
         .add("Status", run_word(run.status()))
+        .add("Paused", moment(run.paused_at_ms))
         .add("Stopped", &run.stop_reason)
         .add("Version", version)
         .add("Id", run.id)

@@ -1,4 +1,4 @@
-//! `muster watch`, `wait`, `cancel` and `release`: following runs, and stepping in.
+//! `muster watch` and `muster wait`: following runs.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use muster_client::{Client, v1};
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{Show, detached, follow_and_tell, interrupted, timed_out, wait_all};
-use crate::names::{OneTask, RunName, label};
+use crate::names::RunName;
 use crate::output::{self, Format, note};
 use crate::settings::Global;
 use crate::units;
@@ -37,26 +37,6 @@ pub(crate) struct WaitArgs {
     /// Stop waiting after this long, with exit code 124; the runs go on
     #[arg(long, value_name = "DURATION", value_parser = units::span)]
     timeout: Option<Duration>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CancelArgs {
-    /// The runs
-    #[arg(required = true, value_name = "RUN")]
-    runs: Vec<RunName>,
-    /// Wait until they have ended
-    #[arg(long)]
-    wait: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ReleaseArgs {
-    /// The held task
-    #[arg(value_name = "RUN/TASK")]
-    task: OneTask,
-    /// Let it fail instead of running it again
-    #[arg(long)]
-    fail: bool,
 }
 
 pub(crate) async fn watch(args: WatchArgs, global: &Global) -> Outcome {
@@ -121,56 +101,11 @@ pub(crate) async fn wait(args: WaitArgs, global: &Global) -> Outcome {
 }
 
 /// Prints runs for programs; people were told on stderr.
-fn print_data(format: Format, runs: &[v1::Run]) -> Result<(), Failure> {
+pub(super) fn print_data(format: Format, runs: &[v1::Run]) -> Result<(), Failure> {
     match format {
         Format::Table | Format::Wide => Ok(()),
         Format::Json | Format::Jsonl | Format::Yaml | Format::Name => {
             Ok(output::list(format, runs)?)
         }
     }
-}
-
-pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
-    let client = global.client()?;
-    let mut cancelled = Vec::new();
-    for name in &args.runs {
-        let run = name.find(&client).await?;
-        if client.cancel(&run).await? {
-            note(format!("cancelling {}", label(&run)));
-            cancelled.push(run);
-        } else {
-            note(format!("{} had ended before", label(&run)));
-        }
-    }
-    if !args.wait {
-        print_data(global.format(), &cancelled)?;
-        return Ok(Exit::Ok);
-    }
-    let mut ended = Vec::new();
-    let outcome = wait_all(&client, &cancelled, None, &mut ended).await;
-    print_data(global.format(), &ended)?;
-    match outcome? {
-        // That the runs end as cancelled is what was asked for.
-        Exit::RunStopped => Ok(Exit::Ok),
-        other => Ok(other),
-    }
-}
-
-pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
-    let client = global.client()?;
-    let OneTask { run, part } = args.task;
-    let task = part.whole()?;
-    let run = run.find(&client).await?;
-    client.release(&run, &task, !args.fail).await.map_err(|error| not_live(&run, error))?;
-    let what = if args.fail { "fails" } else { "runs again" };
-    note(format!("{}/{task} {what}", label(&run)));
-    Ok(Exit::Ok)
-}
-
-/// The cluster knows an ended run by its id only; its user knows it by its name.
-fn not_live(run: &v1::Run, error: muster_client::Error) -> Failure {
-    if error.reason() == Some("RUN_NOT_LIVE") {
-        return Failure::new(Exit::NotFound, format!("{} has ended", label(run)));
-    }
-    error.into()
 }

@@ -29,6 +29,7 @@ pub(crate) fn run_word(status: v1::RunStatus) -> &'static str {
         v1::RunStatus::Unspecified => "unknown",
         v1::RunStatus::Queued => "queued",
         v1::RunStatus::Running => "running",
+        v1::RunStatus::Paused => "paused",
         v1::RunStatus::Succeeded => "succeeded",
         v1::RunStatus::Failed => "failed",
         v1::RunStatus::Cancelled => "cancelled",

@@ -167,6 +167,20 @@ impl RunService for Fake {
         Err(Status::unimplemented(""))
     }
 
+    async fn pause_run(
+        &self,
+        _: Request<v1::PauseRunRequest>,
+    ) -> Result<Response<v1::PauseRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn prioritize_run(
+        &self,
+        _: Request<v1::PrioritizeRunRequest>,
+    ) -> Result<Response<v1::PrioritizeRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn release_task(
         &self,
         _: Request<v1::ReleaseTaskRequest>,

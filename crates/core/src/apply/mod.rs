@@ -10,7 +10,9 @@ mod drain_worker;
 mod finish_attempts;
 mod fire_schedule;
 mod lose_worker;
+mod pause_run;
 mod place_attempts;
+mod prioritize_run;
 mod register_worker;
 mod release_task;
 mod settle;
@@ -80,6 +82,10 @@ impl Step<'_> {
             }
             Command::SubmitRun(it) => self.once(it.request.as_ref(), |step| step.submit_run(it)),
             Command::CancelRun(it) => self.once(it.request.as_ref(), |step| step.cancel_run(it)),
+            Command::PauseRun(it) => self.once(it.request.as_ref(), |step| step.pause_run(it)),
+            Command::PrioritizeRun(it) => {
+                self.once(it.request.as_ref(), |step| step.prioritize_run(it))
+            }
             Command::FireSchedule(it) => self.fire_schedule(it),
             Command::SuspendSchedule(it) => {
                 self.once(it.request.as_ref(), |step| step.suspend_schedule(it))

@@ -48,6 +48,9 @@ impl Step<'_> {
         {
             return Err(ItemRefusal::NoSuchTask);
         }
+        if run.paused.is_some() {
+            return Err(ItemRefusal::RunPaused);
+        }
         if self.ended_at_once.contains(&(placement.run, placement.task)) {
             return Err(ItemRefusal::NotReady);
         }

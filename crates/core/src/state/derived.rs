@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::deadlines::Due;
 use super::queue::ReadyKey;
+use super::run::Run;
 use super::task::TaskStatus;
 use super::worker::WorkerStatus;
 use super::{State, TaskKey};
@@ -92,12 +93,19 @@ impl State {
                     self.take(attempt.worker, (id, index), &request.resources, range.count());
                 }
             }
-            let key = ReadyKey {
-                priority: std::cmp::Reverse(run.task_priority(index)),
-                run: id,
-                task: index,
-            };
-            self.queue.set(request, key, task.cells.tally().of(TaskStatus::Ready));
+        }
+        self.set_queued(&run, run.paused.is_none());
+    }
+
+    /// Puts the ready tasks of a run into the queue, or takes them out, by the priority that the run has.
+    pub(crate) fn set_queued(&mut self, run: &Run, is_queued: bool) {
+        for (position, task) in run.tasks.iter().enumerate() {
+            let index = TaskIndex(position as u32);
+            let Some(request) = run.version.request(index) else { continue };
+            let priority = std::cmp::Reverse(run.task_priority(index));
+            let key = ReadyKey { priority, run: run.id, task: index };
+            let count = if is_queued { task.cells.tally().of(TaskStatus::Ready) } else { 0 };
+            self.queue.set(request, key, count);
         }
     }
 

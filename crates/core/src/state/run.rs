@@ -36,6 +36,8 @@ pub struct Run {
     pub begun_at: Option<Timestamp>,
     /// The fire time it was made for, if a schedule made it.
     pub origin: Option<FireOrigin>,
+    /// Present while it is paused: since when. Nothing of it is placed then.
+    pub paused: Option<Timestamp>,
     /// Present once it must stop: since when, and why.
     pub stop: Option<(Timestamp, StopReason)>,
     /// Its tasks, by [`TaskIndex`].
@@ -73,6 +75,8 @@ pub enum RunStatus {
     Queued,
     /// Some task has not ended.
     Running,
+    /// It began, and a user lets nothing more of it be placed for now.
+    Paused,
     /// Every task ended and none failed.
     Succeeded,
     /// Some task failed, or the run's timeout was over (then its stop reason says so).
@@ -87,6 +91,7 @@ impl RunStatus {
         match self {
             RunStatus::Queued => "queued",
             RunStatus::Running => "running",
+            RunStatus::Paused => "paused",
             RunStatus::Succeeded => "succeeded",
             RunStatus::Failed => "failed",
             RunStatus::Cancelled => "cancelled",
@@ -123,6 +128,7 @@ impl Run {
             submitted_at: at,
             begun_at: None,
             origin: None,
+            paused: None,
             stop: None,
             tasks,
             open,
@@ -133,10 +139,11 @@ impl Run {
 
     /// The run's status.
     pub fn status(&self) -> RunStatus {
-        match (self.ended, self.begun_at) {
-            (Some(ended), _) => ended.status,
-            (None, Some(_)) => RunStatus::Running,
-            (None, None) => RunStatus::Queued,
+        match (self.ended, self.begun_at, self.paused) {
+            (Some(ended), ..) => ended.status,
+            (None, Some(_), None) => RunStatus::Running,
+            (None, Some(_), Some(_)) => RunStatus::Paused,
+            (None, None, _) => RunStatus::Queued,
         }
     }
 
@@ -161,11 +168,11 @@ impl Run {
         self.version.spec.tasks.get(index.0 as usize)
     }
 
-    /// The spans that make deadlines for the task at `index`.
+    /// The spans that make deadlines for the task at `index`. Nobody waits for a worker while the run is paused.
     pub fn spans(&self, index: TaskIndex) -> TaskSpans {
         self.spec(index).map_or_else(TaskSpans::default, |spec| TaskSpans {
             timeout: spec.timeout,
-            queue_timeout: spec.queue_timeout,
+            queue_timeout: spec.queue_timeout.filter(|_| self.paused.is_none()),
         })
     }
 

@@ -34,6 +34,7 @@ impl State {
         let spans = run.spans(index);
         let version = run.version.clone();
         let priority = Reverse(run.task_priority(index));
+        let is_paused = run.paused.is_some();
         let Some(request) = version.request(index) else { return Changed::Nothing };
         let Some(task) = run.tasks.get_mut(index.0 as usize) else { return Changed::Nothing };
 
@@ -89,7 +90,8 @@ impl State {
         let was_waiting = pieces.iter().any(|(_, old)| old.status() == TaskStatus::Backoff);
         if touches_queue && !(was_waiting && mutant::is_on(Mutant::QueueForgets)) {
             let key = ReadyKey { priority, run: run_id, task: index };
-            self.queue.set(request, key, tally.of(TaskStatus::Ready));
+            let count = if is_paused { 0 } else { tally.of(TaskStatus::Ready) };
+            self.queue.set(request, key, count);
         }
         if was_open && tally.open() == 0 { Changed::Ended } else { Changed::Open }
     }

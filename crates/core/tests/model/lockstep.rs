@@ -139,6 +139,8 @@ impl Lockstep {
             let modelled = &model.runs[&run.id.0];
             same!(cells_of(run), modelled.cells, "cells of run {}", run.id);
             same!(run.stop.map(|it| it.1), modelled.stop, "stop of run {}", run.id);
+            same!(run.paused.is_some(), modelled.is_paused, "pause of run {}", run.id);
+            same!(run.priority, modelled.priority, "priority of run {}", run.id);
         }
         let ended = applied.events.iter().filter_map(|event| match event {
             Event::RunEnded { run } => {
@@ -282,7 +284,9 @@ impl Lockstep {
                     _ => {}
                 }
             }
-            Ok(_) => {}
+            Ok(_) => {
+                self.count(format!("carried out {}", first_word(format!("{command:?}"))));
+            }
         }
     }
 

@@ -91,6 +91,7 @@ pub(crate) struct Run {
     pub(crate) spec: WorkflowSpec,
     pub(crate) priority: i32,
     pub(crate) submitted: u64,
+    pub(crate) is_paused: bool,
     pub(crate) stop: Option<StopReason>,
     pub(crate) cells: Cells,
 }
@@ -200,6 +201,8 @@ impl Model {
             Command::ApplyWorkflow(it) => &it.request,
             Command::SubmitRun(it) => &it.request,
             Command::CancelRun(it) => &it.request,
+            Command::PauseRun(it) => &it.request,
+            Command::PrioritizeRun(it) => &it.request,
             Command::ReleaseTask(it) => &it.request,
             Command::DrainWorker(it) => &it.request,
             _ => &None,
@@ -230,6 +233,11 @@ impl Model {
                     return Err(Rejection::NoSuchRun { run: it.run });
                 }
                 self.stop_run(it.run.0, StopReason::Cancelled);
+                Ok(Reply::Done)
+            }
+            Command::PauseRun(it) => self.pause(it.run, it.is_paused),
+            Command::PrioritizeRun(it) => {
+                self.changeable(it.run)?.priority = it.priority;
                 Ok(Reply::Done)
             }
             // Not drawn here: `tests/schedules.rs` does.
@@ -297,7 +305,8 @@ impl Model {
         }
         let name = spec.name.clone();
         let priority = submit.priority.unwrap_or(spec.priority);
-        let run = Run { spec, priority, submitted: self.now, stop: None, cells };
+        let (submitted, is_paused, stop) = (self.now, false, None);
+        let run = Run { spec, priority, submitted, is_paused, stop, cells };
         self.runs.insert(id, run);
         Ok(Reply::RunSubmitted { run: RunId(id), workflow: name, number })
     }
@@ -339,7 +348,7 @@ impl Model {
     /// Every ready index, as the queue counts them: request, priority, run, task, indices.
     pub(crate) fn ready(&self) -> BTreeMap<(Request, i32, RunId, TaskIndex), u32> {
         let mut ready = BTreeMap::new();
-        for (id, run) in &self.runs {
+        for (id, run) in self.runs.iter().filter(|(_, run)| !run.is_paused) {
             for ((task, _), cell) in &run.cells {
                 if matches!(cell, Cell::Ready { .. }) {
                     let spec = &run.spec.tasks[*task as usize];

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts, LoseWorker,
-    Outcome, PlaceAttempts, Placement, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
-    StartAttempts, SubmitRun,
+    Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun, RegisterWorker, ReleaseTask,
+    RequestKey, RunSource, Start, StartAttempts, SubmitRun,
 };
 use muster_core::ids::{Fence, Name, RunId, TaskIndex, WorkerId};
 use muster_core::spec::{Resources, WorkflowSpec};
@@ -24,6 +24,8 @@ pub(crate) enum Op {
     Apply { spec: WorkflowSpec, request: Option<(u8, u8)> },
     Submit { spec: WorkflowSpec, how: u8, request: Option<(u8, u8)>, priority: Option<i32> },
     Cancel { run: u8, request: Option<(u8, u8)> },
+    Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
+    Prioritize { run: u8, priority: i32 },
     Release { pick: u8, rerun: bool },
     Drain { worker: u8, is_draining: bool, request: Option<(u8, u8)> },
     Lose { worker: u8 },
@@ -102,6 +104,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (specs::workflow(), any::<u8>(), request(), priority)
             .prop_map(|(spec, how, request, priority)| Op::Submit { spec, how, request, priority }),
         1 => (any::<u8>(), request()).prop_map(|(run, request)| Op::Cancel { run, request }),
+        2 => (any::<u8>(), any::<bool>(), request())
+            .prop_map(|(run, is_paused, request)| Op::Pause { run, is_paused, request }),
+        1 => (any::<u8>(), -3..4i32).prop_map(|(run, priority)| Op::Prioritize { run, priority }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(pick, rerun)| Op::Release { pick, rerun }),
         1 => (0..6u8, any::<bool>(), request()).prop_map(|(worker, is_draining, request)| {
             Op::Drain { worker, is_draining, request }
@@ -145,6 +150,16 @@ impl Op {
             Op::Cancel { run, request } => Command::CancelRun(CancelRun {
                 request: request_key(*request),
                 run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
+            }),
+            Op::Pause { run, is_paused, request } => Command::PauseRun(PauseRun {
+                request: request_key(*request),
+                run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
+                is_paused: *is_paused,
+            }),
+            Op::Prioritize { run, priority } => Command::PrioritizeRun(PrioritizeRun {
+                request: None,
+                run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
+                priority: *priority,
             }),
             Op::Release { pick, rerun } => release(model, *pick, *rerun),
             Op::Drain { worker, is_draining, request } => Command::DrainWorker(DrainWorker {

@@ -26,6 +26,9 @@ impl Model {
         let run = self.runs.get(&run_id).ok_or(ItemRefusal::RunNotLive)?;
         let cells = run.range(task, range).ok_or(ItemRefusal::NoSuchTask)?;
         let request = &run.spec.tasks[task as usize].request;
+        if run.is_paused {
+            return Err(ItemRefusal::RunPaused);
+        }
         let is_ready = |cell: &(u32, Cell)| matches!(cell.1, Cell::Ready { .. });
         if self.ended_at_once.contains(&(run_id, task)) || !cells.iter().all(is_ready) {
             return Err(ItemRefusal::NotReady);
@@ -134,6 +137,26 @@ impl Model {
         Ok(Reply::Done)
     }
 
+    /// A live run that goes on.
+    pub(super) fn changeable(&mut self, id: RunId) -> Result<&mut Run, Rejection> {
+        let run = self.runs.get_mut(&id.0).ok_or(Rejection::NoSuchRun { run: id })?;
+        if run.stop.is_some() { Err(Rejection::RunStopping { run: id }) } else { Ok(run) }
+    }
+
+    pub(super) fn pause(&mut self, id: RunId, is_paused: bool) -> Answered {
+        let now = self.now;
+        let run = self.changeable(id)?;
+        if run.is_paused && !is_paused {
+            for cell in run.cells.values_mut() {
+                if let Cell::Ready { since, .. } = cell {
+                    *since = now;
+                }
+            }
+        }
+        run.is_paused = is_paused;
+        Ok(Reply::Done)
+    }
+
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
         let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
@@ -210,6 +233,7 @@ impl Model {
             }
             for ((task, index), cell) in &run.cells {
                 let at = due_at(&run.spec.tasks[*task as usize], cell);
+                let at = at.filter(|_| !(run.is_paused && matches!(cell, Cell::Ready { .. })));
                 all.extend(at.map(|at| (at, Due::Cell(*id, *task, *index))));
             }
         }

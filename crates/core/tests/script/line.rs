@@ -14,6 +14,7 @@
 //! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
+//! pause etl/1 | unpause etl/1 | prioritize etl/1 5
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
 //! schedules etl                       how far its schedules have come
 //! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
@@ -29,9 +30,9 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
-    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
-    UpgradeCluster,
+    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
+    SubmitRun, SuspendSchedule, UpgradeCluster,
 };
 use muster_core::ids::{LogIndex, Name, Text};
 use muster_core::snapshot::digest_of;
@@ -122,6 +123,16 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
             is_draining: verb == "drain",
         }),
         "cancel" => Command::CancelRun(CancelRun { request, run: world.run_id(rest) }),
+        "pause" | "unpause" => Command::PauseRun(PauseRun {
+            request,
+            run: world.run_id(rest),
+            is_paused: verb == "pause",
+        }),
+        "prioritize" => {
+            let (run, priority) = rest.split_once(' ').expect("`prioritize RUN NUMBER`");
+            let priority = priority.parse().expect("a number");
+            Command::PrioritizeRun(PrioritizeRun { request, run: world.run_id(run), priority })
+        }
         "fire" => Command::FireSchedule(fire(world, &options.namespace, rest)),
         "suspend" | "resume" => {
             let (workflow, schedule) =

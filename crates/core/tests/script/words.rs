@@ -76,6 +76,10 @@ pub(crate) fn event(world: &World, event: &Event) -> String {
         Event::SchedulesChanged { missed, passed_over, .. } => {
             format!("{missed} missed, {passed_over} passed over\n")
         }
+        Event::RunChanged { run: id } => {
+            let found = world.state.run(*id).expect("it changed, so it is live");
+            format!("{} {}, priority {}\n", found.label(), found.status().word(), found.priority)
+        }
         Event::RunStopping { run: id } => format!("{} must stop\n", run(world, *id)),
         Event::RunEnded { run } => format!("{} {}\n", run.label(), run.status().word()),
         // `AttemptPlaced` says it better.

@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod log;
+mod operate;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod worker;

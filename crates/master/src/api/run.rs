@@ -95,6 +95,24 @@ impl RunService for Runs {
         Ok(answer(&self.replica, v1::CancelRunResponse { is_cancelling }))
     }
 
+    async fn pause_run(
+        &self,
+        request: Request<v1::PauseRunRequest>,
+    ) -> Result<Response<v1::PauseRunResponse>, Status> {
+        forward!(self.replica, request, Client, pause_run);
+        self.pause(request.into_inner()).await?;
+        Ok(answer(&self.replica, v1::PauseRunResponse {}))
+    }
+
+    async fn prioritize_run(
+        &self,
+        request: Request<v1::PrioritizeRunRequest>,
+    ) -> Result<Response<v1::PrioritizeRunResponse>, Status> {
+        forward!(self.replica, request, Client, prioritize_run);
+        self.prioritize(request.into_inner()).await?;
+        Ok(answer(&self.replica, v1::PrioritizeRunResponse {}))
+    }
+
     async fn release_task(
         &self,
         request: Request<v1::ReleaseTaskRequest>,

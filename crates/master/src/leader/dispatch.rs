@@ -57,6 +57,7 @@ fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
             | Event::RunSubmitted { .. }
             | Event::RunBegun { .. }
             | Event::SchedulesChanged { .. }
+            | Event::RunChanged { .. }
             | Event::RunStopping { .. }
             | Event::RunEnded { .. }
             | Event::TaskChanged { .. }

@@ -77,6 +77,10 @@ impl Explanation {
             }
             (None, None) => {}
         }
+        if let Some(since) = self.run_paused {
+            let span = self.at.since(since);
+            writeln!(f, "The run has been paused for {span}; `muster resume` lets it go on.")?;
+        }
         if let [first, others @ ..] = &self.waits_for[..] {
             write!(f, "The run is queued behind {first}")?;
             if !others.is_empty() {

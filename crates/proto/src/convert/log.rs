@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
-use super::{attempts, schedule};
+use super::{attempts, operate, schedule};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -90,6 +90,8 @@ fn command_to_proto(command: &Command) -> stored::Command {
             request: key_to_proto(it.request.as_ref()),
             run_id: it.run.0,
         }),
+        Command::PauseRun(it) => Kind::PauseRun(operate::pause_to_proto(it)),
+        Command::PrioritizeRun(it) => Kind::PrioritizeRun(operate::prioritize_to_proto(it)),
         Command::FireSchedule(it) => Kind::FireSchedule(schedule::fire_to_proto(it)),
         Command::SuspendSchedule(it) => Kind::SuspendSchedule(schedule::suspend_to_proto(it)),
         Command::ReleaseTask(it) => Kind::ReleaseTask(stored::ReleaseTask {
@@ -136,6 +138,8 @@ fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> 
             request: it.request.map(key_from_proto),
             run: RunId(it.run_id),
         }),
+        Kind::PauseRun(it) => Command::PauseRun(operate::pause_from_proto(it)),
+        Kind::PrioritizeRun(it) => Command::PrioritizeRun(operate::prioritize_from_proto(it)),
         Kind::FireSchedule(it) => {
             Command::FireSchedule(schedule::fire_from_proto(it).within("fire_schedule")?)
         }

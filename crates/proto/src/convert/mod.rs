@@ -12,6 +12,7 @@ mod attempts;
 mod error;
 mod history;
 mod log;
+mod operate;
 mod read;
 mod schedule;
 mod snapshot;

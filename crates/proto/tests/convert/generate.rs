@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
-    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
-    UpgradeCluster,
+    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
+    SubmitRun, SuspendSchedule, UpgradeCluster,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
@@ -326,6 +326,17 @@ fn schedule_command() -> impl Strategy<Value = Command> {
     prop_oneof![fire.prop_map(Command::FireSchedule), suspend.prop_map(Command::SuspendSchedule),]
 }
 
+fn operating_command() -> impl Strategy<Value = Command> {
+    let pause = (key(), run(), any::<bool>()).prop_map(|(request, run, is_paused)| PauseRun {
+        request,
+        run,
+        is_paused,
+    });
+    let prioritize = (key(), run(), any::<i32>())
+        .prop_map(|(request, run, priority)| PrioritizeRun { request, run, priority });
+    prop_oneof![pause.prop_map(Command::PauseRun), prioritize.prop_map(Command::PrioritizeRun)]
+}
+
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
@@ -345,6 +356,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),
         2 => schedule_command().boxed(),
+        2 => operating_command().boxed(),
         3 => worker_command(),
         6 => attempts(),
         1 => prune.prop_map(Command::PruneHistory),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker,
-    ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
+    SubmitRun, SuspendSchedule,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
@@ -142,6 +143,7 @@ impl World {
             10..=12 => self.finish(a, b)?,
             13 => self.worker_command(a, b)?,
             14 => self.run_command(a, b)?,
+            15 if a % 4 == 1 => self.operating_command(a, b)?,
             15 if a.is_multiple_of(2) => self.schedule_command(a, b)?,
             _ if a < 64 => Command::PruneHistory(PruneHistory { ended_before: LogIndex(b.into()) }),
             _ => Command::Tick,
@@ -223,6 +225,16 @@ impl World {
 }
 
 impl World {
+    fn operating_command(&self, a: u8, b: u8) -> Option<Command> {
+        let runs: Vec<Arc<Run>> = self.state.runs().iter().cloned().collect();
+        let (request, run) = (request(a, b), pick(&runs, b)?.id);
+        Some(match a / 4 % 4 {
+            0 => Command::PrioritizeRun(PrioritizeRun { request, run, priority: i32::from(b) }),
+            1 | 2 => Command::PauseRun(PauseRun { request, run, is_paused: true }),
+            _ => Command::PauseRun(PauseRun { request, run, is_paused: false }),
+        })
+    }
+
     fn schedule_command(&self, a: u8, b: u8) -> Option<Command> {
         let workflows: Vec<_> = self.state.workflows().iter().cloned().collect();
         let workflow = pick(&workflows, a / 2)?;

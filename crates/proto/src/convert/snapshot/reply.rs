@@ -69,6 +69,7 @@ fn refusal_to_proto(refusal: ItemRefusal) -> StoredRefusal {
         ItemRefusal::WorkerMismatch => StoredRefusal::WorkerMismatch,
         ItemRefusal::NoCapacity => StoredRefusal::NoCapacity,
         ItemRefusal::Stale => StoredRefusal::Stale,
+        ItemRefusal::RunPaused => StoredRefusal::RunPaused,
     }
 }
 
@@ -82,5 +83,6 @@ fn refusal_from_proto(refusal: StoredRefusal) -> Result<ItemRefusal, DecodeError
         StoredRefusal::WorkerMismatch => Ok(ItemRefusal::WorkerMismatch),
         StoredRefusal::NoCapacity => Ok(ItemRefusal::NoCapacity),
         StoredRefusal::Stale => Ok(ItemRefusal::Stale),
+        StoredRefusal::RunPaused => Ok(ItemRefusal::RunPaused),
     }
 }

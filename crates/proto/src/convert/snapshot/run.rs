@@ -43,6 +43,7 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
             schedule: origin.schedule.to_string(),
             fire_time_ms: origin.fire_time.0,
         }),
+        paused_offset_ms: run.paused.map(|since| origin.offset_ms(since)),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
             since_offset_ms: origin.offset_ms(since),
             reason: stop_reason_to_proto(reason).into(),
@@ -81,6 +82,7 @@ pub(in crate::convert) fn run_from_proto(
         submitted_at: origin.0,
         begun_at: (!run.is_queued).then(|| origin.at(run.begun_offset_ms)),
         origin: run.origin.map(fire_origin_from_proto).transpose()?,
+        paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
@@ -109,6 +111,7 @@ fn end_from_proto(end: &stored::StoredRunEnd, origin: Origin) -> Result<RunEnded
         StoredRunStatus::Unspecified => return Err(DecodeError::missing("status")),
         StoredRunStatus::Queued => RunStatus::Queued,
         StoredRunStatus::Running => RunStatus::Running,
+        StoredRunStatus::Paused => RunStatus::Paused,
         StoredRunStatus::Succeeded => RunStatus::Succeeded,
         StoredRunStatus::Failed => RunStatus::Failed,
         StoredRunStatus::Cancelled => RunStatus::Cancelled,
@@ -120,6 +123,7 @@ fn status_to_proto(status: RunStatus) -> StoredRunStatus {
     match status {
         RunStatus::Queued => StoredRunStatus::Queued,
         RunStatus::Running => StoredRunStatus::Running,
+        RunStatus::Paused => StoredRunStatus::Paused,
         RunStatus::Succeeded => StoredRunStatus::Succeeded,
         RunStatus::Failed => StoredRunStatus::Failed,
         RunStatus::Cancelled => StoredRunStatus::Cancelled,

@@ -1,0 +1,51 @@
+//! Calls of `RunService` by which people change runs that are live: what they name is looked up, and the rest is for
+//! apply to judge.
+
+use muster_core::command::{Command, PauseRun, PrioritizeRun, RequestKey};
+use muster_core::ids::RunId;
+use muster_proto::v1;
+use tonic::Status;
+
+use super::run::Runs;
+use super::{answered, request_key};
+use crate::read::body_digest;
+
+impl Runs {
+    pub(super) async fn pause(&self, mut body: v1::PauseRunRequest) -> Result<(), Status> {
+        let request_id = std::mem::take(&mut body.request_id);
+        let request = request_key(&request_id, body_digest(&body))?;
+        let is_paused = body.is_paused;
+        self.change(request, body.run.as_ref(), |request, run| {
+            Command::PauseRun(PauseRun { request, run, is_paused })
+        })
+        .await
+    }
+
+    pub(super) async fn prioritize(
+        &self,
+        mut body: v1::PrioritizeRunRequest,
+    ) -> Result<(), Status> {
+        let request_id = std::mem::take(&mut body.request_id);
+        let request = request_key(&request_id, body_digest(&body))?;
+        let priority = body.priority;
+        self.change(request, body.run.as_ref(), |request, run| {
+            Command::PrioritizeRun(PrioritizeRun { request, run, priority })
+        })
+        .await
+    }
+
+    /// Proposes a command about a run that a caller names, unless it was carried out before.
+    async fn change(
+        &self,
+        request: Option<RequestKey>,
+        run: Option<&v1::RunRef>,
+        command: impl FnOnce(Option<RequestKey>, RunId) -> Command,
+    ) -> Result<(), Status> {
+        self.replica.barrier(None).await?;
+        if answered(&self.replica, request.as_ref())?.is_none() {
+            let run = self.replica.find_run(run)?.id;
+            self.replica.proposer.propose(&command(request, run)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Changing runs that are live, on a whole cluster: as the documentation shows it, and on any master.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use muster_client::{Client, Code, Submission, v1};
+use muster_tests::cluster::Cluster;
+
+/// What a page of the documentation has a reader do.
+#[derive(Debug)]
+enum Step {
+    /// Apply a workflow.
+    Apply(String),
+    /// Run a command line, which succeeds and says each of these.
+    Run(String, Vec<String>),
+}
+
+/// The workflows and command lines of a page, in order.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut block: Option<&str> = None;
+    for line in text.lines() {
+        match (block, line.strip_prefix("```")) {
+            (None, Some("yaml")) => {
+                block = Some("yaml");
+                steps.push(Step::Apply(String::new()));
+            }
+            (None, Some(kind)) => block = Some(kind),
+            (Some(_), Some(_)) => block = None,
+            (Some("yaml"), None) => {
+                if let Some(Step::Apply(workflow)) = steps.last_mut() {
+                    workflow.push_str(line);
+                    workflow.push('\n');
+                }
+            }
+            (Some("console"), None) => match (line.strip_prefix("$ muster "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step::Run(command.to_owned(), Vec::new())),
+                (None, Some(Step::Run(_, said))) => said.push(line.to_owned()),
+                (None, _) => panic!("`{line}` follows no command"),
+            },
+            (Some(_) | None, _) => {}
+        }
+    }
+    steps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_can_be_followed() {
+    let cluster = Cluster::start(1, 1).await;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating-runs.md");
+    let text = fs::read_to_string(page).expect("the page is there");
+    let mut commands = 0;
+    for step in steps(&text) {
+        match step {
+            Step::Apply(workflow) => {
+                cluster.client.apply(workflow).await.expect("the workflow is well-formed");
+            }
+            Step::Run(command, wanted) => {
+                let words: Vec<&str> = command.split_whitespace().collect();
+                let (code, out, err) = cluster.muster(&words);
+                let said = format!("{out}{err}");
+                assert_eq!(code, 0, "`muster {command}`: {said}");
+                let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+                for line in wanted {
+                    let is_said = plain(&said).contains(&plain(&line));
+                    assert!(is_said, "`muster {command}` says\n{said}and not `{line}`");
+                }
+                commands += 1;
+            }
+        }
+    }
+    assert!(commands >= 10, "{commands} commands were found");
+}
+
+/// Long enough for a command line on a busy machine.
+const TWO_STEPS: &str = "\
+apiVersion: v1
+kind: Workflow
+name: two-steps
+tasks:
+  first: {run: sleep 3}
+  then: {needs: [first], noop: {}}
+";
+
+async fn submit(client: &Client, manifest: &str) -> v1::SubmitRunResponse {
+    client.submit(Submission::source(manifest)).await.expect("it is accepted")
+}
+
+impl Steered {
+    async fn start(masters: usize) -> Steered {
+        let cluster = Cluster::start(masters, 1).await;
+        let leader = cluster.leader().await;
+        let other = &cluster.addresses[(leader + 1) % masters];
+        let follower = Client::connect([format!("http://{other}")]).expect("an address");
+        Steered { cluster, follower }
+    }
+
+    /// Waits until a task of a run has a status.
+    async fn until(&self, run: &v1::SubmitRunResponse, task: usize, status: v1::TaskStatus) {
+        let is_it = async {
+            while self.cluster.tasks(run).await[task].status() != status {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), is_it).await;
+        assert!(
+            waited.is_ok(),
+            "task {task} is not {status:?}: {:?}",
+            self.cluster.tasks(run).await
+        );
+    }
+}
+
+/// A cluster, and a client of a master that does not lead.
+struct Steered {
+    cluster: Cluster,
+    follower: Client,
+}
+
+/// Asked of a follower; what is live goes on, and what becomes ready by it is not placed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_keeps_what_is_ready_from_workers() {
+    let it = Steered::start(3).await;
+    let run = submit(&it.follower, TWO_STEPS).await;
+    it.until(&run, 0, v1::TaskStatus::Running).await;
+    it.follower.pause(&run, true).await.expect("it is paused");
+    it.follower.prioritize(&run, 5).await.expect("it has another priority");
+    it.until(&run, 1, v1::TaskStatus::Ready).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    it.until(&run, 1, v1::TaskStatus::Ready).await;
+    let paused = it.follower.get_run(&run).await.expect("it is there");
+    assert_eq!((paused.status(), paused.priority), (v1::RunStatus::Paused, 5));
+    assert!(paused.paused_at_ms >= paused.begun_at_ms);
+    let (_, why, _) = it.cluster.muster(&["explain", "two-steps/1/then"]);
+    assert!(why.contains("The run has been paused for"), "{why}");
+    it.follower.pause(&run, false).await.expect("it goes on");
+    let ended = it.follower.wait_run(&run, None).await.expect("it ends");
+    assert_eq!(ended.status(), v1::RunStatus::Succeeded);
+    let refused = it.follower.pause(&run, true).await.expect_err("it has ended");
+    assert_eq!((refused.code(), refused.reason()), (Code::NotFound, Some("RUN_NOT_LIVE")));
+}
