@@ -47,6 +47,9 @@ pub enum ItemRefusal {
     /// The task is not ready (any more).
     #[error("the task is not ready")]
     NotReady,
+    /// The task is not undecided (any more), or became so anew.
+    #[error("there is nothing to decide about the task")]
+    NotUndecided,
     /// The worker is not active.
     #[error("the worker is not active")]
     WorkerNotActive,

@@ -149,7 +149,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         retry_limit: spec.retry.limit,
         blocked: (is_blocked && run.begun_at.is_some()).then(|| Blocked {
             rule: spec.rule,
-            condition: spec.condition,
+            condition: spec.condition.clone(),
             upstream: open_upstream(run, task),
         }),
         workers: is_ready.then(|| report(state, view, request, progress)),
@@ -229,6 +229,7 @@ fn worker_of(state: &TaskState) -> Option<WorkerId> {
         }
         TaskState::Backoff { avoid, .. } | TaskState::Ready { avoid, .. } => *avoid,
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Held { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,

@@ -91,7 +91,7 @@ impl Step<'_> {
         }
         self.count(Rare::RunAccepted);
         let shape = self.book.shapes.of(&run.version);
-        let mut work = Work::new(id, run.version.clone(), shape, now);
+        let mut work = Work::new(id, run.version.clone(), shape, self.index, now);
         work.origin = run.origin.clone();
         if begins {
             work.begin(now);

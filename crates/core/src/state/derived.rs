@@ -39,6 +39,7 @@ impl State {
         self.deadlines = Default::default();
         self.fires = Default::default();
         self.queued_runs.clear();
+        self.undecided.clear();
         for workflow in self.workflows.iter() {
             self.workflow_by_name
                 .entry(workflow.namespace.clone())
@@ -97,7 +98,11 @@ impl State {
                 run: id,
                 task: index,
             };
-            self.queue.set(request, key, task.cells.tally().of(TaskStatus::Ready));
+            let tally = task.cells.tally();
+            self.queue.set(request, key, tally.of(TaskStatus::Ready));
+            if tally.of(TaskStatus::Undecided) > 0 {
+                self.undecided.insert((id, index));
+            }
         }
     }
 

@@ -56,7 +56,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 27] = [
+const CHECKED: [Rare; 31] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -78,6 +78,10 @@ const CHECKED: [Rare; 27] = [
     Rare::Held,
     Rare::Released,
     Rare::SkippedByFailure,
+    Rare::DecidedToStart,
+    Rare::DecidedToSkip,
+    Rare::Undecidable,
+    Rare::StaleDecision,
     Rare::CancelRacedFinish,
     Rare::StopForced,
     Rare::DuplicateAnswered,
@@ -116,6 +120,7 @@ fn the_random_commands_reach_everything() {
         "refused RunNotLive",
         "refused NoSuchTask",
         "refused NotReady",
+        "refused NotUndecided",
         "refused WorkerNotActive",
         "refused WorkerMismatch",
         "refused NoCapacity",
@@ -128,6 +133,7 @@ fn the_random_commands_reach_everything() {
         "rejected NoSuchWorker",
         "status Backoff",
         "status Held",
+        "status Undecided",
         "status Skipped",
         "skipped by failure",
         "status Cancelled",
@@ -139,6 +145,7 @@ fn the_random_commands_reach_everything() {
         "failed QueueTimedOut",
         "failed Lost",
         "failed Rejected",
+        "failed Undecidable",
     ];
     let unseen = coverage.never(&CHECKED);
     assert!(unseen.is_empty(), "the checker never saw: {unseen:?}; it saw:\n{coverage}");

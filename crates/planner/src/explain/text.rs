@@ -88,6 +88,9 @@ impl fmt::Display for Sentence<'_> {
         let of = self.of;
         match self.part.state {
             TaskState::Blocked => f.write_str("is blocked"),
+            TaskState::Undecided { .. } => f.write_str(
+                "is undecided: its dependencies hold, and the leader evaluates its expressions next",
+            ),
             TaskState::Ready { since, .. } => {
                 write!(f, "has been ready for {}", of.ago(since))?;
                 match self.part.queue_deadline {
@@ -123,6 +126,9 @@ impl fmt::Display for Sentence<'_> {
                     FailureReason::TimedOut => "ran out of time",
                     FailureReason::QueueTimedOut => "found no worker in time",
                     FailureReason::Lost => "was lost",
+                    FailureReason::Undecidable => {
+                        "failed, since an expression of it could not be evaluated"
+                    }
                 })?;
                 if let FailureReason::Exit(code) = reason {
                     write!(f, " with exit code {code}")?;
@@ -180,7 +186,7 @@ fn stop_words(reason: StopReason) -> &'static str {
 
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.condition, self.rule) {
+        f.write_str(match (&self.condition, self.rule) {
             (Condition::Success, DependencyRule::AllSucceeded) => {
                 "It starts once every upstream task succeeded"
             }
@@ -192,6 +198,15 @@ impl fmt::Display for Blocked {
             }
             (Condition::Failure, _) => {
                 "It starts once every upstream task ended, if one of them failed"
+            }
+            (Condition::Cancelled, _) => {
+                "It starts once every upstream task ended, if one of them was cancelled"
+            }
+            (Condition::Expression(_), DependencyRule::AllSucceeded) => {
+                "It starts once every upstream task succeeded, if its condition holds then"
+            }
+            (Condition::Expression(_), _) => {
+                "It starts once every upstream task ended, if its condition holds then"
             }
         })?;
         let mut separator = "; it waits for";
