@@ -230,8 +230,8 @@ pub enum Verdict {
     },
 }
 
-/// See [`Command::DecideTasks`]. Each decision stands for itself. The leader worked them out from one state; a task that
-/// has moved on since keeps its own.
+/// See [`Command::DecideTasks`]. Each decision stands for itself. The leader worked them out from one state; a task
+/// that has moved on since is left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecideTasks {
     /// The decisions.

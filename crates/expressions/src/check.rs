@@ -1,4 +1,4 @@
-//! Whether the expressions of a workflow can be right, before any run: syntax, names, and kinds that do not go together.
+//! Whether the expressions of a workflow can be right, before any run: syntax, names, and kinds that do not match.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr, UnaryOpKind};
 use muster_core::spec::template::is_same_name;
