@@ -85,8 +85,7 @@ async fn conditions_are_evaluated() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let masters = masters(folder.path(), 1, 100).await;
     let address = format!("http://{}", masters[0].api_address());
-    let config =
-        WorkerConfig::new("w".to_owned(), folder.path().join("w"), vec![address.clone()]);
+    let config = WorkerConfig::new("w".to_owned(), folder.path().join("w"), vec![address.clone()]);
     let worker = Worker::start(config).await.expect("a worker starts");
     let client = Client::connect([address]).expect("the address is well-formed");
     let run = client.submit(Submission::source(CONDITIONS)).await.expect("it is accepted");

@@ -160,6 +160,23 @@ fn the_rule_and_the_functions_go_together() {
     assert!(errors.errors[0].message.starts_with("with `rule: all_succeeded`"), "{errors:#?}");
 }
 
+#[test]
+fn the_bounds_are_where_they_are_said_to_be() {
+    let of_length = |length: usize| {
+        let rest = "params.region == ''".len();
+        file(&format!("params.region == '{}'", "x".repeat(length - rest)))
+    };
+    checked(&of_length(limits::EXPRESSION_BYTES_MAX)).expect("it fits");
+    let errors =
+        checked(&of_length(limits::EXPRESSION_BYTES_MAX + 1)).expect_err("a byte too many");
+    assert!(errors.errors[0].message.contains("at most 2048 are possible"), "{errors:#?}");
+    let of_brackets =
+        |count: usize| file(&format!("{}true{}", "(".repeat(count), ")".repeat(count)));
+    checked(&of_brackets(32)).expect("it fits");
+    let errors = checked(&of_brackets(33)).expect_err("a bracket too many");
+    assert!(errors.errors[0].message.contains("more than 32 brackets"), "{errors:#?}");
+}
+
 /// The deepest trees that fit must neither overflow a stack (2 MiB in tests, as in the masters) nor take long.
 #[test]
 fn nothing_that_fits_is_too_deep() {

@@ -13,7 +13,6 @@ use futures::Stream;
 use muster_core::command::RequestKey;
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
-use muster_core::spec::validate::validate;
 use muster_core::spec::{self, WorkflowSpec};
 use muster_proto::{convert, v1};
 use tonic::{Response, Status};
