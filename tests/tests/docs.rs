@@ -30,7 +30,7 @@ fn whole_workflows_in_the_documentation_are_well_formed() {
     for page in ["README.md", "docs/workflow-reference.md"] {
         let text = fs::read_to_string(root.join(page)).expect("the page is there");
         for (line, block) in blocks(&text).iter().filter(|(_, it)| it.starts_with("apiVersion")) {
-            let read = spec::parse_with(block, &muster_calendar::check);
+            let read = spec::parse_with(block, &muster_calendar::check, &muster_expressions::check);
             let workflows = read.unwrap_or_else(|errors| panic!("{page}:{line}: {errors}"));
             assert!(!workflows.is_empty(), "{page}:{line}");
             count += 1;

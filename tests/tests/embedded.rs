@@ -62,6 +62,65 @@ async fn an_example_runs_to_its_end() {
     }
 }
 
+const CONDITIONS: &str = "
+apiVersion: v1
+kind: Workflow
+name: conditions
+params: {region: eu}
+tasks:
+  count: {run: 'echo rows=3 >> \"$MUSTER_OUTPUT\"', outputs: [rows]}
+  broken: {run: exit 7, outputs: [rows]}
+  many: {needs: count, if: needs.count.outputs.rows | int > 2, run: 'true'}
+  few: {needs: count, if: needs.count.outputs.rows | int < 3, run: 'true'}
+  after-few: {needs: few, run: 'true'}
+  alert: {needs: [count, broken], if: failure() and params.region == 'eu', run: 'true'}
+  silent: {needs: [count, broken], if: failure() and params.region == 'us', run: 'true'}
+  wrong: {needs: broken, if: always() and needs.broken.outputs.rows | int > 2, run: 'true'}
+  first: {if: run.number == 1 and run.workflow == 'conditions', run: 'true'}
+";
+
+/// Conditions that are expressions: a leader evaluates them, and what came out is what the tasks did.
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_are_evaluated() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let masters = masters(folder.path(), 1, 100).await;
+    let address = format!("http://{}", masters[0].api_address());
+    let config = WorkerConfig::new("w".to_owned(), folder.path().join("w"), vec![address.clone()]);
+    let worker = Worker::start(config).await.expect("a worker starts");
+    let client = Client::connect([address]).expect("the address is well-formed");
+    let run = client.submit(Submission::source(CONDITIONS)).await.expect("it is accepted");
+    let ended = client.wait_run(&run, Some(Duration::from_secs(60))).await.expect("it ends");
+    assert_eq!(ended.status(), v1::RunStatus::Failed);
+    let tasks: Vec<v1::Task> = futures::TryStreamExt::try_collect(client.list_tasks(&run, &[]))
+        .await
+        .expect("they can be read");
+    let status = |id: &str| {
+        let task = tasks.iter().find(|task| task.id == id);
+        task.unwrap_or_else(|| panic!("no task {id}"))
+    };
+    use v1::TaskStatus::{Failed, Skipped, Succeeded};
+    for (id, wanted) in [
+        ("many", Succeeded),
+        ("few", Skipped),
+        ("after-few", Skipped),
+        ("alert", Succeeded),
+        ("silent", Skipped),
+        ("wrong", Failed),
+        ("first", Succeeded),
+    ] {
+        assert_eq!(status(id).status(), wanted, "{id}: {:?}", status(id));
+    }
+    let message = &status("wrong").message;
+    assert!(message.contains("`needs.broken.outputs.rows` has no value"), "{message}");
+    let wrong = CONDITIONS.replace("params.region == 'us'", "params.regoin == 'us'");
+    let refused = client.submit(Submission::source(wrong)).await.expect_err("it is refused");
+    assert!(refused.to_string().contains("no parameter `regoin`"), "{refused}");
+    worker.shut_down(Duration::from_secs(1)).await;
+    for master in masters {
+        master.shutdown().await;
+    }
+}
+
 /// A cancel that is repeated with its request id, because the answer was lost, is told what the first one was; so it is
 /// when the run has ended for it and is forgotten.
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,14 @@ rare! {
     Released = "held task released",
     /// A task was skipped because one before it failed.
     SkippedByFailure = "task skipped by failure",
+    /// A condition that the leader evaluated held.
+    DecidedToStart = "condition held",
+    /// A condition that the leader evaluated did not hold.
+    DecidedToSkip = "condition did not hold",
+    /// An expression could not be evaluated.
+    Undecidable = "expression not evaluated",
+    /// A decision about a task came when that had moved on.
+    StaleDecision = "stale decision refused",
     /// A run waited for an earlier one of its workflow.
     RunQueued = "run queued",
     /// A run took the place of an earlier one.

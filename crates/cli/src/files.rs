@@ -34,7 +34,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> 
             }
         };
         let name = path.display().to_string();
-        match spec::parse_with(&text, &muster_calendar::check) {
+        match spec::parse_with(&text, &muster_calendar::check, &muster_expressions::check) {
             Ok(workflows) => files.push(WorkflowFile { name, workflows }),
             Err(errors) => {
                 note(errors.render_in(&name, &text).trim_end());

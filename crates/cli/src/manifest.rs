@@ -152,10 +152,12 @@ fn task(spec: &TaskSpec) -> Value {
         DependencyRule::AnySucceeded => "any_succeeded",
     };
     fields.put_unless(spec.rule == usual.rule, "rule", rule);
-    let condition = match spec.condition {
+    let condition = match &spec.condition {
         Condition::Success => "success()",
         Condition::Failure => "failure()",
         Condition::Always => "always()",
+        Condition::Cancelled => "cancelled()",
+        Condition::Expression(expression) => expression.as_str(),
     };
     fields.put_unless(spec.condition == usual.condition, "if", condition);
     fields.put_filled("env", texts(&spec.env));

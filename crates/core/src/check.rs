@@ -98,7 +98,11 @@ impl State {
         for (_, state) in task.cells.iter() {
             let waits = matches!(
                 state.status(),
-                TaskStatus::Blocked | TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Held
+                TaskStatus::Blocked
+                    | TaskStatus::Undecided
+                    | TaskStatus::Ready
+                    | TaskStatus::Backoff
+                    | TaskStatus::Held
             );
             if run.stop.is_some() && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
@@ -152,6 +156,13 @@ impl State {
                 TaskStatus::Blocked | TaskStatus::Skipped | TaskStatus::Cancelled
             )
         });
+        let is_undecided = task.cells.tally().of(TaskStatus::Undecided);
+        if is_undecided > 0 && (!spec.needs_decision() || is_undecided < spec.indices().count()) {
+            return violated(
+                "I7",
+                format!("task {}/{} has nothing to be decided, or not as a whole", run.id, index),
+            );
+        }
         if is_started && task.waiting > 0 && spec.rule != DependencyRule::AnySucceeded {
             return violated(
                 "I7",
@@ -209,6 +220,9 @@ impl State {
         }
         if fresh.held != self.held {
             return violated("I16", "what workers hold differs from the task states".to_owned());
+        }
+        if fresh.undecided != self.undecided {
+            return violated("I16", "the undecided tasks differ from the task states".to_owned());
         }
         if fresh.fires != self.fires || fresh.queued_runs != self.queued_runs {
             return violated("I16", "what fires or waits differs from the workflows".to_owned());

@@ -47,6 +47,8 @@ pub enum Command {
     DrainWorker(DrainWorker),
     /// Declares a worker gone, and all its attempts lost.
     LoseWorker(LoseWorker),
+    /// Says what the expressions of undecided tasks come to.
+    DecideTasks(DecideTasks),
     /// Gives ready tasks to workers.
     PlaceAttempts(PlaceAttempts),
     /// Attempts that workers started.
@@ -225,6 +227,41 @@ pub struct DrainWorker {
 pub struct LoseWorker {
     /// Which.
     pub worker: WorkerId,
+}
+
+/// What the expressions of an undecided task come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// The log index at which it became undecided. If it has been something else since, the decision is stale.
+    pub since: LogIndex,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// What becomes of an undecided task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is ready.
+    Start,
+    /// Its condition does not hold.
+    Skip,
+    /// Something could not be evaluated.
+    Fail {
+        /// Which expression, and why; for people. Longer ones than [`crate::limits::REASON_BYTES_MAX`] are cut.
+        message: Text,
+    },
+}
+
+/// See [`Command::DecideTasks`]. Each decision stands for itself. The leader worked them out from one state; a task
+/// that has moved on since is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecideTasks {
+    /// The decisions.
+    pub decisions: Vec<Decision>,
 }
 
 /// One placement: ready indices of a task, and their worker.

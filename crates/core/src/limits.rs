@@ -18,6 +18,8 @@ pub const ARRAY_INDEX_MAX: u32 = u32::MAX - 1;
 pub const MAP_ENTRIES_MAX: usize = 256;
 /// Longest single text value a user gives: an env value, a script, an argument.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Longest expression. It is evaluated by the leader, within a budget of its own.
+pub const EXPRESSION_BYTES_MAX: usize = 2 << 10;
 /// Most arguments of one command.
 pub const ARGUMENTS_MAX: usize = 4096;
 /// Largest outputs of one task, keys and values together.

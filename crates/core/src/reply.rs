@@ -50,6 +50,9 @@ pub enum ItemRefusal {
     /// The run is paused.
     #[error("the run is paused")]
     RunPaused,
+    /// The task is not undecided (any more), or became so anew.
+    #[error("there is nothing to decide about the task")]
+    NotUndecided,
     /// The worker is not active.
     #[error("the worker is not active")]
     WorkerNotActive,

@@ -170,7 +170,8 @@ prop_compose! {
         outputs in vec(text(), 0..3), retry in retry(),
         rule in prop_oneof![
             Just(DependencyRule::AllSucceeded), Just(DependencyRule::AllDone), Just(DependencyRule::AnySucceeded)],
-        condition in prop_oneof![Just(Condition::Success), Just(Condition::Failure), Just(Condition::Always)],
+        condition in prop_oneof![Just(Condition::Success), Just(Condition::Failure), Just(Condition::Always),
+            Just(Condition::Cancelled), text().prop_map(Condition::Expression)],
         array in proptest::option::of((any::<u32>(), any::<u32>())),
         spans in (proptest::option::of(millis()), proptest::option::of(millis()), millis()),
         numbers in (any::<u32>(), proptest::option::of(any::<i32>())),

@@ -29,6 +29,7 @@ pub(crate) fn run_status(status: RunStatus) -> v1::RunStatus {
 pub(crate) fn task_status(status: TaskStatus) -> v1::TaskStatus {
     match status {
         TaskStatus::Blocked => v1::TaskStatus::Blocked,
+        TaskStatus::Undecided => v1::TaskStatus::Undecided,
         TaskStatus::Ready => v1::TaskStatus::Ready,
         TaskStatus::Placed => v1::TaskStatus::Placed,
         TaskStatus::Running => v1::TaskStatus::Running,
@@ -44,6 +45,7 @@ pub(crate) fn task_status(status: TaskStatus) -> v1::TaskStatus {
 fn tally(tally: &Tally, total: &mut v1::Tally) {
     let of = |status| u64::from(tally.of(status));
     total.blocked += of(TaskStatus::Blocked);
+    total.undecided += of(TaskStatus::Undecided);
     total.ready += of(TaskStatus::Ready);
     total.placed += of(TaskStatus::Placed);
     total.running += of(TaskStatus::Running);
@@ -158,6 +160,7 @@ fn show_state(state: &TaskState, view: &mut v1::Task) {
             show_failure(*reason, view);
         }
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Ready { .. }
         | TaskState::Held { .. }
         | TaskState::Skipped { .. }
@@ -190,6 +193,7 @@ fn failure_words(reason: FailureReason) -> String {
         FailureReason::TimedOut => "timed out".to_owned(),
         FailureReason::QueueTimedOut => "no worker took it in time".to_owned(),
         FailureReason::Lost => "lost with its worker".to_owned(),
+        FailureReason::Undecidable => "an expression could not be evaluated".to_owned(),
     }
 }
 

@@ -164,7 +164,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
         blocked: is_blocked.then(|| Blocked {
             rule: spec.rule,
-            condition: spec.condition,
+            condition: spec.condition.clone(),
             upstream: open_upstream(run, task),
         }),
         workers: (is_ready && run.paused.is_none()).then(|| report(state, view, request, progress)),
@@ -212,7 +212,7 @@ fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {
     let mut ended = upstream(run, task, is_reason);
     let upstream_left_out = ended.len().saturating_sub(UPSTREAM_MAX);
     ended.truncate(UPSTREAM_MAX);
-    Skipped { rule: spec.rule, condition: spec.condition, upstream: ended, upstream_left_out }
+    Skipped { rule: spec.rule, condition: spec.condition.clone(), upstream: ended, upstream_left_out }
 }
 
 /// The live runs of the workflow that come before a run that waits.
@@ -295,6 +295,7 @@ fn worker_of(state: &TaskState) -> Option<WorkerId> {
         }
         TaskState::Backoff { avoid, .. } | TaskState::Ready { avoid, .. } => *avoid,
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Held { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,

@@ -239,6 +239,7 @@ fn ran_on(task: &muster_core::state::task::Task) -> Option<WorkerId> {
             last.map(|last| last.worker)
         }
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Ready { .. }
         | TaskState::Placed { .. }
         | TaskState::Running { .. }

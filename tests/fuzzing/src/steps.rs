@@ -136,7 +136,8 @@ fn task(cursor: &mut Cursor<'_>, position: usize) -> TaskSpec {
     }
     use DependencyRule::{AllDone, AllSucceeded, AnySucceeded};
     task.rule = [AllSucceeded, AllDone, AnySucceeded][cursor.below(3)];
-    task.condition = [Condition::Success, Condition::Failure, Condition::Always][cursor.below(3)];
+    task.condition =
+        [Condition::Success, Condition::Failure, Condition::Always][cursor.below(3)].clone();
     if task.needs.is_empty() {
         (task.rule, task.condition) = (AllSucceeded, Condition::Success);
     }

@@ -20,7 +20,7 @@ use crate::ledger::{Cause, Placed};
 use crate::verdict::Invariant;
 
 /// The refusal of each item of a command, by position; `None` for those that were carried out.
-fn refusals(claim: &Claim, items: usize) -> Vec<Option<ItemRefusal>> {
+pub(super) fn refusals(claim: &Claim, items: usize) -> Vec<Option<ItemRefusal>> {
     let mut all = vec![None; items];
     match claim {
         Ok(Reply::Items { refused }) => {
@@ -82,7 +82,9 @@ impl Step<'_> {
             return Err((Invariant::I17, "there is no such task or index".to_owned()));
         };
         let upstream = work.upstream_ends(task);
-        if !upstream.is_empty() && rules::fate(spec, &upstream) != Fate::Starts {
+        // What was undecided is ready only by a decision, which was judged when it came.
+        let may_start = matches!(rules::fate(spec, &upstream), Fate::Starts | Fate::Undecided);
+        if !upstream.is_empty() && !may_start {
             return Err((Invariant::I7, format!("the tasks before it stand at {upstream:?}")));
         }
         let request = spec.request.clone();
@@ -324,7 +326,7 @@ impl Step<'_> {
 /// What a placement breaks if the task is not ready.
 fn not_ready(status: TaskStatus) -> Invariant {
     match status {
-        TaskStatus::Blocked => Invariant::I7,
+        TaskStatus::Blocked | TaskStatus::Undecided => Invariant::I7,
         TaskStatus::Ready | TaskStatus::Placed | TaskStatus::Running => Invariant::I4,
         TaskStatus::Backoff | TaskStatus::Held => Invariant::I10,
         TaskStatus::Succeeded

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use muster_core::ids::{Fence, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
@@ -114,7 +114,7 @@ impl Book {
     /// Follows what became of a run: its deadlines, or that it is gone.
     pub(super) fn watch(&mut self, run: &Run) {
         let shape = self.shapes.of(&run.version);
-        let due = Work::of(run, shape).first_due().map(|(at, _)| at);
+        let due = Work::of(run, shape, LogIndex(0)).first_due().map(|(at, _)| at);
         self.set_due(run.id, due);
     }
 

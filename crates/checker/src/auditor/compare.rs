@@ -388,8 +388,9 @@ fn name_difference(
     if task.is_refused && !task.is_touched && was.is_some_and(|was| was == should) {
         return Invariant::I5;
     }
-    let concerns_dag =
-        |state: &TaskState| matches!(status(state), TaskStatus::Blocked | TaskStatus::Skipped);
+    let concerns_dag = |state: &TaskState| {
+        matches!(status(state), TaskStatus::Blocked | TaskStatus::Undecided | TaskStatus::Skipped)
+    };
     let attempt = |state: &TaskState| {
         state
             .attempt()
@@ -469,7 +470,7 @@ mod tests {
     #[test]
     fn a_run_of_another_form_is_found() {
         let mut run = run();
-        let work = Work::of(&run, Arc::new(Shape::of(&run.version.spec)));
+        let work = Work::of(&run, Arc::new(Shape::of(&run.version.spec)), LogIndex(1));
         assert!(has_form(&work, &run));
         let array = muster_core::spec::ArraySpec { first: 0, last: 3 };
         run.tasks[1].cells = Cells::new(Some(array), TaskState::Blocked);

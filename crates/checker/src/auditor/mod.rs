@@ -8,6 +8,7 @@
 mod attempts;
 mod book;
 mod compare;
+mod decisions;
 mod load;
 mod operate;
 mod print;

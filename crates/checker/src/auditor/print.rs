@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use muster_core::apply::Applied;
-use muster_core::command::{Command, Entry, Outcome, RequestKey, RunSource};
+use muster_core::command::{Command, Entry, Outcome, RequestKey, RunSource, Verdict};
 use muster_core::event::Event;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
@@ -159,6 +159,14 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             (request(&it.request), it.worker, it.is_draining).hash(mixer);
         }
         Command::LoseWorker(it) => it.worker.hash(mixer),
+        Command::DecideTasks(it) => it.decisions.iter().for_each(|it| {
+            let verdict = match &it.verdict {
+                Verdict::Start => (0u8, None),
+                Verdict::Skip => (1, None),
+                Verdict::Fail { message } => (2, Some(message)),
+            };
+            (it.run, it.task, it.since, verdict).hash(mixer);
+        }),
         Command::PlaceAttempts(it) => {
             let items = it.placements.iter().map(|it| (it.run, it.task, it.range, it.worker));
             items.for_each(|item| item.hash(mixer));

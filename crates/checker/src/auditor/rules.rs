@@ -24,6 +24,7 @@ pub(super) fn end_of(cells: &Cells) -> Option<TaskEnd> {
                 by_failure |= it;
             }
             TaskState::Blocked
+            | TaskState::Undecided { .. }
             | TaskState::Ready { .. }
             | TaskState::Placed { .. }
             | TaskState::Running { .. }
@@ -46,8 +47,12 @@ pub(super) fn end_of(cells: &Cells) -> Option<TaskEnd> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Waits,
+    /// Its condition is an expression, which the leader is to evaluate.
+    Undecided,
     Starts,
-    Skipped { by_failure: bool },
+    Skipped {
+        by_failure: bool,
+    },
 }
 
 /// The fate of a blocked task, by how the tasks it needs have ended; `None` for those that have not.
@@ -58,24 +63,33 @@ pub(super) fn fate(spec: &TaskSpec, upstream: &[Option<TaskEnd>]) -> Fate {
     let some_did_not = ends().any(|end| *end != TaskEnd::Succeeded);
     let by_failure =
         ends().any(|end| matches!(end, TaskEnd::Failed | TaskEnd::Skipped { by_failure: true }));
+    let some_cancelled = ends().any(|end| *end == TaskEnd::Cancelled);
     let starts_if = |holds: bool, by_failure: bool| {
         if holds { Fate::Starts } else { Fate::Skipped { by_failure } }
     };
-    match (spec.condition, spec.rule) {
+    match (&spec.condition, spec.rule) {
         (Condition::Always, _) | (Condition::Success, DependencyRule::AllDone) if all_ended => {
             Fate::Starts
         }
         (Condition::Failure, _) if all_ended => starts_if(by_failure, false),
-        (Condition::Success, DependencyRule::AllSucceeded) if some_did_not => {
+        (Condition::Cancelled, _) if all_ended => starts_if(some_cancelled, false),
+        (Condition::Success | Condition::Expression(_), DependencyRule::AllSucceeded)
+            if some_did_not =>
+        {
             Fate::Skipped { by_failure }
         }
+        (Condition::Expression(_), _) if all_ended => Fate::Undecided,
         (Condition::Success, DependencyRule::AllSucceeded) if all_ended => Fate::Starts,
         (Condition::Success, DependencyRule::AnySucceeded) if some_succeeded => Fate::Starts,
         (Condition::Success, DependencyRule::AnySucceeded) if all_ended => {
             Fate::Skipped { by_failure }
         }
         (
-            Condition::Always | Condition::Failure | Condition::Success,
+            Condition::Always
+            | Condition::Failure
+            | Condition::Cancelled
+            | Condition::Expression(_)
+            | Condition::Success,
             DependencyRule::AllDone | DependencyRule::AllSucceeded | DependencyRule::AnySucceeded,
         ) => Fate::Waits,
     }
@@ -208,6 +222,7 @@ pub(super) fn due(spec: &TaskSpec, state: &TaskState) -> Option<Timestamp> {
             Some(_) => force_at(attempt),
         },
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Held { .. }
         | TaskState::Succeeded { .. }
         | TaskState::Failed { .. }
@@ -230,6 +245,7 @@ pub(super) fn overdue(spec: &TaskSpec, state: &TaskState, now: Timestamp) -> Tas
         }
         TaskState::Placed { .. } | TaskState::Running { .. } => TaskState::Cancelled,
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Held { .. }
         | TaskState::Succeeded { .. }
         | TaskState::Failed { .. }
@@ -255,6 +271,7 @@ pub(super) fn stopped(
             TaskState::Running { tries, attempt: Attempt { stop, ..attempt }, started_at }
         }
         TaskState::Blocked
+        | TaskState::Undecided { .. }
         | TaskState::Ready { .. }
         | TaskState::Backoff { .. }
         | TaskState::Held { .. } => TaskState::Cancelled,

@@ -91,7 +91,8 @@ impl Step<'_> {
         }
         self.count(Rare::RunAccepted);
         let shape = self.book.shapes.of(&run.version);
-        let mut work = Work::new(id, run.version.clone(), shape, run.priority, now);
+        let mut work =
+            Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
         if begins {
             work.begin(now);

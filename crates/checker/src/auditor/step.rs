@@ -172,6 +172,7 @@ impl<'a> Step<'a> {
             }
             Command::RegisterWorker(it) => self.register_worker(it, claim),
             Command::LoseWorker(it) => self.lose_worker(it, claim),
+            Command::DecideTasks(it) => self.decide_tasks(it, claim),
             Command::PlaceAttempts(it) => self.place_attempts(it, claim),
             Command::StartAttempts(it) => self.start_attempts(it, claim),
             Command::FinishAttempts(it) => self.finish_attempts(it, claim),
@@ -324,7 +325,7 @@ impl<'a> Step<'a> {
         if !self.work.contains_key(&id) {
             let run = self.before.runs.get(id.0)?;
             let shape = self.book.shapes.of(&run.version);
-            self.work.insert(id, Work::of(run, shape));
+            self.work.insert(id, Work::of(run, shape, self.index));
         }
         self.work.get_mut(&id)
     }

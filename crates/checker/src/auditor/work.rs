@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use muster_core::ids::{RunId, TaskIndex};
-use muster_core::spec::TaskSpec;
+use muster_core::ids::{LogIndex, RunId, TaskIndex};
+use muster_core::spec::{Condition, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::{FireOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState, Tries};
@@ -31,6 +31,8 @@ pub(super) struct Work {
     pub(super) id: RunId,
     pub(super) version: Arc<WorkflowVersion>,
     shape: Arc<Shape>,
+    /// Of the entry.
+    index: LogIndex,
     pub(super) tasks: Vec<WorkTask>,
     pub(super) submitted_at: Timestamp,
     pub(super) begun_at: Option<Timestamp>,
@@ -44,8 +46,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// The run as it was before the entry.
-    pub(super) fn of(run: &Run, shape: Arc<Shape>) -> Self {
+    /// The run as it was before the entry at `index`.
+    pub(super) fn of(run: &Run, shape: Arc<Shape>, index: LogIndex) -> Self {
         let task = |task: &muster_core::state::task::Task| WorkTask {
             cells: task.cells.clone(),
             outputs: task.outputs.clone(),
@@ -56,6 +58,7 @@ impl Work {
             id: run.id,
             version: run.version.clone(),
             shape,
+            index,
             tasks: run.tasks.iter().map(task).collect(),
             submitted_at: run.submitted_at,
             begun_at: run.begun_at,
@@ -74,6 +77,7 @@ impl Work {
         version: Arc<WorkflowVersion>,
         shape: Arc<Shape>,
         priority: i32,
+        index: LogIndex,
         now: Timestamp,
     ) -> Self {
         let task = |spec: &TaskSpec| WorkTask {
@@ -87,6 +91,7 @@ impl Work {
             tasks: version.spec.tasks.iter().map(task).collect(),
             version,
             shape,
+            index,
             submitted_at: now,
             begun_at: None,
             origin: None,
@@ -102,9 +107,12 @@ impl Work {
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.begun_at = Some(now);
         let ready = TaskState::Ready { tries: Tries::default(), since: now, avoid: None };
+        let undecided = TaskState::Undecided { since: self.index };
         for (at, task) in self.tasks.iter_mut().enumerate() {
             if self.shape.upstream(at).is_empty() {
-                task.cells.set(task.cells.indices(), ready);
+                let condition = self.version.spec.tasks.get(at).map(|spec| &spec.condition);
+                let is_asked = matches!(condition, Some(Condition::Expression(_)));
+                task.cells.set(task.cells.indices(), if is_asked { undecided } else { ready });
                 task.is_touched = true;
             }
         }
@@ -172,6 +180,7 @@ impl Work {
             }
             let to = match rules::fate(spec, &ends) {
                 Fate::Waits => continue,
+                Fate::Undecided => TaskState::Undecided { since: self.index },
                 Fate::Starts => {
                     TaskState::Ready { tries: Tries::default(), since: now, avoid: None }
                 }

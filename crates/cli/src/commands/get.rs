@@ -95,6 +95,7 @@ pub(super) enum RunStatusArg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum TaskStatusArg {
     Blocked,
+    Undecided,
     Ready,
     Placed,
     Running,
@@ -123,6 +124,7 @@ impl From<TaskStatusArg> for v1::TaskStatus {
     fn from(status: TaskStatusArg) -> Self {
         match status {
             TaskStatusArg::Blocked => v1::TaskStatus::Blocked,
+            TaskStatusArg::Undecided => v1::TaskStatus::Undecided,
             TaskStatusArg::Ready => v1::TaskStatus::Ready,
             TaskStatusArg::Placed => v1::TaskStatus::Placed,
             TaskStatusArg::Running => v1::TaskStatus::Running,

@@ -126,6 +126,7 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
 fn counts(tally: &v1::Tally) -> String {
     let all = [
         ("blocked", tally.blocked),
+        ("undecided", tally.undecided),
         ("ready", tally.ready),
         ("placed", tally.placed),
         ("running", tally.running),

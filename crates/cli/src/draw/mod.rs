@@ -54,10 +54,12 @@ fn remarks(task: &TaskSpec) -> String {
         DependencyRule::AllDone => Some("when all are done"),
         DependencyRule::AnySucceeded => Some("when any succeeded"),
     };
-    let condition = match task.condition {
+    let condition = match &task.condition {
         Condition::Success => None,
         Condition::Failure => Some("if a task before it failed"),
         Condition::Always => Some("always"),
+        Condition::Cancelled => Some("if a task before it was cancelled"),
+        Condition::Expression(_) => Some("if its condition holds"),
     };
     let words = [rule, condition].into_iter().flatten().map(str::to_owned);
     count.into_iter().chain(words).collect::<Vec<_>>().join(", ")

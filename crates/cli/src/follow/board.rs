@@ -57,7 +57,7 @@ impl Counts {
             skipped: tally.skipped,
             cancelled: tally.cancelled,
             running: tally.placed + tally.running,
-            waiting: tally.blocked + tally.ready + tally.backoff + tally.held,
+            waiting: tally.blocked + tally.undecided + tally.ready + tally.backoff + tally.held,
         }
     }
 

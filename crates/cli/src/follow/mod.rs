@@ -285,6 +285,7 @@ impl Session {
 /// How many indices there are.
 fn count(tally: &v1::Tally) -> u64 {
     tally.blocked
+        + tally.undecided
         + tally.ready
         + tally.placed
         + tally.running

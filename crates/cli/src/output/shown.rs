@@ -41,6 +41,7 @@ pub(crate) fn task_word(status: v1::TaskStatus) -> &'static str {
     match status {
         v1::TaskStatus::Unspecified => "unknown",
         v1::TaskStatus::Blocked => "blocked",
+        v1::TaskStatus::Undecided => "undecided",
         v1::TaskStatus::Ready => "ready",
         v1::TaskStatus::Placed => "placed",
         v1::TaskStatus::Running => "running",
@@ -142,7 +143,7 @@ impl Shown for v1::Run {
     fn row(&self, is_wide: bool) -> Vec<String> {
         let tally = self.tally.unwrap_or_default();
         let done = tally.succeeded + tally.failed + tally.skipped + tally.cancelled;
-        let open = tally.blocked + tally.ready + tally.placed + tally.running;
+        let open = tally.blocked + tally.undecided + tally.ready + tally.placed + tally.running;
         let total = done + open + tally.backoff + tally.held;
         let mut row = vec![
             label(self),

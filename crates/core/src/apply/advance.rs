@@ -60,6 +60,7 @@ impl Step<'_> {
             }
             TaskState::Placed { .. } | TaskState::Running { .. } => TaskState::Cancelled,
             TaskState::Blocked
+            | TaskState::Undecided { .. }
             | TaskState::Held { .. }
             | TaskState::Succeeded { .. }
             | TaskState::Failed { .. }
@@ -109,6 +110,7 @@ impl Step<'_> {
                     TaskState::Running { tries, attempt: Attempt { stop, ..attempt }, started_at }
                 }
                 TaskState::Blocked
+                | TaskState::Undecided { .. }
                 | TaskState::Ready { .. }
                 | TaskState::Backoff { .. }
                 | TaskState::Held { .. } => TaskState::Cancelled,

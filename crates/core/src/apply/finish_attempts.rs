@@ -251,7 +251,7 @@ fn scramble(seed: u64) -> u64 {
 }
 
 /// The message, cut to [`limits::REASON_BYTES_MAX`] at a character boundary.
-fn cut(message: &Text) -> Text {
+pub(super) fn cut(message: &Text) -> Text {
     if message.len() <= limits::REASON_BYTES_MAX {
         return message.clone();
     }

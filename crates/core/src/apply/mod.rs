@@ -6,6 +6,7 @@
 mod advance;
 mod apply_workflow;
 mod cancel_run;
+mod decide_tasks;
 mod drain_worker;
 mod finish_attempts;
 mod fire_schedule;
@@ -98,6 +99,7 @@ impl Step<'_> {
                 self.once(it.request.as_ref(), |step| step.drain_worker(it))
             }
             Command::LoseWorker(it) => self.lose_worker(it),
+            Command::DecideTasks(it) => Ok(self.decide_tasks(it)),
             Command::PlaceAttempts(it) => Ok(self.place_attempts(it)),
             Command::StartAttempts(it) => Ok(self.start_attempts(it)),
             Command::FinishAttempts(it) => Ok(self.finish_attempts(it)),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::Step;
 use crate::event::Event;
-use crate::ids::{RunId, TaskIndex};
+use crate::ids::{LogIndex, RunId, TaskIndex};
 use crate::mutant::{self, Mutant};
-use crate::spec::{Condition, DependencyRule};
+use crate::spec::{Condition, DependencyRule, TaskSpec};
 use crate::state::Due;
 use crate::state::run::{Run, RunEnded};
 use crate::state::task::{Task, TaskEnd, TaskState, Tries};
 use crate::state::workflow::WorkflowVersion;
+use crate::time::Timestamp;
 
 /// What the upstream ends say about a blocked task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +95,7 @@ impl Step<'_> {
         }
         let to = match verdict(run, index, news) {
             Verdict::Wait => return false,
-            Verdict::Start => {
-                TaskState::Ready { tries: Tries::default(), since: self.now, avoid: None }
-            }
+            Verdict::Start => startable(run, index, self.index, self.now),
             Verdict::Skip { by_failure } => TaskState::Skipped { by_failure },
         };
         self.state.change(run_id, index, range, to);
@@ -156,16 +155,27 @@ impl Step<'_> {
     }
 }
 
+/// The state of a task whose dependencies hold: ready, unless there is something to evaluate first.
+pub(super) fn startable(run: &Run, task: TaskIndex, index: LogIndex, now: Timestamp) -> TaskState {
+    if run.spec(task).is_some_and(TaskSpec::needs_decision) {
+        return TaskState::Undecided { since: index };
+    }
+    TaskState::Ready { tries: Tries::default(), since: now, avoid: None }
+}
+
 /// Judges a blocked task after more of its upstream tasks ended. Looks at all of them only once, when the last ended.
 fn verdict(run: &Run, index: TaskIndex, news: News) -> Verdict {
     let (Some(task), Some(spec)) = (run.task(index), run.spec(index)) else { return Verdict::Wait };
     let all_ended = task.waiting == 0;
-    let some_failure = || {
+    let some_upstream = |wanted: fn(TaskEnd) -> bool| {
         let upstream = run.version.graph.upstream(index).iter();
-        upstream.filter_map(|upstream| run.task(*upstream).and_then(Task::end)).any(is_failure)
+        upstream.filter_map(|upstream| run.task(*upstream).and_then(Task::end)).any(wanted)
     };
-    match (spec.condition, spec.rule) {
-        (Condition::Success, DependencyRule::AllSucceeded) if news.any_did_not => {
+    let some_failure = || some_upstream(is_failure);
+    match (&spec.condition, spec.rule) {
+        (Condition::Success | Condition::Expression(_), DependencyRule::AllSucceeded)
+            if news.any_did_not =>
+        {
             Verdict::Skip { by_failure: news.any_failure }
         }
         (Condition::Success, DependencyRule::AnySucceeded) if news.any_succeeded => Verdict::Start,
@@ -175,9 +185,12 @@ fn verdict(run: &Run, index: TaskIndex, news: News) -> Verdict {
             Verdict::Skip { by_failure: some_failure() }
         }
         (Condition::Failure, _) if some_failure() => Verdict::Start,
-        (Condition::Failure, _) => Verdict::Skip { by_failure: false },
+        (Condition::Cancelled, _) if some_upstream(|end| end == TaskEnd::Cancelled) => {
+            Verdict::Start
+        }
+        (Condition::Failure | Condition::Cancelled, _) => Verdict::Skip { by_failure: false },
         (Condition::Success, DependencyRule::AllSucceeded | DependencyRule::AllDone)
-        | (Condition::Always, _) => Verdict::Start,
+        | (Condition::Always | Condition::Expression(_), _) => Verdict::Start,
     }
 }
 

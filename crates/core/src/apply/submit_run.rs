@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Step;
+use super::settle::startable;
 use crate::command::{RunSource, SubmitRun};
 use crate::event::Event;
 use crate::ids::{Name, RunId, TaskIndex};
@@ -12,7 +13,7 @@ use crate::reply::{Rejection, Reply};
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
 use crate::state::run::{FireOrigin, Params, Run};
-use crate::state::task::{StopReason, TaskState, Tries};
+use crate::state::task::StopReason;
 use crate::state::workflow::WorkflowVersion;
 
 /// What a run is made of, besides its version.
@@ -183,12 +184,13 @@ impl Step<'_> {
         if let Some(at) = run.deadline() {
             self.state.deadlines.insert(at, Due::Run(id));
         }
-        let ready = TaskState::Ready { tries: Tries::default(), since: self.now, avoid: None };
         for position in 0..version.spec.tasks.len() as u32 {
             let task = TaskIndex(position);
             if version.graph.upstream(task).is_empty() {
                 let range = version.spec.tasks[position as usize].indices().into();
-                self.change(id, task, range, ready);
+                let Some(run) = self.state.run(id) else { return };
+                let to = startable(run, task, self.index, self.now);
+                self.change(id, task, range, to);
             }
         }
     }

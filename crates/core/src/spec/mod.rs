@@ -6,6 +6,7 @@
 
 pub mod duration;
 pub mod error;
+mod expression;
 pub mod param;
 mod parse;
 mod path;
@@ -23,8 +24,11 @@ use std::collections::BTreeMap;
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
 pub use self::param::{ParamSpec, ParamType};
-pub use self::parse::{ScheduleCheck, parse, parse_with};
+pub use self::parse::{
+    ExpressionCheck, ExpressionProblem, ScheduleCheck, parse, parse_with, validate_with,
+};
 use self::schedule::ScheduleSpec;
+pub use self::suggest::did_you_mean;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -115,9 +119,13 @@ pub enum DependencyRule {
     AnySucceeded,
 }
 
-/// The `if:` of a task. Anything but [`Condition::Success`] goes only with [`DependencyRule::AllSucceeded`], whose
-/// verdict it replaces, and waits until every upstream task ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The `if:` of a task.
+///
+/// - [`Condition::Failure`], [`Condition::Cancelled`] and [`Condition::Always`] go only with
+///   [`DependencyRule::AllSucceeded`], whose verdict they replace, and wait until every upstream task ended.
+/// - An expression is asked once the rule lets the task start, which must see all upstream ends: the rule is not
+///   [`DependencyRule::AnySucceeded`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
     /// `success()`: the dependency rule decides.
     #[default]
@@ -126,6 +134,11 @@ pub enum Condition {
     Failure,
     /// `always()`: whatever the upstream ends.
     Always,
+    /// `cancelled()`: some upstream task was cancelled.
+    Cancelled,
+    /// Anything else. The core does not read it: a leader evaluates it, and [`crate::command::DecideTasks`] says what
+    /// came out.
+    Expression(Text),
 }
 
 /// How a worker carries an attempt out.
@@ -304,6 +317,11 @@ impl TaskSpec {
             grace_period: limits::GRACE_PERIOD_DEFAULT,
             priority: None,
         }
+    }
+
+    /// Whether a leader must evaluate something before the task starts.
+    pub fn needs_decision(&self) -> bool {
+        matches!(self.condition, Condition::Expression(_))
     }
 
     /// The indices of the task: an array's own, or the single index 0.

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::schedule::ScheduleSpec;
 use super::yaml::{Documents, Node};
 use super::{WorkflowSpec, read, validate};
-use crate::ids::Name;
+use crate::ids::{Name, Text};
 use crate::limits;
 
 const TOP: Position = Position { line: 1, column: 1, width: 1 };
@@ -17,16 +17,38 @@ const TOP: Position = Position { line: 1, column: 1, width: 1 };
 /// What else must hold of a schedule. An error comes with the field that it is about.
 pub type ScheduleCheck<'c> = &'c dyn Fn(&ScheduleSpec) -> Result<(), (String, String)>;
 
+/// What else must hold of the expressions of a workflow.
+pub type ExpressionCheck<'c> = &'c dyn Fn(&WorkflowSpec) -> Vec<ExpressionProblem>;
+
+/// What is wrong with an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpressionProblem {
+    /// The task it belongs to.
+    pub task: Name,
+    /// The field of the task.
+    pub field: &'static str,
+    /// The key in that field, if it is a map.
+    pub key: Option<Text>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
 /// Reads the workflows of a file, one or several YAML documents of at most [`limits::SPEC_BYTES_MAX`] bytes together.
 ///
 /// Either every workflow is well-formed, as [`validate()`](super::validate()) has it, or as many errors as could be
-/// found come back, each with its line and column. Whether a schedule ever fires is not looked at.
+/// found come back, each with its line and column. Whether a schedule ever fires is not looked at, nor are expressions.
 pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
-    parse_with(text, &|_| Ok(()))
+    parse_with(text, &|_| Ok(()), &|_| Vec::new())
 }
 
-/// Like [`parse`], for a caller who knows more about schedules: the core has no calendar.
-pub fn parse_with(text: &str, check: ScheduleCheck<'_>) -> Result<Vec<WorkflowSpec>, SpecErrors> {
+/// Like [`parse`], for a caller who knows more: the core has no calendar and reads no expressions.
+pub fn parse_with(
+    text: &str,
+    schedules: ScheduleCheck<'_>,
+    expressions: ExpressionCheck<'_>,
+) -> Result<Vec<WorkflowSpec>, SpecErrors> {
     let mut file = File::default();
     if text.len() > limits::SPEC_BYTES_MAX {
         let message = format!(
@@ -44,7 +66,7 @@ pub fn parse_with(text: &str, check: ScheduleCheck<'_>) -> Result<Vec<WorkflowSp
     for document in Documents::new(text) {
         match document {
             Ok(root) if root.is_null() => {}
-            Ok(root) => file.document(&root, check),
+            Ok(root) => file.document(&root, schedules, expressions),
             Err(malformed) => file.push(malformed.position, malformed.message, malformed.help),
         }
         // Nobody reads on; a file of a million bad documents is not worth the time either.
@@ -77,6 +99,30 @@ fn check_schedules(spec: &WorkflowSpec, check: ScheduleCheck<'_>, report: &mut R
     }
 }
 
+/// Like [`validate()`](super::validate()), for a caller who reads expressions.
+pub fn validate_with(
+    spec: &WorkflowSpec,
+    expressions: ExpressionCheck<'_>,
+) -> Result<(), SpecErrors> {
+    validate::validate(spec)?;
+    let mut report = Report::without_positions();
+    check_expressions(spec, expressions, &mut report);
+    report.finish()
+}
+
+fn check_expressions(spec: &WorkflowSpec, check: ExpressionCheck<'_>, report: &mut Report<'_>) {
+    let tasks = Path::Root.key("tasks");
+    for problem in check(spec) {
+        let ExpressionProblem { task, field, key, message, help } = problem;
+        let task = tasks.key(task.as_str());
+        let path = task.key(field);
+        match &key {
+            Some(key) => report.error_with_help(path.key(key), message, help),
+            None => report.error_with_help(path, message, help),
+        }
+    }
+}
+
 /// What was read of a file so far.
 #[derive(Default)]
 struct File {
@@ -88,13 +134,22 @@ struct File {
 }
 
 impl File {
-    fn document(&mut self, root: &Node<'_>, check: ScheduleCheck<'_>) {
+    fn document(
+        &mut self,
+        root: &Node<'_>,
+        schedules: ScheduleCheck<'_>,
+        expressions: ExpressionCheck<'_>,
+    ) {
         let mut report = Report::on(root);
         let workflow = read::workflow(root, &mut report);
         if let Some(workflow) = &workflow {
             let is_whole = report.is_clean();
             validate::check(workflow, &mut report, is_whole);
-            check_schedules(workflow, check, &mut report);
+            check_schedules(workflow, schedules, &mut report);
+            // An expression may name what is wrong elsewhere.
+            if report.is_clean() {
+                check_expressions(workflow, expressions, &mut report);
+            }
         }
         match (report.finish(), workflow) {
             (Ok(()), Some(workflow)) => self.workflow(workflow, root),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
-use super::{ExecutorSpec, ProcessCommand, TaskSpec, WorkflowSpec};
+use super::{Condition, ExecutorSpec, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
 
@@ -45,6 +45,9 @@ fn schedule_bytes(schedule: &ScheduleSpec) -> usize {
 pub(super) fn task_bytes(task: &TaskSpec) -> usize {
     let mut bytes = FIXED + text(task.id.as_str()) + map(&task.env) + texts(&task.outputs);
     bytes += task.needs.iter().map(Name::as_str).map(text).sum::<usize>();
+    if let Condition::Expression(expression) = &task.condition {
+        bytes += text(expression);
+    }
     bytes += optional(&task.request.pool) + map(&task.request.selector);
     bytes +=
         task.request.resources.custom.keys().map(|key| text(key) + TEXT_OVERHEAD).sum::<usize>();

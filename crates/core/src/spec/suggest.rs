@@ -36,7 +36,7 @@ pub(super) fn nearest<'c>(
 }
 
 /// Help text for a misspelt word.
-pub(super) fn did_you_mean<'c>(
+pub fn did_you_mean<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<String> {

@@ -40,6 +40,7 @@ impl State {
         self.deadlines = Default::default();
         self.fires = Default::default();
         self.queued_runs.clear();
+        self.undecided.clear();
         for workflow in self.workflows.iter() {
             self.workflow_by_name
                 .entry(workflow.namespace.clone())
@@ -92,6 +93,9 @@ impl State {
                 if let Some(attempt) = state.attempt() {
                     self.take(attempt.worker, (id, index), &request.resources, range.count());
                 }
+            }
+            if task.cells.tally().of(TaskStatus::Undecided) > 0 {
+                self.undecided.insert((id, index));
             }
         }
         self.set_queued(&run, run.paused.is_none());

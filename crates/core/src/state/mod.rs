@@ -92,6 +92,8 @@ pub struct State {
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
     pub(crate) fires: Fires,
+    /// Tasks about which the leader has to decide.
+    pub(crate) undecided: BTreeSet<TaskKey>,
     /// Runs that wait for earlier ones, by workflow.
     pub(crate) queued_runs: BTreeMap<u64, BTreeSet<RunId>>,
 }
@@ -201,6 +203,11 @@ impl State {
     /// The ready tasks.
     pub fn queue(&self) -> &ReadyQueue {
         &self.queue
+    }
+
+    /// The tasks that wait for [`crate::command::DecideTasks`], older runs first.
+    pub fn undecided(&self) -> impl Iterator<Item = (RunId, TaskIndex)> {
+        self.undecided.iter().copied()
     }
 
     /// The answered requests.

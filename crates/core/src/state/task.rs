@@ -1,15 +1,15 @@
 //! A task within a run: its states, and what is true in each.
 //!
 //! ```text
-//!             ┌────────────► Skipped
-//!  Blocked ───┤                     ┌──────────► Succeeded
+//!             ┌────────────► Skipped ◄── Undecided: the leader evaluates an expression; then it is ready,
+//!  Blocked ───┤                     ┌──────────► Succeeded                       skipped or failed
 //!             └─► Ready ─► Placed ─►│ Running ─► Failed
 //!                  ▲  ▲      │      └────┬─────► Cancelled   (from every state that is not an end)
 //!                  │  └──────┴── lost ───┤
 //!                  └── Backoff ◄─ failed ┘         Held: lost, and `onLost: hold`
 //! ```
 
-use crate::ids::{Fence, Text, WorkerId};
+use crate::ids::{Fence, LogIndex, Text, WorkerId};
 use crate::state::cells::Cells;
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
@@ -88,6 +88,8 @@ pub enum FailureReason {
     QueueTimedOut,
     /// Lost too often, or `onLost: fail`.
     Lost,
+    /// An expression of it could not be evaluated.
+    Undecidable,
 }
 
 /// The state of one task, or of a range of indices of an array task.
@@ -95,6 +97,11 @@ pub enum FailureReason {
 pub enum TaskState {
     /// Waits for upstream tasks.
     Blocked,
+    /// Its dependencies hold, and the leader has not said yet what its expressions come to. All indices are together.
+    Undecided {
+        /// The log index of the entry that made it so. A decision about an earlier one is stale.
+        since: LogIndex,
+    },
     /// Waits for a worker.
     Ready {
         /// Earlier tries.
@@ -164,6 +171,8 @@ pub enum TaskState {
 pub enum TaskStatus {
     /// See [`TaskState::Blocked`].
     Blocked,
+    /// See [`TaskState::Undecided`].
+    Undecided,
     /// See [`TaskState::Ready`].
     Ready,
     /// See [`TaskState::Placed`].
@@ -186,10 +195,11 @@ pub enum TaskStatus {
 
 impl TaskStatus {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// All of them.
     pub const ALL: [TaskStatus; Self::COUNT] = [
         TaskStatus::Blocked,
+        TaskStatus::Undecided,
         TaskStatus::Ready,
         TaskStatus::Placed,
         TaskStatus::Running,
@@ -209,6 +219,7 @@ impl TaskStatus {
             | TaskStatus::Skipped
             | TaskStatus::Cancelled => true,
             TaskStatus::Blocked
+            | TaskStatus::Undecided
             | TaskStatus::Ready
             | TaskStatus::Placed
             | TaskStatus::Running
@@ -221,6 +232,7 @@ impl TaskStatus {
     pub fn word(self) -> &'static str {
         match self {
             TaskStatus::Blocked => "blocked",
+            TaskStatus::Undecided => "undecided",
             TaskStatus::Ready => "ready",
             TaskStatus::Placed => "placed",
             TaskStatus::Running => "running",
@@ -239,6 +251,7 @@ impl TaskState {
     pub fn status(&self) -> TaskStatus {
         match self {
             TaskState::Blocked => TaskStatus::Blocked,
+            TaskState::Undecided { .. } => TaskStatus::Undecided,
             TaskState::Ready { .. } => TaskStatus::Ready,
             TaskState::Placed { .. } => TaskStatus::Placed,
             TaskState::Running { .. } => TaskStatus::Running,
@@ -256,6 +269,7 @@ impl TaskState {
         match self {
             TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. } => Some(attempt),
             TaskState::Blocked
+            | TaskState::Undecided { .. }
             | TaskState::Ready { .. }
             | TaskState::Backoff { .. }
             | TaskState::Held { .. }
@@ -276,9 +290,10 @@ impl TaskState {
             | TaskState::Held { tries }
             | TaskState::Succeeded { tries, .. }
             | TaskState::Failed { tries, .. } => *tries,
-            TaskState::Blocked | TaskState::Skipped { .. } | TaskState::Cancelled => {
-                Tries::default()
-            }
+            TaskState::Blocked
+            | TaskState::Undecided { .. }
+            | TaskState::Skipped { .. }
+            | TaskState::Cancelled => Tries::default(),
         }
     }
 
@@ -293,6 +308,7 @@ impl TaskState {
             },
             TaskState::Backoff { until, .. } => Some(*until),
             TaskState::Blocked
+            | TaskState::Undecided { .. }
             | TaskState::Held { .. }
             | TaskState::Succeeded { .. }
             | TaskState::Failed { .. }
@@ -373,6 +389,7 @@ impl Task {
             TaskStatus::Ready,
             TaskStatus::Backoff,
             TaskStatus::Held,
+            TaskStatus::Undecided,
             TaskStatus::Blocked,
             TaskStatus::Failed,
             TaskStatus::Cancelled,

@@ -87,6 +87,11 @@ impl State {
         {
             self.deadlines.insert(at, Due::Cell(run_id, index, first));
         }
+        if to.status() == TaskStatus::Undecided {
+            self.undecided.insert((run_id, index));
+        } else if pieces.iter().any(|(_, old)| old.status() == TaskStatus::Undecided) {
+            self.undecided.remove(&(run_id, index));
+        }
         let was_waiting = pieces.iter().any(|(_, old)| old.status() == TaskStatus::Backoff);
         if touches_queue && !(was_waiting && mutant::is_on(Mutant::QueueForgets)) {
             let key = ReadyKey { priority, run: run_id, task: index };

@@ -56,7 +56,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 27] = [
+const CHECKED: [Rare; 31] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -78,6 +78,10 @@ const CHECKED: [Rare; 27] = [
     Rare::Held,
     Rare::Released,
     Rare::SkippedByFailure,
+    Rare::DecidedToStart,
+    Rare::DecidedToSkip,
+    Rare::Undecidable,
+    Rare::StaleDecision,
     Rare::CancelRacedFinish,
     Rare::StopForced,
     Rare::DuplicateAnswered,
@@ -117,6 +121,7 @@ fn the_random_commands_reach_everything() {
         "refused NoSuchTask",
         "refused NotReady",
         "refused RunPaused",
+        "refused NotUndecided",
         "refused WorkerNotActive",
         "refused WorkerMismatch",
         "refused NoCapacity",
@@ -132,6 +137,7 @@ fn the_random_commands_reach_everything() {
         "carried out PrioritizeRun",
         "status Backoff",
         "status Held",
+        "status Undecided",
         "status Skipped",
         "skipped by failure",
         "status Cancelled",
@@ -143,6 +149,7 @@ fn the_random_commands_reach_everything() {
         "failed QueueTimedOut",
         "failed Lost",
         "failed Rejected",
+        "failed Undecidable",
     ];
     let unseen = coverage.never(&CHECKED);
     assert!(unseen.is_empty(), "the checker never saw: {unseen:?}; it saw:\n{coverage}");

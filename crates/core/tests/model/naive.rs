@@ -7,7 +7,7 @@ use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey
 use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
-use muster_core::spec::{Request, Resources, TaskSpec, WorkflowSpec};
+use muster_core::spec::{Condition, Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
@@ -16,6 +16,7 @@ use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Blocked,
+    Undecided { since: u64 },
     Ready { tries: Tries, since: u64, avoid: Option<u64> },
     Live(Live),
     Backoff { tries: Tries, until: u64, avoid: Option<u64> },
@@ -47,6 +48,7 @@ impl Cell {
     pub(crate) fn of(state: &TaskState) -> Cell {
         match *state {
             TaskState::Blocked => Cell::Blocked,
+            TaskState::Undecided { since } => Cell::Undecided { since: since.0 },
             TaskState::Ready { tries, since, avoid } => {
                 Cell::Ready { tries, since: since.0, avoid: avoid.map(|it| it.0) }
             }
@@ -251,6 +253,7 @@ impl Model {
                 Ok(Reply::Done)
             }
             Command::LoseWorker(it) => self.lose(it.worker),
+            Command::DecideTasks(it) => Ok(items(&it.decisions, |decision| self.decide(decision))),
             Command::PlaceAttempts(it) => {
                 Ok(items(&it.placements, |placement| self.place(placement)))
             }
@@ -298,8 +301,11 @@ impl Model {
         let id = self.runs_ever;
         let mut cells = Cells::new();
         for (task, it) in spec.tasks.iter().enumerate() {
-            let ready = Cell::Ready { tries: Tries::default(), since: self.now, avoid: None };
-            let cell = if it.needs.is_empty() { ready } else { Cell::Blocked };
+            let cell = match &it.condition {
+                _ if !it.needs.is_empty() => Cell::Blocked,
+                Condition::Expression(_) => Cell::Undecided { since: self.index },
+                _ => Cell::Ready { tries: Tries::default(), since: self.now, avoid: None },
+            };
             let indices = it.indices();
             cells.extend((indices.first..=indices.last).map(|index| ((task as u32, index), cell)));
         }

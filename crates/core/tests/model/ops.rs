@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts, LoseWorker,
-    Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun, RegisterWorker, ReleaseTask,
-    RequestKey, RunSource, Start, StartAttempts, SubmitRun,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Finish,
+    FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, Verdict,
 };
-use muster_core::ids::{Fence, Name, RunId, TaskIndex, WorkerId};
+use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::time::Millis;
@@ -27,6 +27,7 @@ pub(crate) enum Op {
     Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
     Prioritize { run: u8, priority: i32 },
     Release { pick: u8, rerun: bool },
+    Decide { picks: Vec<(u16, u8)> },
     Drain { worker: u8, is_draining: bool, request: Option<(u8, u8)> },
     Lose { worker: u8 },
     Place { picks: Vec<(u16, u8, u8)> },
@@ -108,6 +109,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(run, is_paused, request)| Op::Pause { run, is_paused, request }),
         1 => (any::<u8>(), -3..4i32).prop_map(|(run, priority)| Op::Prioritize { run, priority }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(pick, rerun)| Op::Release { pick, rerun }),
+        5 => prop::collection::vec(any::<(u16, u8)>(), 1..5)
+            .prop_map(|picks| Op::Decide { picks }),
         1 => (0..6u8, any::<bool>(), request()).prop_map(|(worker, is_draining, request)| {
             Op::Drain { worker, is_draining, request }
         }),
@@ -162,6 +165,9 @@ impl Op {
                 priority: *priority,
             }),
             Op::Release { pick, rerun } => release(model, *pick, *rerun),
+            Op::Decide { picks } => Command::DecideTasks(DecideTasks {
+                decisions: picks.iter().map(|pick| decision(model, *pick)).collect(),
+            }),
             Op::Drain { worker, is_draining, request } => Command::DrainWorker(DrainWorker {
                 request: request_key(*request),
                 worker: WorkerId(u64::from(*worker)),
@@ -271,6 +277,27 @@ fn release(model: &Model, at: u8, rerun: bool) -> Command {
     let any = (RunId(u64::from(at % 5)), TaskIndex(u32::from(at % 7)));
     let (run, task) = pick(held.iter(), at).unwrap_or(any);
     Command::ReleaseTask(ReleaseTask { request: None, run, task, rerun })
+}
+
+/// A verdict on an undecided task, or on any task, and now and then for another wait than its own.
+fn decision(model: &Model, (at, how): (u16, u8)) -> Decision {
+    let undecided = model.runs.iter().flat_map(|(run, it)| {
+        it.cells.iter().filter_map(|((task, _), cell)| match cell {
+            Cell::Undecided { since } => Some((*run, *task, *since)),
+            _ => None,
+        })
+    });
+    let undecided: Vec<_> = undecided.collect();
+    let any = (u64::from(at % 5), u32::from(at % 7), u64::from(how));
+    let found = undecided.get(usize::from(at) % undecided.len().max(1)).copied();
+    let (run, task, since) = found.filter(|_| how < 240).unwrap_or(any);
+    let verdict = match how % 8 {
+        0..4 => Verdict::Start,
+        4..6 => Verdict::Skip,
+        _ => Verdict::Fail { message: "if: no".into() },
+    };
+    let since = LogIndex(since.saturating_sub(u64::from(how % 16 == 15)));
+    Decision { run: RunId(run), task: TaskIndex(task), since, verdict }
 }
 
 /// A ready index and some of its neighbours, on some worker. Neighbours need not be ready, and the worker need not fit.

@@ -1,6 +1,6 @@
 //! The model's rules: what attempts, time, stops and upstream ends do to task indices.
 
-use muster_core::command::{AttemptRef, Finish, Outcome, Placement, Start};
+use muster_core::command::{AttemptRef, Decision, Finish, Outcome, Placement, Start, Verdict};
 use muster_core::ids::{Fence, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
@@ -157,6 +157,33 @@ impl Model {
         Ok(Reply::Done)
     }
 
+    pub(super) fn decide(&mut self, decision: &Decision) -> Result<(), ItemRefusal> {
+        let (run_id, task) = (decision.run.0, decision.task.0);
+        let run = self.runs.get(&run_id).ok_or(ItemRefusal::RunNotLive)?;
+        if run.task(task).is_none() {
+            return Err(ItemRefusal::NoSuchTask);
+        }
+        let cells = run.cells.iter().filter(|((of, _), _)| *of == task);
+        let cells: Vec<(u32, Cell)> = cells.map(|((_, index), cell)| (*index, *cell)).collect();
+        let wanted = Cell::Undecided { since: decision.since.0 };
+        if cells.iter().any(|(_, cell)| *cell != wanted) {
+            return Err(ItemRefusal::NotUndecided);
+        }
+        let cell = match decision.verdict {
+            Verdict::Start => Cell::Ready { tries: Tries::default(), since: self.now, avoid: None },
+            Verdict::Skip => Cell::Ended(End::Skipped { by_failure: false }),
+            Verdict::Fail { .. } => Cell::Ended(End::Failed(FailureReason::Undecidable)),
+        };
+        // All indices are decided at once: none of them may end the task or the run alone.
+        let it = self.runs.get_mut(&run_id).expect("it was looked at above");
+        it.cells.extend(cells.into_iter().map(|(index, _)| ((task, index), cell)));
+        if cell.ended().is_some() {
+            self.settle(run_id);
+            self.end_if_over(run_id);
+        }
+        Ok(())
+    }
+
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
         let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
@@ -188,7 +215,7 @@ impl Model {
 
     /// Judges every blocked task of a run by its upstream tasks, upstream first.
     fn settle(&mut self, run_id: u64) {
-        let now = self.now;
+        let (now, index) = (self.now, self.index);
         let run = self.runs.get_mut(&run_id).expect("the caller saw it");
         if run.stop.is_some() {
             return;
@@ -196,7 +223,7 @@ impl Model {
         for task in upstream_first(run) {
             let cells: Vec<_> = run.cells.keys().copied().filter(|(of, _)| *of == task).collect();
             if run.cells[&cells[0]] == Cell::Blocked
-                && let Some(cell) = judge(run, task, now)
+                && let Some(cell) = judge(run, task, now, index)
             {
                 run.cells.extend(cells.into_iter().map(|key| (key, cell)));
             }
@@ -279,7 +306,11 @@ fn due_at(spec: &TaskSpec, cell: &Cell) -> Option<u64> {
         Cell::Backoff { until, .. } => Some(*until),
         Cell::Live(Live { stop: Some((_, force_at)), .. }) => *force_at,
         Cell::Live(Live { started: Some(at), .. }) => spec.timeout.map(|span| at + span.0),
-        Cell::Live(_) | Cell::Blocked | Cell::Held { .. } | Cell::Ended(_) => None,
+        Cell::Live(_)
+        | Cell::Blocked
+        | Cell::Undecided { .. }
+        | Cell::Held { .. }
+        | Cell::Ended(_) => None,
     }
 }
 
@@ -298,7 +329,7 @@ fn upstream_first(run: &Run) -> Vec<u32> {
 }
 
 /// What a blocked task becomes, if anything, by how its upstream tasks stand.
-fn judge(run: &Run, task: u32, now: u64) -> Option<Cell> {
+fn judge(run: &Run, task: u32, now: u64, index: u64) -> Option<Cell> {
     let spec = &run.spec.tasks[task as usize];
     let ends: Vec<Option<End>> = run.upstream(task).into_iter().map(|it| run.end_of(it)).collect();
     let all_ended = ends.iter().all(Option::is_some);
@@ -310,12 +341,20 @@ fn judge(run: &Run, task: u32, now: u64) -> Option<Cell> {
         .any(|end| matches!(end, End::Failed(_) | End::Skipped { by_failure: true }));
     let start = Cell::Ready { tries: Tries::default(), since: now, avoid: None };
     let skip = Cell::Ended(End::Skipped { by_failure: failure });
-    match (spec.condition, spec.rule) {
-        (Condition::Success, DependencyRule::AllSucceeded) if did_not => Some(skip),
+    let cancelled = ends.iter().flatten().any(|end| *end == End::Cancelled);
+    let own_skip = Cell::Ended(End::Skipped { by_failure: false });
+    match (&spec.condition, spec.rule) {
+        (Condition::Success | Condition::Expression(_), DependencyRule::AllSucceeded)
+            if did_not =>
+        {
+            Some(skip)
+        }
         (Condition::Success, DependencyRule::AnySucceeded) if succeeded => Some(start),
         _ if !all_ended => None,
         (Condition::Success, DependencyRule::AnySucceeded) => Some(skip),
         (Condition::Failure, _) => Some(if failure { start } else { skip }),
+        (Condition::Cancelled, _) => Some(if cancelled { start } else { own_skip }),
+        (Condition::Expression(_), _) => Some(Cell::Undecided { since: index }),
         (Condition::Success, _) | (Condition::Always, _) => Some(start),
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
                 task.needs = needs.map(|it| name_of("t", it)).collect();
                 if task.needs.is_empty() {
                     task.rule = DependencyRule::AllSucceeded;
-                    task.condition = Condition::Success;
+                    if !matches!(task.condition, Condition::Expression(_)) {
+                        task.condition = Condition::Success;
+                    }
                 }
             }
             let mut tasks: Vec<TaskSpec> = tasks.into_iter().map(|(task, _)| task).collect();
@@ -53,6 +55,9 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         2 => Just((DependencyRule::AnySucceeded, Condition::Success)),
         2 => Just((DependencyRule::AllSucceeded, Condition::Failure)),
         1 => Just((DependencyRule::AllSucceeded, Condition::Always)),
+        1 => Just((DependencyRule::AllSucceeded, Condition::Cancelled)),
+        2 => Just((DependencyRule::AllSucceeded, Condition::Expression("x".into()))),
+        2 => Just((DependencyRule::AllDone, Condition::Expression("x".into()))),
     ];
     let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
     let times = (

@@ -12,6 +12,7 @@
 //! place etl/1/a w1, etl/1/x[0-4] w1   `#3` names a worker by number, `run#9` a run, `task#9` a task
 //! start etl/1/a#1 age=2s              `#1` is the number of the attempt; `@7` a fence instead
 //! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
+//! decide etl/1/b start, etl/1/c skip, etl/1/d fail message    `etl/1/b@7` for the wait since log index 7
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
 //! pause etl/1 | unpause etl/1 | prioritize etl/1 5
@@ -29,15 +30,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
-    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
-    SubmitRun, SuspendSchedule, UpgradeCluster,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Finish,
+    FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
+    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
+    StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
 };
 use muster_core::ids::{LogIndex, Name, Text};
 use muster_core::snapshot::digest_of;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
+use muster_core::state::task::TaskState;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 
@@ -113,6 +115,7 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
         "plan" => Command::PlaceAttempts(PlaceAttempts {
             placements: super::planner::first_fit(&world.state),
         }),
+        "decide" => decide(world, rest),
         "place" => place(world, rest),
         "start" => start(world, rest),
         "finish" => finish(world, rest),
@@ -250,6 +253,32 @@ fn fire(world: &World, namespace: &Name, rest: &str) -> FireSchedule {
         }
     }
     fire
+}
+
+fn decide(world: &World, rest: &str) -> Command {
+    let decision = |item: &str| {
+        let (task, how) = item.trim().split_once(' ').expect("`decide TASK start|skip|fail`");
+        let (task, since) = task.split_once('@').map_or((task, None), |it| (it.0, Some(it.1)));
+        let (id, index, range) = world.task(task);
+        let state = world.state.run(id).and_then(|run| run.task(index)?.cells.at(range.first));
+        let since = match (since, state) {
+            (Some(since), _) => LogIndex(since.parse().expect("a log index")),
+            (None, Some((_, TaskState::Undecided { since }))) => *since,
+            (None, _) => LogIndex(0),
+        };
+        let (word, message) = how.split_once(' ').unwrap_or((how, ""));
+        let verdict = match word {
+            "start" => Verdict::Start,
+            "skip" => Verdict::Skip,
+            "fail" => Verdict::Fail {
+                message: if message == "long" { "é".repeat(1000) } else { message.to_owned() }
+                    .into(),
+            },
+            _ => panic!("`{word}` is not a verdict"),
+        };
+        Decision { run: id, task: index, since, verdict }
+    };
+    Command::DecideTasks(DecideTasks { decisions: rest.split(',').map(decision).collect() })
 }
 
 fn place(world: &World, rest: &str) -> Command {

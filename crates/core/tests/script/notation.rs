@@ -158,7 +158,8 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
                 "success" => Condition::Success,
                 "failure" => Condition::Failure,
                 "always" => Condition::Always,
-                _ => panic!("`{value}` is not a condition"),
+                "cancelled" => Condition::Cancelled,
+                expression => Condition::Expression(expression.into()),
             }
         }
         ("outputs", _) => {

@@ -133,6 +133,7 @@ fn words(world: &World, state: &TaskState) -> String {
     };
     match state {
         TaskState::Blocked => "blocked".to_owned(),
+        TaskState::Undecided { since } => format!("undecided at index {since}"),
         TaskState::Ready { tries: tried, since, avoid: worker } => {
             format!("ready since {}{}{}", time(*since), tries(*tried), avoid(*worker))
         }

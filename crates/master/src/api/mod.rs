@@ -14,7 +14,6 @@ use futures::Stream;
 use muster_core::command::RequestKey;
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
-use muster_core::spec::validate::validate;
 use muster_core::spec::{self, WorkflowSpec};
 use muster_proto::{convert, v1};
 use tonic::{Response, Status};
@@ -58,7 +57,8 @@ pub(crate) fn checked_spec(source: Option<v1::WorkflowSource>) -> Result<Workflo
         v1::workflow_source::Source::Spec(spec) => {
             let spec =
                 convert::spec_from_proto(spec).map_err(|error| faults::bad_message(&error))?;
-            validate(&spec).map_err(|errors| faults::bad_spec(&errors))?;
+            spec::validate_with(&spec, &muster_expressions::check)
+                .map_err(|errors| faults::bad_spec(&errors))?;
             for (at, schedule) in spec.schedules.iter().enumerate() {
                 muster_calendar::check(schedule).map_err(|(field, problem)| {
                     faults::bad_field(&format!("schedule[{at}].{field}"), problem)
@@ -67,7 +67,8 @@ pub(crate) fn checked_spec(source: Option<v1::WorkflowSource>) -> Result<Workflo
             Ok(spec)
         }
         v1::workflow_source::Source::Manifest(manifest) => {
-            let specs = spec::parse_with(&manifest, &muster_calendar::check);
+            let specs =
+                spec::parse_with(&manifest, &muster_calendar::check, &muster_expressions::check);
             let mut specs = specs.map_err(|errors| faults::bad_spec(&errors))?;
             match (specs.pop(), specs.len()) {
                 (Some(spec), 0) => Ok(spec),

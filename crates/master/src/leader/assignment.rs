@@ -160,7 +160,7 @@ fn schedule(run: &Run) -> Option<&ScheduleSpec> {
 }
 
 /// The fire time that a run was made for, or else when it was submitted.
-fn fire_moment(run: &Run) -> Moment {
+pub(super) fn fire_moment(run: &Run) -> Moment {
     let at = run.origin.as_ref().map_or(run.submitted_at, |origin| origin.fire_time);
     Moment::of(at, schedule(run).map_or("Etc/UTC", |it| &it.time_zone))
 }

@@ -5,6 +5,7 @@
 
 mod assignment;
 mod calendar;
+mod decide;
 mod dispatch;
 mod liveness;
 mod plan;
@@ -80,6 +81,7 @@ fn begin(
     duties.spawn(tick::run(replica.clone()));
     duties.spawn(plan::run(replica.clone()));
     duties.spawn(calendar::run(replica.clone()));
+    duties.spawn(decide::run(replica.clone()));
     duties.spawn(liveness::run(replica.clone(), term));
     duties
 }

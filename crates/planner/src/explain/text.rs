@@ -130,6 +130,9 @@ impl fmt::Display for Sentence<'_> {
         let of = self.of;
         match self.part.state {
             TaskState::Blocked => f.write_str("is blocked"),
+            TaskState::Undecided { .. } => f.write_str(
+                "is undecided: its dependencies hold, and the leader evaluates its expressions next",
+            ),
             TaskState::Ready { since, .. } => {
                 write!(f, "has been ready for {}", of.ago(since))?;
                 match self.part.queue_deadline {
@@ -167,6 +170,9 @@ impl fmt::Display for Sentence<'_> {
                     FailureReason::TimedOut => "ran out of time",
                     FailureReason::QueueTimedOut => "found no worker in time",
                     FailureReason::Lost => "was lost",
+                    FailureReason::Undecidable => {
+                        "failed, since an expression of it could not be evaluated"
+                    }
                 })?;
                 match reason {
                     FailureReason::Exit(code) if code < 0 => {
@@ -176,7 +182,8 @@ impl fmt::Display for Sentence<'_> {
                     FailureReason::Rejected
                     | FailureReason::TimedOut
                     | FailureReason::QueueTimedOut
-                    | FailureReason::Lost => {}
+                    | FailureReason::Lost
+                    | FailureReason::Undecidable => {}
                 }
                 self.write_last(f, last.map(|last| last.worker))
             }
@@ -243,7 +250,7 @@ fn stop_words(reason: StopReason) -> &'static str {
 }
 
 /// When a task starts.
-fn start_words(condition: Condition, rule: DependencyRule) -> &'static str {
+fn start_words(condition: &Condition, rule: DependencyRule) -> &'static str {
     match (condition, rule) {
         (Condition::Success, DependencyRule::AllSucceeded) => {
             "It starts once every upstream task succeeded"
@@ -257,12 +264,21 @@ fn start_words(condition: Condition, rule: DependencyRule) -> &'static str {
         (Condition::Failure, _) => {
             "It starts once every upstream task ended, if one of them failed"
         }
+        (Condition::Cancelled, _) => {
+            "It starts once every upstream task ended, if one of them was cancelled"
+        }
+        (Condition::Expression(_), DependencyRule::AllSucceeded) => {
+            "It starts once every upstream task succeeded, if its condition holds then"
+        }
+        (Condition::Expression(_), _) => {
+            "It starts once every upstream task ended, if its condition holds then"
+        }
     }
 }
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(start_words(self.condition, self.rule))?;
+        f.write_str(start_words(&self.condition, self.rule))?;
         let mut separator = "; it saw";
         for upstream in &self.upstream {
             write!(f, "{separator} {} ({})", upstream.name, upstream.status.word())?;
@@ -277,7 +293,7 @@ impl fmt::Display for Skipped {
 
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(start_words(self.condition, self.rule))?;
+        f.write_str(start_words(&self.condition, self.rule))?;
         let mut separator = "; it waits for";
         for upstream in &self.upstream {
             write!(f, "{separator} {} ({})", upstream.name, upstream.status.word())?;

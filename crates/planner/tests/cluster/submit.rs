@@ -96,7 +96,8 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             task.condition = match value {
                 "failure" => Condition::Failure,
                 "always" => Condition::Always,
-                _ => return Err(format!("no such condition: `{value}`")),
+                "cancelled" => Condition::Cancelled,
+                expression => Condition::Expression(expression.into()),
             }
         }
         "on_lost" => {

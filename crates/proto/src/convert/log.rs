@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
-use super::{attempts, operate, schedule};
+use super::{attempts, decisions, operate, schedule};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -114,6 +114,7 @@ fn command_to_proto(command: &Command) -> stored::Command {
             is_draining: it.is_draining,
         }),
         Command::LoseWorker(it) => Kind::LoseWorker(stored::LoseWorker { worker_id: it.worker.0 }),
+        Command::DecideTasks(it) => Kind::DecideTasks(decisions::decide_to_proto(it)),
         Command::PlaceAttempts(it) => Kind::PlaceAttempts(attempts::place_to_proto(it)),
         Command::StartAttempts(it) => Kind::StartAttempts(attempts::start_to_proto(it)),
         Command::FinishAttempts(it) => Kind::FinishAttempts(attempts::finish_to_proto(it)),
@@ -161,6 +162,9 @@ fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> 
             is_draining: it.is_draining,
         }),
         Kind::LoseWorker(it) => Command::LoseWorker(LoseWorker { worker: WorkerId(it.worker_id) }),
+        Kind::DecideTasks(it) => {
+            Command::DecideTasks(decisions::decide_from_proto(it).within("decide_tasks")?)
+        }
         Kind::PlaceAttempts(it) => {
             Command::PlaceAttempts(attempts::place_from_proto(&it).within("place_attempts")?)
         }

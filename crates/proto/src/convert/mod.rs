@@ -9,6 +9,7 @@
 //! the field.
 
 mod attempts;
+mod decisions;
 mod error;
 mod history;
 mod log;

@@ -98,7 +98,13 @@ pub fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
         id: task.id.to_string(),
         needs: task.needs.iter().map(|need| need.to_string()).collect(),
         rule: rule_to_proto(task.rule).into(),
-        condition: condition_to_proto(task.condition).into(),
+        condition: condition_to_proto(&task.condition).into(),
+        condition_expression: match &task.condition {
+            Condition::Expression(text) => Some(text.to_string()),
+            Condition::Success | Condition::Failure | Condition::Always | Condition::Cancelled => {
+                None
+            }
+        },
         executor: Some(executor_to_proto(&task.executor)),
         env: string_map(&task.env),
         outputs: strings(&task.outputs),
@@ -124,7 +130,10 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
             .map(|(position, need)| name("", need).within_element("needs", position))
             .collect::<Result<_, _>>()?,
         rule: rule_from_proto(known("rule", task.rule)?)?,
-        condition: condition_from_proto(known("condition", task.condition)?)?,
+        condition: condition_from_proto(
+            known("condition", task.condition)?,
+            task.condition_expression,
+        )?,
         executor: executor_from_proto(executor).within("executor")?,
         env: text_map(task.env),
         outputs: texts(task.outputs),
@@ -157,20 +166,32 @@ fn rule_from_proto(rule: v1::DependencyRule) -> Result<DependencyRule, DecodeErr
     }
 }
 
-fn condition_to_proto(condition: Condition) -> v1::Condition {
+fn condition_to_proto(condition: &Condition) -> v1::Condition {
     match condition {
         Condition::Success => v1::Condition::Success,
         Condition::Failure => v1::Condition::Failure,
         Condition::Always => v1::Condition::Always,
+        Condition::Cancelled => v1::Condition::Cancelled,
+        Condition::Expression(_) => v1::Condition::Expression,
     }
 }
 
-fn condition_from_proto(condition: v1::Condition) -> Result<Condition, DecodeError> {
+fn condition_from_proto(
+    condition: v1::Condition,
+    expression: Option<String>,
+) -> Result<Condition, DecodeError> {
     match condition {
+        v1::Condition::Expression => {
+            Ok(Condition::Expression(required("condition_expression", expression)?.into()))
+        }
+        _ if expression.is_some() => {
+            Err(DecodeError::invalid("condition_expression", "is given with another condition"))
+        }
         v1::Condition::Unspecified => Err(DecodeError::missing("condition")),
         v1::Condition::Success => Ok(Condition::Success),
         v1::Condition::Failure => Ok(Condition::Failure),
         v1::Condition::Always => Ok(Condition::Always),
+        v1::Condition::Cancelled => Ok(Condition::Cancelled),
     }
 }
 

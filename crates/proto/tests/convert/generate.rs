@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
-    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
-    SubmitRun, SuspendSchedule, UpgradeCluster,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Entry,
+    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
+    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
+    StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
@@ -98,8 +98,13 @@ fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
         Just(DependencyRule::AllDone),
         Just(DependencyRule::AnySucceeded),
     ];
-    let condition =
-        prop_oneof![Just(Condition::Success), Just(Condition::Failure), Just(Condition::Always)];
+    let condition = prop_oneof![
+        Just(Condition::Success),
+        Just(Condition::Failure),
+        Just(Condition::Always),
+        Just(Condition::Cancelled),
+        text().prop_map(Condition::Expression),
+    ];
     let on_lost = prop_oneof![Just(OnLost::Rerun), Just(OnLost::Fail), Just(OnLost::Hold)];
     (rule, condition, on_lost)
 }
@@ -337,6 +342,18 @@ fn operating_command() -> impl Strategy<Value = Command> {
     prop_oneof![pause.prop_map(Command::PauseRun), prioritize.prop_map(Command::PrioritizeRun)]
 }
 
+fn decide() -> impl Strategy<Value = Command> {
+    let verdict = prop_oneof![
+        Just(Verdict::Start),
+        Just(Verdict::Skip),
+        text().prop_map(|message| Verdict::Fail { message }),
+    ];
+    let decision = (run(), small(), number(), verdict).prop_map(|(run, task, since, verdict)| {
+        Decision { run, task: TaskIndex(task), since: LogIndex(since), verdict }
+    });
+    vec(decision, 0..4).prop_map(|decisions| Command::DecideTasks(DecideTasks { decisions }))
+}
+
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
@@ -358,6 +375,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => schedule_command().boxed(),
         2 => operating_command().boxed(),
         3 => worker_command(),
+        2 => decide(),
         6 => attempts(),
         1 => prune.prop_map(Command::PruneHistory),
         1 => small().prop_map(|version| Command::UpgradeCluster(UpgradeCluster { version })),

@@ -114,6 +114,7 @@ fn every_reply_comes_back_under_its_number() {
         ItemRefusal::WorkerNotActive,
         ItemRefusal::WorkerMismatch,
         ItemRefusal::NoCapacity,
+        ItemRefusal::NotUndecided,
         ItemRefusal::Stale,
         ItemRefusal::RunPaused,
     ];

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts,
-    FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
-    PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts,
-    SubmitRun, SuspendSchedule,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Entry,
+    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
+    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
+    StartAttempts, SubmitRun, SuspendSchedule, Verdict,
 };
 use muster_core::event::Event;
-use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
+use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, ConcurrencyPolicy, DependencyRule, ExecutorSpec, OnLost, ParamSpec, Resources,
-    TaskSpec, WorkflowSpec,
+    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
+    Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::Run;
-use muster_core::state::task::TaskStatus;
+use muster_core::state::task::{TaskState, TaskStatus};
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::vec;
@@ -69,6 +69,9 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
                 1 => DependencyRule::AllDone,
                 _ => DependencyRule::AnySucceeded,
             };
+        }
+        if draw % 5 == 2 && task.rule != DependencyRule::AnySucceeded {
+            task.condition = Condition::Expression("params.region == 'eu'".into());
         }
         if draw % 4 == 1 {
             task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
@@ -142,6 +145,7 @@ impl World {
             9 => self.start(b)?,
             10..=12 => self.finish(a, b)?,
             13 => self.worker_command(a, b)?,
+            14 if b.is_multiple_of(2) => self.decide(a)?,
             14 => self.run_command(a, b)?,
             15 if a % 4 == 1 => self.operating_command(a, b)?,
             15 if a.is_multiple_of(2) => self.schedule_command(a, b)?,
@@ -206,6 +210,21 @@ impl World {
             let request = request(a, b);
             Command::DrainWorker(DrainWorker { request, worker, is_draining: a % 3 == 1 })
         })
+    }
+
+    fn decide(&self, a: u8) -> Option<Command> {
+        let open: Vec<(RunId, TaskIndex)> = self.state.undecided().collect();
+        let (run, task) = pick(&open, a)?;
+        let cells = &self.state.run(run)?.task(task)?.cells;
+        let (_, state) = cells.at(cells.indices().first)?;
+        let TaskState::Undecided { since } = *state else { return None };
+        let verdict = match a % 4 {
+            0 => Verdict::Skip,
+            1 => Verdict::Fail { message: "if: no".into() },
+            _ => Verdict::Start,
+        };
+        let decisions = vec![Decision { run, task, since, verdict }];
+        Some(Command::DecideTasks(DecideTasks { decisions }))
     }
 
     fn run_command(&self, a: u8, b: u8) -> Option<Command> {

@@ -1,9 +1,8 @@
 //! One task, and the defaults that tasks start from.
 
-use super::super::error::quoted;
+use super::super::expression;
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::suggest;
 use super::super::yaml::Node;
 use super::fields::{Fields, Schema};
 use super::values::{self, integer, one_of, span, text, text_map, texts};
@@ -111,6 +110,12 @@ pub(super) fn task(
     }
     if let Some(node) = fields.get("if") {
         task.condition = condition(node, path.key("if"), report).unwrap_or_default();
+        if let Condition::Expression(text) = &task.condition
+            && !fields.has("rule")
+            && expression::asks_for_ends(text)
+        {
+            task.rule = DependencyRule::AllDone;
+        }
     }
     if let Some(node) = fields.get("outputs") {
         task.outputs = texts(node, path.key("outputs"), report).unwrap_or_default();
@@ -185,27 +190,18 @@ fn needs(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Vec<Name> 
     names
 }
 
+/// The conditions with a name are the core's own; anything else is an expression, which is not read here.
 fn condition(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<Condition> {
-    const CONDITIONS: [(&str, Condition); 3] = [
+    const CONDITIONS: [(&str, Condition); 4] = [
         ("success()", Condition::Success),
         ("failure()", Condition::Failure),
         ("always()", Condition::Always),
+        ("cancelled()", Condition::Cancelled),
     ];
     let written = text(node, path, report)?;
     let bare = written.trim();
     let bare =
         bare.strip_prefix("${{").and_then(|text| text.strip_suffix("}}")).unwrap_or(bare).trim();
-    if let Some((_, condition)) = CONDITIONS.iter().find(|(text, _)| *text == bare) {
-        return Some(*condition);
-    }
-    let help = suggest::did_you_mean(bare, CONDITIONS.iter().map(|(text, _)| *text))
-        .or_else(|| {
-            suggest::did_you_mean(&format!("{bare}()"), CONDITIONS.iter().map(|(text, _)| *text))
-        })
-        .unwrap_or_else(|| {
-            "other conditions are not supported yet; let the task's script decide".to_owned()
-        });
-    let message = format!("{} is not one of `success()`, `failure()`, `always()`", quoted(written));
-    report.error_at(node.position, path, message, help);
-    None
+    let known = CONDITIONS.into_iter().find(|(text, _)| *text == bare);
+    Some(known.map_or_else(|| Condition::Expression(bare.into()), |(_, condition)| condition))
 }

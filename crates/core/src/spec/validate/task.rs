@@ -64,23 +64,56 @@ fn needs(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
             );
         }
     }
-    if task.condition != Condition::Success && task.rule != DependencyRule::AllSucceeded {
-        let message = "a task has either an `if` or a `rule`, not both";
-        let help = "`if` waits for all upstream tasks and decides by how they ended; remove one of the two";
-        report.error_with_help(path.key("if"), message, help);
-    }
+    condition(task, path, report);
     if !task.needs.is_empty() {
         return;
     }
-    if task.condition == Condition::Failure {
+    if let Condition::Failure | Condition::Cancelled = task.condition {
+        let word = if task.condition == Condition::Failure { "failure()" } else { "cancelled()" };
         let message =
-            "the task would never run: `failure()` is about upstream tasks and it needs none";
+            format!("the task would never run: `{word}` is about upstream tasks and it needs none");
         report.error_with_help(path.key("if"), message, "add `needs`, or remove `if`");
     }
     if task.rule == DependencyRule::AnySucceeded {
         let message =
             "the task would never run: `any_succeeded` is about upstream tasks and it needs none";
         report.error_with_help(path.key("rule"), message, "add `needs`, or remove `rule`");
+    }
+}
+
+fn condition(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    let at = path.key("if");
+    match (&task.condition, task.rule) {
+        (Condition::Success, _)
+        | (_, DependencyRule::AllSucceeded)
+        | (Condition::Expression(_), DependencyRule::AllDone) => {}
+        (Condition::Expression(_), DependencyRule::AnySucceeded) => {
+            let message = "an `if` sees how all upstream tasks ended, and `any_succeeded` does not wait for them";
+            report.error_with_help(at, message, "write `rule: all_done`, or remove one of the two");
+        }
+        (Condition::Failure | Condition::Always | Condition::Cancelled, _) => {
+            let message = "a task has either such an `if` or a `rule`, not both";
+            let help = "this `if` waits for all upstream tasks and decides by how they ended; remove one of the two";
+            report.error_with_help(at, message, help);
+        }
+    }
+    if let Condition::Expression(text) = &task.condition {
+        expression(text, at, report);
+    }
+}
+
+/// What can be said of an expression without reading it.
+fn expression(text: &str, path: Path<'_>, report: &mut Report<'_>) {
+    if text.trim().is_empty() {
+        report.error_with_help(path, "the expression is empty", "remove the field");
+    }
+    if text.len() > limits::EXPRESSION_BYTES_MAX {
+        let message = format!(
+            "an expression of {} bytes is too long; at most {} are possible",
+            text.len(),
+            limits::EXPRESSION_BYTES_MAX
+        );
+        report.error_with_help(path, message, "let a task before this one work it out");
     }
 }
 

@@ -68,6 +68,7 @@ fn refusal_to_proto(refusal: ItemRefusal) -> StoredRefusal {
         ItemRefusal::WorkerNotActive => StoredRefusal::WorkerNotActive,
         ItemRefusal::WorkerMismatch => StoredRefusal::WorkerMismatch,
         ItemRefusal::NoCapacity => StoredRefusal::NoCapacity,
+        ItemRefusal::NotUndecided => StoredRefusal::NotUndecided,
         ItemRefusal::Stale => StoredRefusal::Stale,
         ItemRefusal::RunPaused => StoredRefusal::RunPaused,
     }
@@ -82,6 +83,7 @@ fn refusal_from_proto(refusal: StoredRefusal) -> Result<ItemRefusal, DecodeError
         StoredRefusal::WorkerNotActive => Ok(ItemRefusal::WorkerNotActive),
         StoredRefusal::WorkerMismatch => Ok(ItemRefusal::WorkerMismatch),
         StoredRefusal::NoCapacity => Ok(ItemRefusal::NoCapacity),
+        StoredRefusal::NotUndecided => Ok(ItemRefusal::NotUndecided),
         StoredRefusal::Stale => Ok(ItemRefusal::Stale),
         StoredRefusal::RunPaused => Ok(ItemRefusal::RunPaused),
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use muster_core::ids::{Fence, Text, WorkerId};
+use muster_core::ids::{Fence, LogIndex, Text, WorkerId};
 use muster_core::spec::ArraySpec;
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::task::{Attempt, FailureReason, LastAttempt, Stop, Task, TaskState, Tries};
@@ -88,6 +88,9 @@ fn cell_to_proto(state: &TaskState, count: u32, origin: Origin) -> StoredCell {
     let tries = state.tries();
     let state = match state {
         TaskState::Blocked => State::Blocked(cell::Blocked {}),
+        TaskState::Undecided { since } => {
+            State::Undecided(cell::Undecided { since_index: since.0 })
+        }
         TaskState::Ready { tries: _, since, avoid } => State::Ready(cell::Ready {
             since_offset_ms: origin.offset_ms(*since),
             avoid_worker_id: avoid.map(|worker| worker.0),
@@ -130,6 +133,9 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
     let tries = tries_from_proto(stored)?;
     Ok(match required("state", stored.state.as_ref())? {
         State::Blocked(cell::Blocked {}) => TaskState::Blocked,
+        State::Undecided(cell::Undecided { since_index }) => {
+            TaskState::Undecided { since: LogIndex(*since_index) }
+        }
         State::Ready(ready) => TaskState::Ready {
             tries,
             since: origin.at(ready.since_offset_ms),
@@ -234,6 +240,7 @@ fn failure_to_proto(reason: FailureReason) -> (StoredFailureReason, i32) {
         FailureReason::Rejected => (StoredFailureReason::Rejected, 0),
         FailureReason::TimedOut => (StoredFailureReason::TimedOut, 0),
         FailureReason::QueueTimedOut => (StoredFailureReason::QueueTimedOut, 0),
+        FailureReason::Undecidable => (StoredFailureReason::Undecidable, 0),
         FailureReason::Lost => (StoredFailureReason::Lost, 0),
     }
 }
@@ -245,6 +252,7 @@ fn failure_from_proto(failed: &cell::Failed) -> Result<FailureReason, DecodeErro
         StoredFailureReason::Rejected => Ok(FailureReason::Rejected),
         StoredFailureReason::TimedOut => Ok(FailureReason::TimedOut),
         StoredFailureReason::QueueTimedOut => Ok(FailureReason::QueueTimedOut),
+        StoredFailureReason::Undecidable => Ok(FailureReason::Undecidable),
         StoredFailureReason::Lost => Ok(FailureReason::Lost),
     }
 }

@@ -1,0 +1,60 @@
+//! Decisions about undecided tasks, gone through: each counts once, for the wait that it was made for. What an
+//! expression comes to is the leader's judgement, and is not judged here.
+
+use muster_core::command::{DecideTasks, Decision, Verdict};
+use muster_core::state::task::{FailureReason, TaskState, Tries};
+
+use super::attempts::refusals;
+use super::step::{Claim, Step};
+use crate::coverage::Rare;
+use crate::verdict::Invariant;
+
+impl Step<'_> {
+    pub(super) fn decide_tasks(&mut self, command: &DecideTasks, claim: &Claim) {
+        let refusals = refusals(claim, command.decisions.len());
+        for (decision, refusal) in command.decisions.iter().zip(refusals) {
+            let is_due = self.is_due(decision);
+            let at = format!("run {} task {}", decision.run, decision.task);
+            match (refusal, is_due) {
+                (None, true) => self.decide(decision),
+                (Some(_), false) => self.count(Rare::StaleDecision),
+                (None, false) => {
+                    self.found(Invariant::I7, format!("{at}: it was decided out of turn"));
+                    self.doubt(decision.run);
+                }
+                (Some(refusal), true) => {
+                    let what =
+                        format!("{at}: the decision that it waits for was refused: {refusal}");
+                    self.found(Invariant::I7, what);
+                }
+            }
+        }
+    }
+
+    /// Whether all of the task waits for this very decision.
+    fn is_due(&mut self, decision: &Decision) -> bool {
+        let Some(work) = self.live_run(decision.run) else { return false };
+        let Some(task) = work.task(decision.task) else { return false };
+        let wanted = TaskState::Undecided { since: decision.since };
+        task.cells.iter().all(|(_, state)| *state == wanted)
+    }
+
+    fn decide(&mut self, decision: &Decision) {
+        let now = self.now;
+        let Some(work) = self.live_run(decision.run) else { return };
+        let Some(range) = work.task(decision.task).map(|task| task.cells.indices()) else { return };
+        let tries = Tries::default();
+        let (to, rare) = match &decision.verdict {
+            Verdict::Start => {
+                (TaskState::Ready { tries, since: now, avoid: None }, Rare::DecidedToStart)
+            }
+            Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
+            Verdict::Fail { .. } => {
+                let reason = FailureReason::Undecidable;
+                (TaskState::Failed { tries, reason, last: None }, Rare::Undecidable)
+            }
+        };
+        self.count(rare);
+        self.change(decision.run, decision.task, range, to);
+    }
+}

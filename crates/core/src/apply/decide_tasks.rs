@@ -1,0 +1,42 @@
+//! Decisions about undecided tasks are carried out. Each was worked out from an older state, so each is checked again
+//! here: it counts once, for the very wait that it was made for.
+
+use super::Step;
+use super::finish_attempts::cut;
+use crate::command::{DecideTasks, Decision, Verdict};
+use crate::reply::{ItemRefusal, Reply};
+use crate::state::task::{FailureReason, TaskState, Tries};
+
+impl Step<'_> {
+    pub(super) fn decide_tasks(&mut self, command: &DecideTasks) -> Reply {
+        let mut refused = Vec::new();
+        for (position, decision) in command.decisions.iter().enumerate() {
+            if let Err(refusal) = self.decide(decision) {
+                refused.push((position as u32, refusal));
+            }
+        }
+        Reply::Items { refused }
+    }
+
+    fn decide(&mut self, decision: &Decision) -> Result<(), ItemRefusal> {
+        let Decision { run: run_id, task: index, since, ref verdict } = *decision;
+        let run = self.state.runs.get_mut(run_id.0).ok_or(ItemRefusal::RunNotLive)?;
+        let task = run.tasks.get_mut(index.0 as usize).ok_or(ItemRefusal::NoSuchTask)?;
+        let range = task.cells.indices();
+        let state = task.cells.at(range.first).map(|(_, state)| *state);
+        if state != Some(TaskState::Undecided { since }) {
+            return Err(ItemRefusal::NotUndecided);
+        }
+        let tries = Tries::default();
+        let to = match verdict {
+            Verdict::Start => TaskState::Ready { tries, since: self.now, avoid: None },
+            Verdict::Skip => TaskState::Skipped { by_failure: false },
+            Verdict::Fail { message } => {
+                task.message = Some(cut(message));
+                TaskState::Failed { tries, reason: FailureReason::Undecidable, last: None }
+            }
+        };
+        self.change(run_id, index, range, to);
+        Ok(())
+    }
+}

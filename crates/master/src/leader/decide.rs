@@ -1,0 +1,79 @@
+//! Deciding what expressions come to, for the tasks that wait for it.
+//!
+//! The state says which tasks are undecided. A decision names the wait that it was worked out for; if that is over by
+//! the time it is applied, the state refuses it. Whatever is undecided then is looked at again, by this leader or by
+//! the next one, so nothing here needs to be remembered. Every evaluation comes to an answer within its bounds, and an
+//! answer takes the task out of those that wait: none of them can keep the others waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::command::{Command, DecideTasks, Decision};
+use muster_core::ids::TaskIndex;
+use muster_core::reply::Reply;
+use muster_core::state::State;
+use muster_core::state::run::Run;
+use muster_core::state::task::TaskState;
+use muster_expressions::Moment;
+use tokio::time::Instant;
+
+use super::assignment::fire_moment;
+use crate::replica::Replica;
+
+/// The state is looked at this often at least.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the leader waits when the log did not take its decisions.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most tasks that are decided about at once.
+const DECISIONS_MAX: usize = 512;
+/// What is worked out in this time is proposed first; the rest follows.
+const ROUND: Duration = Duration::from_millis(20);
+
+pub(super) async fn run(replica: Arc<Replica>) {
+    loop {
+        let changed = replica.cell.changed.notified();
+        let open = replica.cell.read(open);
+        if open.is_empty() {
+            let _look = tokio::time::timeout(LOOK, changed).await;
+            continue;
+        }
+        let decisions = decisions(open).await;
+        let command = Command::DecideTasks(DecideTasks { decisions });
+        let is_done = match replica.proposer.propose(&command).await {
+            Ok((_, Reply::Items { refused })) => refused.is_empty(),
+            Ok(_) | Err(_) => false,
+        };
+        if !is_done {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The first undecided tasks. Cheap, for meanwhile nothing is applied.
+fn open(state: &State) -> Vec<(Arc<Run>, TaskIndex)> {
+    let open = state.undecided().filter_map(|(run, task)| Some((state.run(run)?.clone(), task)));
+    open.take(DECISIONS_MAX).collect()
+}
+
+/// What becomes of them, as far as that is worked out in a round; at least of the first.
+async fn decisions(open: Vec<(Arc<Run>, TaskIndex)>) -> Vec<Decision> {
+    let end = Instant::now() + ROUND;
+    let mut decisions = Vec::with_capacity(open.len());
+    for (run, task) in open {
+        decisions.extend(decision(&run, task));
+        if Instant::now() >= end {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    decisions
+}
+
+fn decision(run: &Arc<Run>, task: TaskIndex) -> Option<Decision> {
+    let cells = &run.task(task)?.cells;
+    let (_, TaskState::Undecided { since }) = cells.at(cells.indices().first)? else { return None };
+    let moment = fire_moment(run);
+    let moment = Arc::new(Moment { time: moment.time, date: moment.date });
+    let verdict = muster_expressions::decide(run, task, &moment)?;
+    Some(Decision { run: run.id, task, since: *since, verdict })
+}
