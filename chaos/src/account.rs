@@ -10,30 +10,25 @@ use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex};
 use muster_core::state::run::RunStatus;
 
 use crate::history::{Answer, Event, What};
-use crate::lab::View;
+use crate::judge::Case;
 
 /// The name of whoever carried an attempt out that the log never placed.
 const NOBODY: &str = "nobody";
 
 /// Everything that was seen, in order.
-pub(crate) fn account(
-    events: &[Event],
-    testimonies: &[Testimony],
-    views: &[View],
-    ledger: &Ledger,
-) -> History {
-    let mut history = History::default();
-    for (call, event) in events.iter().enumerate() {
+pub(crate) fn account(case: &Case<'_>, ledger: &Ledger) -> History {
+    let mut history = case.logbook.history().clone();
+    for (call, event) in case.events.iter().enumerate() {
         tell(call as u64, event, &mut history);
     }
-    for said in testimonies {
+    for said in case.testimonies {
         if let Some(observed) = attempt(said, ledger) {
             history.push(nanos(said.at), observed);
         }
     }
     history.sort();
     let end = history.iter().last().map_or(Nanos(0), |it| it.at);
-    for view in views {
+    for view in &case.aftermath.views {
         let observed = Observed::MasterFinal {
             master: view.answering_member_id,
             index: LogIndex(view.applied_index),
@@ -44,7 +39,8 @@ pub(crate) fn account(
     history
 }
 
-fn nanos(at: Duration) -> Nanos {
+/// As the checker counts time.
+pub(crate) fn nanos(at: Duration) -> Nanos {
     Nanos(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX))
 }
 

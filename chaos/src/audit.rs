@@ -8,15 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use muster_checker::{Applying, Auditor, Ledger};
+use muster_checker::{Applying, Auditor, Ledger, Nanos};
 use muster_core::ids::LogIndex;
 use muster_core::state::State;
 use muster_platform::{Disk, Files};
 use muster_proto::convert::decode_entry;
 use muster_raft::testing::{StoredEntry, StoredLog, read_log};
 
-use crate::judge::{Counters, Violations};
 use crate::lab::View;
+use crate::violations::{Counters, Violations};
 
 /// What the logs told.
 pub(crate) struct Told {
@@ -25,10 +25,18 @@ pub(crate) struct Told {
     pub(crate) notes: Vec<String>,
 }
 
-/// Reads the logs in these folders, and judges them. `views` is what the masters showed last, in the same order.
+/// What was seen from outside of the log.
+struct Seen<'s> {
+    views: &'s [View],
+    applied_at: &'s BTreeMap<LogIndex, Nanos>,
+}
+
+/// Reads the logs in these folders, and judges them. `views` is what the masters showed last, in the same order, and
+/// `applied_at` when an entry was first applied, where that is known.
 pub(crate) fn audit(
     folders: &[&Path],
     views: &[View],
+    applied_at: &BTreeMap<LogIndex, Nanos>,
     violations: &mut Violations,
     counters: &mut Counters,
 ) -> Result<Told> {
@@ -56,7 +64,8 @@ pub(crate) fn audit(
             continue;
         }
         whole += 1;
-        let count = replay(log, committed, views, &mut auditor, violations)?;
+        let seen = Seen { views, applied_at };
+        let count = replay(log, committed, &seen, &mut auditor, violations)?;
         counters.add("entries replayed", count);
     }
     let (verdict, ledger) = auditor.finish();
@@ -85,11 +94,11 @@ fn compare(logs: &[StoredLog], committed: u64, violations: &mut Violations) {
 fn replay(
     log: &StoredLog,
     committed: u64,
-    views: &[View],
+    seen: &Seen<'_>,
     auditor: &mut Auditor,
     violations: &mut Violations,
 ) -> Result<u64> {
-    let shown = views.iter().find(|view| view.answering_member_id == log.member_id);
+    let shown = seen.views.iter().find(|view| view.answering_member_id == log.member_id);
     let mut state = State::default();
     let mut count = 0;
     for stored in log.entries.iter().take_while(|entry| entry.at.index <= committed) {
@@ -102,7 +111,7 @@ fn replay(
                 incarnation: 0,
                 index,
                 term: Some(stored.at.term),
-                at: None,
+                at: seen.applied_at.get(&index).copied(),
                 entry: &entry,
                 after: &state,
                 applied: &applied,

@@ -10,11 +10,14 @@ use muster_client::{Client, RunFilter, Submission, is_ended, v1};
 use tokio::time::Instant;
 
 use crate::history::{History, RunName, requests};
-use crate::judge::Violations;
 use crate::lab::{Lab, View};
 use crate::load;
 use crate::scenario::Scenario;
+use crate::shapes::SHAPES;
+use crate::violations::Violations;
 
+/// Runs of one answer.
+const PAGE: u32 = 1_000;
 /// Runs asked about at once.
 const QUESTIONS_MAX: usize = 16;
 /// Between two looks at what is not well yet.
@@ -53,20 +56,72 @@ pub(crate) async fn settle(
 ) -> Result<Aftermath> {
     let started = Instant::now();
     let until = started + Duration::from_secs(scenario.calm_s);
+    lab.tend(history)?;
     lab.start_all()?;
-    if lab.wait_leader(None, until - Instant::now()).await.is_none() {
+    if !is_led(lab, history, until).await? {
         violations.add("L1", "nobody leads although all masters run");
         return Ok(Aftermath::default());
     }
     let client = lab.client.with_deadline(CALL_DEADLINE);
-    resolve(&client, history, until).await;
-    cancel_the_endless(&client, history).await;
-    serve_something_new(&client, history, violations).await;
-    let runs = wait_for_ends(lab, &client, history, until, violations).await?;
+    let fired = lab
+        .tend_during(history, async {
+            resolve(&client, history, until).await;
+            cancel_the_endless(&client, history).await;
+            serve_something_new(&client, history, violations).await;
+            match scenario.load.schedules {
+                true => end_schedules(&client, until, violations).await,
+                false => Vec::new(),
+            }
+        })
+        .await?;
+    let runs = wait_for_ends(lab, &client, history, fired, until, violations).await?;
     let calm_after = started.elapsed();
-    let views = converge(lab, violations).await;
+    let views = converge(lab, history, violations).await?;
     compare_histories(lab, &runs, violations).await?;
     Ok(Aftermath { runs, views, calm_after })
+}
+
+/// Waits until somebody leads.
+async fn is_led(lab: &mut Lab, history: &History, until: Instant) -> Result<bool> {
+    while Instant::now() < until {
+        if lab.leader().await.is_some() {
+            return Ok(true);
+        }
+        lab.tend(history)?;
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(false)
+}
+
+/// Has no schedule fire any more, and lists all runs that they made, by shape.
+pub(crate) async fn end_schedules(
+    client: &Client,
+    until: Instant,
+    violations: &mut Violations,
+) -> Vec<(&'static str, v1::Run)> {
+    let mut fired = Vec::new();
+    for shape in SHAPES.iter().filter(|it| it.is_scheduled()) {
+        while let Err(error) = client.suspend_schedule(shape.name, None, true).await {
+            if Instant::now() > until {
+                violations.add("L4", format!("`{}` cannot be suspended: {error}", shape.name));
+                return fired;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let workflow = shape.name.to_owned();
+        let filter = RunFilter { workflow, page_size: PAGE, ..RunFilter::default() };
+        let mut runs = client.list_runs(filter);
+        while let Some(run) = runs.next().await {
+            match run {
+                Ok(run) => fired.push((shape.name, run)),
+                Err(error) => {
+                    violations.add("L4", format!("`{}` cannot be listed: {error}", shape.name));
+                    break;
+                }
+            }
+        }
+    }
+    fired
 }
 
 /// Sends every submission again whose fate nobody knows: it is accepted, or turns out to have been.
@@ -95,11 +150,12 @@ async fn cancel_the_endless(client: &Client, history: &Arc<History>) {
     }
 }
 
-/// Waits until every accepted run has ended, and reads it with its tasks.
+/// Waits until every accepted run and every run of a schedule has ended, and reads it with its tasks.
 async fn wait_for_ends(
     lab: &mut Lab,
     client: &Client,
     history: &Arc<History>,
+    fired: Vec<(&'static str, v1::Run)>,
     until: Instant,
     violations: &mut Violations,
 ) -> Result<BTreeMap<u64, Ended>> {
@@ -108,10 +164,11 @@ async fn wait_for_ends(
     let mut open: BTreeMap<u64, (&'static str, RunName)> = known
         .values()
         .flat_map(|it| it.runs.iter().map(|run| (run.id, (it.shape, (*run).clone()))))
+        .chain(fired.into_iter().map(|(shape, run)| (run.id, (shape, name(run)))))
         .collect();
     let mut ended = BTreeMap::new();
     while !open.is_empty() {
-        lab.tend()?;
+        lab.tend(history)?;
         let looks = open.values().map(|(shape, run)| look(client, history, shape, run));
         let looks: Vec<Option<Ended>> =
             stream::iter(looks).buffer_unordered(QUESTIONS_MAX).collect().await;
@@ -142,6 +199,10 @@ async fn wait_for_ends(
     Ok(ended)
 }
 
+fn name(run: v1::Run) -> RunName {
+    RunName { id: run.id, workflow: run.workflow, number: run.number }
+}
+
 /// The run with its tasks, if it has ended.
 async fn look(
     client: &Client,
@@ -169,10 +230,15 @@ async fn serve_something_new(client: &Client, history: &History, violations: &mu
 }
 
 /// All masters come to stand at one index, and there they have one digest (I1).
-async fn converge(lab: &Lab, violations: &mut Violations) -> Vec<View> {
+async fn converge(
+    lab: &mut Lab,
+    history: &History,
+    violations: &mut Violations,
+) -> Result<Vec<View>> {
     let until = Instant::now() + CONVERGENCE_MAX;
     let mut digests: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
     loop {
+        lab.tend(history)?;
         let views = lab.views().await;
         for (at, view) in views.iter().enumerate() {
             let Some(view) = view else { continue };
@@ -181,20 +247,20 @@ async fn converge(lab: &Lab, violations: &mut Violations) -> Vec<View> {
             if digest != view.state_digest {
                 let index = view.applied_index;
                 violations.add("I1", format!("m{other} and m{at} differ at index {index}"));
-                return views.into_iter().flatten().collect();
+                return Ok(views.into_iter().flatten().collect());
             }
         }
         let first = views.first().and_then(Option::as_ref).map(|view| view.applied_index);
         let are_equal = first.is_some()
             && views.iter().all(|it| it.as_ref().map(|view| view.applied_index) == first);
         if are_equal {
-            return views.into_iter().flatten().collect();
+            return Ok(views.into_iter().flatten().collect());
         }
         if Instant::now() > until {
             let at: Vec<Option<u64>> =
                 views.iter().map(|it| it.as_ref().map(|view| view.applied_index)).collect();
             violations.add("L2", format!("the masters stand at {at:?} and do not meet"));
-            return views.into_iter().flatten().collect();
+            return Ok(views.into_iter().flatten().collect());
         }
         tokio::time::sleep(POLL).await;
     }
@@ -206,7 +272,6 @@ async fn compare_histories(
     ended: &BTreeMap<u64, Ended>,
     violations: &mut Violations,
 ) -> Result<()> {
-    const PAGE: u32 = 1_000;
     for at in 0..lab.masters.len() {
         let alone = Client::connect([lab.api_address(at)])?.with_stale_reads();
         let filter = RunFilter { page_size: PAGE, ..RunFilter::default() };

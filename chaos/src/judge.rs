@@ -1,81 +1,19 @@
 //! The verdict on what clients and tasks saw. Each violation names the invariant of `docs/guarantees.md`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
 use muster_chaos::witness::{self, Deed, Testimony};
-use muster_checker::Verdict;
 use muster_client::v1;
 
 use crate::calm::{Aftermath, Ended};
+use crate::fires::WallClock;
 use crate::history::{Answer, Event, What, requests};
+use crate::logbook::Logbook;
 use crate::scenario::{Kind, Scenario};
 use crate::shapes::{End, Shape};
-
-/// One broken promise is told in full so often; the rest is counted.
-const TOLD_MAX: usize = 20;
-
-/// Broken promises.
-#[derive(Debug, Default)]
-pub(crate) struct Violations {
-    found: Vec<(&'static str, String)>,
-}
-
-impl Violations {
-    pub(crate) fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
-        self.found.push((invariant, what.into()));
-    }
-
-    /// Takes over what the checker found.
-    pub(crate) fn add_verdict(&mut self, verdict: &Verdict) {
-        for violation in &verdict.violations {
-            self.add(violation.invariant.code(), format!("{}: {}", violation.at, violation.what));
-        }
-        if verdict.dropped > 0 {
-            self.add("more", format!("{} violations that were not kept", verdict.dropped));
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.found.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (invariant, what) in self.found.iter().take(TOLD_MAX) {
-            writeln!(f, "VIOLATION {invariant}: {what}")?;
-        }
-        if self.found.len() > TOLD_MAX {
-            writeln!(f, "and {} more", self.found.len() - TOLD_MAX)?;
-        }
-        Ok(())
-    }
-}
-
-/// How often what happened.
-#[derive(Debug, Default)]
-pub(crate) struct Counters(BTreeMap<&'static str, u64>);
-
-impl Counters {
-    pub(crate) fn add(&mut self, name: &'static str, count: u64) {
-        *self.0.entry(name).or_default() += count;
-    }
-}
-
-impl fmt::Display for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> =
-            self.0.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        f.write_str(&all.join(", "))
-    }
-}
+use crate::violations::{Counters, Violations};
 
 /// Everything there is to be judged.
 pub(crate) struct Case<'c> {
@@ -85,6 +23,10 @@ pub(crate) struct Case<'c> {
     pub(crate) testimonies: &'c [Testimony],
     /// Where processes wrote what they said.
     pub(crate) folder: &'c Path,
+    /// What they said.
+    pub(crate) logbook: &'c Logbook,
+    /// The harness's clock at the beginning and in the end.
+    pub(crate) clocks: [WallClock; 2],
 }
 
 /// Judges. What is found is added to what was found before.
@@ -329,7 +271,7 @@ mod tests {
     fn found(judge: impl FnOnce(&mut Violations)) -> Vec<&'static str> {
         let mut violations = Violations::default();
         judge(&mut violations);
-        violations.found.iter().map(|(invariant, _)| *invariant).collect()
+        violations.codes()
     }
 
     #[test]
@@ -371,10 +313,29 @@ mod tests {
         Aftermath { runs: [(101, ended)].into(), ..Aftermath::default() }
     }
 
-    #[test]
-    fn results_carry_the_fence_of_an_attempt_that_was() {
+    /// What is found in a case of which only this is known.
+    fn found_in(
+        events: &[Event],
+        aftermath: &Aftermath,
+        testimonies: &[Testimony],
+        judge: fn(&Case<'_>, &mut Violations, &mut Counters),
+    ) -> Vec<&'static str> {
         let scenario: Scenario =
             toml::from_str("summary = \"\"\nduration-s = 1\nload = {}\n").expect("a scenario");
+        let case = Case {
+            scenario: &scenario,
+            events,
+            aftermath,
+            testimonies,
+            folder: Path::new("/nowhere"),
+            logbook: &Logbook::default(),
+            clocks: [WallClock::read(); 2],
+        };
+        found(|it| judge(&case, it, &mut Counters::default()))
+    }
+
+    #[test]
+    fn results_carry_the_fence_of_an_attempt_that_was() {
         let begun = Testimony {
             deed: Deed::Begin,
             run: 101,
@@ -385,9 +346,7 @@ mod tests {
             at: Duration::ZERO,
         };
         let judged = |aftermath: &Aftermath, testimonies: &[Testimony]| {
-            let folder = Path::new("/nowhere");
-            let case = Case { scenario: &scenario, events: &[], aftermath, testimonies, folder };
-            found(|it| judge_ends(&case, it, &mut Counters::default()))
+            found_in(&[], aftermath, testimonies, judge_ends)
         };
         let succeeded = v1::RunStatus::Succeeded;
         let begun = [begun];
@@ -399,19 +358,8 @@ mod tests {
 
     #[test]
     fn one_request_has_one_run() {
-        let scenario: Scenario =
-            toml::from_str("summary = \"\"\nduration-s = 1\nload = {}\n").expect("a scenario");
-        let judged = |events: &[Event]| {
-            let (aftermath, folder) = (Aftermath::default(), Path::new("/nowhere"));
-            let case = Case {
-                scenario: &scenario,
-                events,
-                aftermath: &aftermath,
-                testimonies: &[],
-                folder,
-            };
-            found(|it| judge_requests(&case, it, &mut Counters::default()))
-        };
+        let judged =
+            |events: &[Event]| found_in(events, &Aftermath::default(), &[], judge_requests);
         let (one, other) = (event(0, 1, submitted("a", 1)), event(2, 3, submitted("a", 2)));
         assert_eq!(judged(&[one.clone(), one.clone()]), [""; 0]);
         assert_eq!(judged(&[one, other]), ["I3"]);

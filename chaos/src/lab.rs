@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures::future::join_all;
+use muster_chaos::witness;
 use muster_client::{Client, v1};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::ground::{API_PORT, Ground, PEER_PORT, Who};
+use crate::history::{History, What};
+use crate::logbook;
 use crate::process::{self, Process};
 use crate::proxy::Proxy;
 use crate::scenario::{Faultdisk, SNAPSHOT_ENTRIES_NEVER, Scenario};
@@ -22,6 +25,8 @@ const FORM_PATIENCE: Duration = Duration::from_secs(60);
 /// How long one master may take to say what it sees.
 const VIEW_PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(20);
+/// How often it is looked whether somebody ended by itself.
+pub(crate) const TEND_INTERVAL: Duration = Duration::from_millis(200);
 /// A lease holds so many heartbeats.
 const HEARTBEATS_PER_LEASE: u64 = 5;
 /// More than any scenario has, so that every run can be read in the end.
@@ -126,6 +131,12 @@ impl Lab {
         fs::create_dir_all(&data)?;
         let process = Process::new(self.folder.join(format!("{who}.log")));
         Ok(Member { who, process, data, env: BTreeMap::new(), is_wanted: false })
+    }
+
+    /// Where each process writes what it says.
+    pub(crate) fn logs(&self) -> Vec<(Who, PathBuf)> {
+        let all = self.masters.iter().chain(&self.workers);
+        all.map(|member| (member.who, member.process.log().to_owned())).collect()
     }
 
     /// Starts a master, or starts it again.
@@ -282,8 +293,9 @@ impl Lab {
         Ok(())
     }
 
-    /// Starts whoever ended by itself, as a supervisor of services would, and tells who did and how.
-    pub(crate) fn tend(&mut self) -> Result<Vec<(Who, String)>> {
+    /// Starts whoever ended by itself, as a supervisor of services would, and notes who did and how.
+    pub(crate) fn tend(&mut self, history: &History) -> Result<()> {
+        let called = witness::now();
         let mut ended = Vec::new();
         for member in self.masters.iter_mut().chain(&mut self.workers) {
             if member.is_wanted
@@ -292,13 +304,30 @@ impl Lab {
                 ended.push((member.who, how));
             }
         }
-        for (who, _) in &ended {
-            match *who {
+        for (who, how) in ended {
+            history.note(called, What::Ended { who: who.to_string(), how });
+            match who {
                 Who::Master(at) => self.start_master(at)?,
                 Who::Worker(at) => self.start_worker(at)?,
             }
         }
-        Ok(ended)
+        Ok(())
+    }
+
+    /// Does something, and starts whoever ends by itself meanwhile.
+    pub(crate) async fn tend_during<T>(
+        &mut self,
+        history: &History,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::pin!(work);
+        loop {
+            self.tend(history)?;
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(TEND_INTERVAL) => {}
+            }
+        }
     }
 
     /// Starts everybody who does not run.
@@ -321,7 +350,8 @@ impl Member {
     fn start(&mut self, command: &mut Command) -> Result<()> {
         command
             .arg(format!("--data-dir={}", self.data.display()))
-            .env("MUSTER_LOG", "info")
+            .env("MUSTER_LOG", logbook::FILTER)
+            .env("MUSTER_LOG_FORMAT", "json")
             .envs(&self.env);
         self.process.start(command)?;
         self.is_wanted = true;

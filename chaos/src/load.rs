@@ -35,9 +35,14 @@ pub(crate) struct Clients {
     working: JoinSet<()>,
 }
 
-/// Applies the workflows of all shapes.
-pub(crate) async fn apply_shapes(client: &Client, program: &Path, folder: &Path) -> Result<()> {
-    for shape in &SHAPES {
+/// Applies the workflows of all shapes; those that run by themselves only if the scenario wants them.
+pub(crate) async fn apply_shapes(
+    client: &Client,
+    scenario: &Scenario,
+    program: &Path,
+    folder: &Path,
+) -> Result<()> {
+    for shape in SHAPES.iter().filter(|it| scenario.load.schedules || !it.is_scheduled()) {
         let manifest = shape.manifest(program, folder);
         client
             .apply(manifest)

@@ -11,14 +11,17 @@ mod account;
 mod audit;
 mod calm;
 mod enter;
+mod evidence;
 mod faults;
 mod figures;
+mod fires;
 mod ground;
 mod herd;
 mod history;
 mod judge;
 mod lab;
 mod load;
+mod logbook;
 mod overload;
 mod process;
 mod proxy;
@@ -26,12 +29,16 @@ mod scenario;
 mod scene;
 mod shapes;
 mod stand;
+mod violations;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::enter::{Entered, Inside};
 use crate::figures::{Figure, Measuring};
@@ -60,11 +67,17 @@ enum Command {
     /// Measure something for docs/reliability.md
     Figures(Figures),
     /// Play a short set, for every change
-    Ci {
-        /// The muster binary [default: the one beside this one]
-        #[arg(long, value_name = "FILE")]
-        muster: Option<PathBuf>,
-    },
+    Ci(Ci),
+}
+
+#[derive(Args, Debug)]
+struct Ci {
+    /// Draws the seed of each scenario [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The muster binary [default: the one beside this one]
+    #[arg(long, value_name = "FILE")]
+    muster: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -100,8 +113,8 @@ struct Run {
     muster: Option<PathBuf>,
 }
 
-/// What `ci` plays: scenarios, and for how many seconds faults go on in each.
-const CI: [(&str, u64); 7] = [
+/// What `ci` plays: scenarios, and for how many seconds faults go on in each at least.
+const SHORT_SET: [(&str, u64); 7] = [
     ("leader-kill", 12),
     ("stop-worker", 14),
     ("partition", 12),
@@ -110,6 +123,15 @@ const CI: [(&str, u64); 7] = [
     ("all-moved", 8),
     ("wiped-volume", 8),
 ];
+
+/// How one scenario of a set ended.
+struct Ended {
+    name: &'static str,
+    code: Option<i32>,
+    took: Duration,
+    /// The arguments that play it again.
+    again: Vec<String>,
+}
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
@@ -120,7 +142,7 @@ fn main() -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Ci { muster } => ci(muster),
+        Command::Ci(options) => ci(&options),
         Command::Run(run) => within(|inside| async move {
             let outcome = play(&run, &inside).await?;
             Ok(code(outcome))
@@ -138,33 +160,41 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Plays the short set, each scenario in a process of its own, with a fresh seed. `.ci/run` reads the line that begins
+/// Plays the short set, each scenario in a process of its own, and names all seeds. `.ci/run` reads the line that begins
 /// with SKIPPED.
-fn ci(muster: Option<PathBuf>) -> Result<ExitCode> {
+fn ci(options: &Ci) -> Result<ExitCode> {
+    let mut chance = StdRng::seed_from_u64(options.seed.unwrap_or_else(rand::random));
     let mut ended = Vec::new();
-    for (name, seconds) in CI {
+    for (name, seconds) in SHORT_SET {
+        let (seed, seconds) = (chance.random::<u64>().to_string(), seconds.to_string());
+        let again = ["run", name, "--seed", &seed, "--duration", &seconds].map(str::to_owned);
         let mut command = std::process::Command::new(std::env::current_exe()?);
-        command.args(["run", name, "--duration", &seconds.to_string()]);
-        if let Some(muster) = &muster {
+        command.args(&again);
+        if let Some(muster) = &options.muster {
             command.arg("--muster").arg(muster);
         }
-        ended.push((name, command.status()?.code()));
+        let started = Instant::now();
+        let code = command.status()?.code();
+        ended.push(Ended { name, code, took: started.elapsed(), again: again.to_vec() });
     }
     let (summary, code) = sum_up(&ended);
     print!("{summary}");
     Ok(ExitCode::from(code))
 }
 
-/// What is said of scenarios that ended with these exit codes, and the exit code of all together: a failure if one
-/// failed, skipped only if all were.
-fn sum_up(ended: &[(&str, Option<i32>)]) -> (String, u8) {
+/// What is said of scenarios that ended so, and the exit code of all together: a failure if one failed, skipped only if
+/// all were.
+fn sum_up(ended: &[Ended]) -> (String, u8) {
     let those = |is_wanted: fn(Option<i32>) -> bool| {
-        let names = ended.iter().filter(|(_, code)| is_wanted(*code)).map(|(name, _)| *name);
+        let names = ended.iter().filter(|it| is_wanted(it.code)).map(|it| it.name);
         names.collect::<Vec<_>>()
     };
     let skipped = those(|code| code == Some(SKIPPED.into()));
     let failed = those(|code| code != Some(SKIPPED.into()) && code != Some(0));
     let mut summary = String::new();
+    for Ended { took, again, .. } in ended {
+        summary += &format!("{:3} s: muster-chaos {}\n", took.as_secs(), again.join(" "));
+    }
     for (word, names) in [("SKIPPED", &skipped), ("FAILED", &failed)] {
         if !names.is_empty() {
             summary += &format!("{word}: {}\n", names.join(" "));
@@ -245,8 +275,14 @@ mod tests {
     #[test]
     fn what_was_skipped_is_named_and_no_success() {
         let of = |codes: [Option<i32>; 3]| {
-            let ended: Vec<_> = ["kill", "cut", "full"].into_iter().zip(codes).collect();
-            sum_up(&ended)
+            let ended = ["kill", "cut", "full"].into_iter().zip(codes).map(|(name, code)| {
+                let again = vec!["run".to_owned(), name.to_owned()];
+                Ended { name, code, took: Duration::from_secs(7), again }
+            });
+            let (summary, code) = sum_up(&ended.collect::<Vec<_>>());
+            let played = "  7 s: muster-chaos run kill\n  7 s: muster-chaos run cut\n  7 s: muster-chaos run full\n";
+            let judged = summary.strip_prefix(played).expect("each can be played again");
+            (judged.to_owned(), code)
         };
         let (ok, skipped) = (Some(0), Some(SKIPPED.into()));
         assert_eq!(of([ok; 3]), (String::new(), 0));

@@ -3,6 +3,8 @@
 //!
 //! Offered load is an open loop: a submission leaves when its time has come, whatever became of those before it.
 
+mod callers;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -11,13 +13,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use futures::StreamExt;
 use muster_client::{Client, RunFilter, Submission, v1};
+use muster_core::ids::RunId;
+use muster_core::state::run::RunStatus;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::judge::Violations;
+use crate::calm;
+use crate::evidence::Evidence;
+use crate::fires;
 use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::stand::Stand;
+use crate::violations::{Counters, Violations};
+
+use callers::Callers;
 
 /// One run: nine attempts that do nothing, the last one after all the others.
 const MANIFEST: &str = "apiVersion: v1\nkind: Workflow\nname: overload\ntasks:\n  \
@@ -85,11 +94,11 @@ impl Ends {
     }
 }
 
-/// Offers `times` the peak for as long as the scenario says, and prints what came of it.
+/// Offers `times` the peak for as long as the scenario says, prints what came of it, and reads the logs back.
 pub(crate) async fn play(
     scenario: &Scenario,
     times: f64,
-    stand: &Stand,
+    stand: Stand,
     violations: &mut Violations,
 ) -> Result<()> {
     let lab = &stand.lab;
@@ -99,16 +108,25 @@ pub(crate) async fn play(
     let peak = find_peak(lab, &offered).await?;
     let before = sample(lab, &offered);
     let span = Duration::from_secs(scenario.duration_s);
+    let callers = Callers::start(&lab.client.endpoints())?;
     let samples = overload(lab, &offered, peak * times, span).await?;
+    let answers = callers.stop().await;
     let (began, over) = (before.at, before.at + span);
     let stopped = Instant::now();
     let recovered = recover(lab, &offered, stopped).await;
+    let fired = calm::end_schedules(&lab.client, stopped + DRAIN_MAX, violations).await;
     let drained = drain(lab, stopped).await;
+    answers.accepted.iter().for_each(|run| offered.accept(*run));
     let (ends, lost) = ends(lab, &offered).await?;
 
     let goodput = ends.rate(began, over);
     let outcome = Outcome { peak, goodput, span, before, samples, ends, recovered, drained, lost };
     outcome.print(&offered);
+    println!("\nCallers that do not try again were told: {answers}.");
+    answers.judge(violations);
+    if answers.refused == 0 && scenario.evidence.contains(&Evidence::OverloadRefused) {
+        violations.add("evidence", "nobody was told that there is too much to do");
+    }
     if lost > 0 {
         violations.add("I2", format!("{lost} accepted runs are lost"));
     }
@@ -120,6 +138,42 @@ pub(crate) async fn play(
     }
     if recovered.is_none_or(|span| span > RECOVERY_MAX) {
         violations.add("goal", format!("served as before after {}", spelled(recovered)));
+    }
+    let fired: Vec<v1::Run> = fired.into_iter().map(|(_, run)| run).collect();
+    read_back(stand, &offered, &fired, violations).await
+}
+
+/// What was accepted is in the logs, and succeeded there; and all else that logs alone can show.
+async fn read_back(
+    stand: Stand,
+    offered: &Offered,
+    fired: &[v1::Run],
+    violations: &mut Violations,
+) -> Result<()> {
+    let mut counters = Counters::default();
+    let (told, clocks) = stand.read_back(violations, &mut counters).await?;
+    let Some(ledger) = &told.ledger else {
+        violations.add("unjudged", "no master has its whole log: nothing was compared with it");
+        return Ok(());
+    };
+    let accepted = offered.accepted.lock().expect("nothing panics while holding it").clone();
+    for run in accepted {
+        counters.add("accepted runs found in the log", 1);
+        let record = ledger.runs.get(&RunId(run));
+        let end = record.and_then(|record| record.ended.as_ref()).map(|ended| ended.status);
+        match (record, end) {
+            (Some(_), Some(RunStatus::Succeeded)) => {}
+            (Some(_), end) => violations.add("I2", format!("in the log run {run} ends as {end:?}")),
+            (None, _) => {
+                violations.add("I2", format!("run {run} was accepted, and is not in the log"))
+            }
+        }
+    }
+    counters.add("runs in the log", ledger.runs.len() as u64);
+    fires::judge(ledger, fired, clocks, violations, &mut counters);
+    println!("\nThe logs, read back: {counters}.");
+    for note in told.notes {
+        println!("NOTE {note}");
     }
     Ok(())
 }

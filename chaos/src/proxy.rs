@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -34,6 +35,7 @@ pub(crate) struct Weather {
 pub(crate) struct Proxy {
     address: SocketAddr,
     weather: Arc<watch::Sender<Weather>>,
+    delayed: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -43,23 +45,30 @@ impl Proxy {
         let address = listener.local_addr()?;
         let weather = Arc::new(watch::Sender::new(Weather::default()));
         let told = weather.clone();
+        let delayed = Arc::new(AtomicU64::new(0));
+        let counter = delayed.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let told = told.clone();
+                let (told, counter) = (told.clone(), counter.clone());
                 tokio::spawn(async move {
                     // The target may be down: the caller sees a connection that closes.
                     if let Ok(far) = TcpStream::connect(target).await {
-                        join(near, far, &told).await;
+                        join(near, far, &told, &counter).await;
                     }
                 });
             }
         });
-        Ok(Proxy { address, weather, accepting })
+        Ok(Proxy { address, weather, delayed, accepting })
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many chunks were held up so far.
+    pub(crate) fn delayed(&self) -> u64 {
+        self.delayed.load(Relaxed)
     }
 
     pub(crate) fn set(&self, weather: Weather) {
@@ -73,12 +82,17 @@ impl Drop for Proxy {
     }
 }
 
-async fn join(near: TcpStream, far: TcpStream, weather: &watch::Sender<Weather>) {
+async fn join(
+    near: TcpStream,
+    far: TcpStream,
+    weather: &watch::Sender<Weather>,
+    delayed: &AtomicU64,
+) {
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     tokio::select! {
-        () = carry(near_in, far_out, weather.subscribe()) => {}
-        () = carry(far_in, near_out, weather.subscribe()) => {}
+        () = carry(near_in, far_out, weather.subscribe(), delayed) => {}
+        () = carry(far_in, near_out, weather.subscribe(), delayed) => {}
     }
 }
 
@@ -87,6 +101,7 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
+    delayed: &AtomicU64,
 ) {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT_MAX);
     let now = weather.clone();
@@ -103,6 +118,7 @@ async fn carry(
     };
     let writing = async move {
         while let Some((due, chunk)) = chunks.recv().await {
+            delayed.fetch_add(u64::from(due > Instant::now()), Relaxed);
             tokio::time::sleep_until(due).await;
             let cleared = weather.wait_for(|weather| !weather.is_silent).await.is_ok();
             if !cleared || to.write_all(&chunk).await.is_err() {
@@ -133,6 +149,7 @@ mod tests {
         far.read_exact(&mut got).await.expect("it arrives");
         assert_eq!(&got, b"abcd");
         assert!(sent.elapsed() >= delay);
+        assert!(proxy.delayed() > 0);
         proxy.set(Weather { is_silent: true, ..Weather::default() });
         near.write_all(b"ef").await.unwrap();
         let mut more = [0; 2];

@@ -10,10 +10,16 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::Deserialize;
 
+use crate::evidence::Evidence;
 use crate::faults::Fault;
 
 /// More than the log of any scenario has.
 pub(crate) const SNAPSHOT_ENTRIES_NEVER: u64 = 10_000_000;
+
+/// What the masters wait behind a lease before they declare a worker lost.
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+/// For so long at most a leader that was deposed confirms leases.
+pub(crate) const QUORUM_AGE: Duration = Duration::from_millis(500);
 
 /// A range of which a value is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -50,6 +56,10 @@ pub(crate) struct Scenario {
     /// How long everything may take to be well afterwards.
     #[serde(default = "calm_default")]
     pub(crate) calm_s: u64,
+    /// What the faults must have brought about. They go on until all of it was seen, though not for ever; a scenario
+    /// whose faults did nothing fails.
+    #[serde(default)]
+    pub(crate) evidence: Vec<Evidence>,
     /// Whose processes may end by themselves. Anybody else's end is a violation.
     #[serde(default)]
     pub(crate) may_end: Vec<Kind>,
@@ -98,6 +108,9 @@ pub(crate) struct Load {
     /// Shares of the shapes of runs.
     #[serde(default = "Mix::usual")]
     pub(crate) mix: Mix,
+    /// Whether the workflows with schedules run as well.
+    #[serde(default = "yes")]
+    pub(crate) schedules: bool,
     /// Simulated workers that hold a session and carry nothing out.
     #[serde(default)]
     pub(crate) herd: usize,
@@ -148,6 +161,10 @@ pub(crate) struct Weighted {
     pub(crate) fault: Fault,
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn one() -> u32 {
     1
 }
@@ -190,9 +207,8 @@ impl Scenario {
         self.fault.iter().any(|it| matches!(it.fault, Fault::KillAll { moved: true, .. }))
     }
 
-    /// What the masters wait behind a lease before they declare a worker lost.
+    /// How long the masters wait for a silent worker before they declare it lost.
     pub(crate) fn lease_and_margin(&self) -> Duration {
-        const MARGIN: Duration = Duration::from_secs(1);
         self.lease() + MARGIN
     }
 
@@ -235,7 +251,10 @@ mod tests {
     #[test]
     fn every_scenario_can_be_read() {
         let all = Scenario::all(&folder()).expect("all are well-formed");
-        assert!(all.len() >= 18, "{} scenarios", all.len());
+        assert!(all.len() >= 25, "{} scenarios", all.len());
+        let silent = all.iter().filter(|(_, scenario)| scenario.evidence.is_empty());
+        let silent: Vec<&str> = silent.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(silent, [""; 0], "each says what its faults must bring about");
     }
 
     #[test]

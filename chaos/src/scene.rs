@@ -13,12 +13,12 @@ use crate::enter::{self, Inside};
 use crate::faults::{Fault, Stage};
 use crate::herd::Herd;
 use crate::history::What;
-use crate::judge::Violations;
 use crate::lab;
 use crate::load::Clients;
 use crate::overload;
 use crate::scenario::Scenario;
 use crate::stand::{Found, Stand};
+use crate::violations::Violations;
 
 /// How long a herd may take to be registered, at the start and in the end.
 const GATHER_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +62,8 @@ impl Play<'_> {
             return Ok(Outcome::Pass);
         }
         enter::keep(&self.inside.folder)?;
-        println!("FAIL {}; again: just chaos {} {}", self.name, self.name, self.seed);
+        let (name, seed, seconds) = (self.name, self.seed, scenario.duration_s);
+        println!("FAIL {name}; again: muster-chaos run {name} --seed {seed} --duration {seconds}");
         Ok(Outcome::Fail)
     }
 
@@ -88,7 +89,7 @@ impl Play<'_> {
         let mut stand = Stand::start(scenario, self.inside, self.binary).await?;
         let formed = stand.formed;
         if let Some(times) = scenario.load.overload {
-            overload::play(scenario, times, &stand, violations).await?;
+            overload::play(scenario, times, stand, violations).await?;
             return Ok(String::new());
         }
         let mut report = String::new();
@@ -104,9 +105,16 @@ impl Play<'_> {
         let clients =
             Clients::start(scenario, &stand.lab.client.endpoints(), &stand.history, seed)?;
         let chance = StdRng::seed_from_u64(seed);
-        let (lab, history) = (&mut stand.lab, &stand.history);
-        let mut stage =
-            Stage { lab, scenario, history, chance, herd: herd.as_ref(), gathered: Vec::new() };
+        let mut stage = Stage {
+            lab: &mut stand.lab,
+            scenario,
+            history: &stand.history,
+            logbook: &mut stand.logbook,
+            testimony: &stand.testimony,
+            chance,
+            herd: herd.as_ref(),
+            gathered: Vec::new(),
+        };
         let played = stage.play(Duration::from_secs(scenario.duration_s)).await;
         let gathered = std::mem::take(&mut stage.gathered);
         clients.stop().await;
@@ -114,6 +122,9 @@ impl Play<'_> {
             violations.add("L1", format!("{error:#}"));
         }
         let found = stand.finish(scenario, violations).await?;
+        for missing in found.seen.missing(&scenario.evidence) {
+            violations.add("evidence", format!("the faults did too little: no {missing}"));
+        }
         if let Some(herd) = &herd {
             describe_herd(herd, &gathered, &mut report, violations)?;
         }
@@ -138,6 +149,7 @@ fn describe(found: &Found, formed: Duration, report: &mut String) -> Result<()> 
         writeln!(report, "NOTE {note}")?;
     }
     writeln!(report, "  formed in {formed:.1?}, calm after {:.1?}", found.aftermath.calm_after)?;
+    writeln!(report, "  seen: {}", found.seen)?;
     writeln!(report, "  {}", found.counters)?;
     Ok(())
 }

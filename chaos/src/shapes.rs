@@ -24,15 +24,29 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     pub(crate) end: End,
     tasks: &'static str,
+    /// When it runs by itself; such a shape is never drawn.
+    schedule: Option<Scheduled>,
+}
+
+/// A schedule, and how long its runs work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scheduled {
+    lines: &'static str,
+    ms: u64,
 }
 
 const fn shape(name: &'static str, end: End, tasks: &'static str) -> Shape {
-    Shape { name, end, tasks }
+    Shape { name, end, tasks, schedule: None }
+}
+
+const fn scheduled(name: &'static str, lines: &'static str, ms: u64) -> Shape {
+    let schedule = Some(Scheduled { lines, ms });
+    Shape { name, end: End::Succeeds, tasks: "  a: {WITNESS}\n", schedule }
 }
 
 /// `WITNESS` stands for what makes a task a witness, `FAILING` for one that fails as often as the run says, `ARRAY` for
 /// one with indices.
-pub(crate) const SHAPES: [Shape; 11] = [
+pub(crate) const SHAPES: [Shape; 13] = [
     shape(
         "short",
         End::Succeeds,
@@ -64,6 +78,9 @@ pub(crate) const SHAPES: [Shape; 11] = [
     ),
     shape("probe", End::Succeeds, "  a: {WITNESS}\n"),
     shape("endless", End::Either, "  a: {WITNESS}\n"),
+    scheduled("tick", "schedule: {every: 1s}\n", 10),
+    // Each run outlasts the next fire time, which is passed over.
+    scheduled("tock", "schedule: {every: 2s}\nconcurrencyPolicy: Forbid\n", 2_600),
 ];
 
 /// A share of a short task's work is at least this, milliseconds.
@@ -76,6 +93,11 @@ const CANCELLED_LEASES: u64 = 10;
 impl Shape {
     pub(crate) fn named(name: &str) -> Option<&'static Shape> {
         SHAPES.iter().find(|shape| shape.name == name)
+    }
+
+    /// Whether it runs by itself.
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.schedule.is_some()
     }
 
     /// Draws one by the shares of `mix`.
@@ -115,8 +137,9 @@ impl Shape {
         });
         let (name, folder) = (self.name, folder.display());
         let kills = u8::from(name == "poison");
+        let (when, ms) = self.schedule.map_or(("", 10), |it| (it.lines, it.ms));
         format!(
-            "apiVersion: v1\nkind: Workflow\nname: {name}\nparams: {{ms: '10', fails: '0'}}\ndefaults:\n  \
+            "apiVersion: v1\nkind: Workflow\nname: {name}\n{when}params: {{ms: '{ms}', fails: '0'}}\ndefaults:\n  \
              resources: {{cpu: 100m}}\n  gracePeriod: 200ms\n  maxLost: 50\n  env:\n    WITNESS_FOLDER: {folder}\n    \
              WITNESS_MS: '${{{{ params.ms }}}}'\n    WITNESS_KILLS: '{kills}'\ntasks:\n{tasks}"
         )

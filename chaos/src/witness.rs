@@ -20,9 +20,10 @@ pub const FILE: &str = "witness";
 /// Where the locks are, in the same folder.
 pub const LOCKS: &str = "locks";
 
-/// The clock of all testimonies: the machine's monotonic one, the same in every process.
+/// The clock of all testimonies: time since boot, the same in every process of a machine, and the one by which masters
+/// and workers say in their logs when something was.
 pub fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
+    let time = clock_gettime(ClockId::Boottime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 

@@ -86,6 +86,11 @@ impl Disk {
         Some(sure(self.names.place(folder, name.to_owned())))
     }
 
+    /// Cuts the power before the step so many steps from now.
+    pub(crate) fn cut_in(&mut self, steps: u64) {
+        self.cut_at = Some(self.steps + steps);
+    }
+
     /// Counts a step, before which the power may be cut.
     pub(crate) fn step(&mut self) {
         self.steps += 1;

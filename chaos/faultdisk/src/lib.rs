@@ -43,6 +43,10 @@
 //! | `space_bytes` | bytes | From now on so many bytes can be written (overwriting counts); then `ENOSPC`. |
 //! | `clock_offset_ms` | milliseconds, may be negative | The wall clock is off by so much. Monotonic clocks are not. |
 //! | `cut` | `now` | Cuts the power; needs `MUSTER_FAULTDISK_CUT`. |
+//! | `cut_in` | N ≥ 1 | Cuts the power before the N-th step from when this is read; needs `MUSTER_FAULTDISK_CUT`. |
+//!
+//! On standard error it says when a sync fails or is held up, when the clock is read off for the first time, and what a
+//! power cut undid.
 //!
 //! The bytes of `space_bytes` are counted from the moment the value was last changed.
 //!

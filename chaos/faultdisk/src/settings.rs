@@ -74,6 +74,7 @@ pub(crate) struct Faults {
     pub(crate) space_bytes: Option<u64>,
     pub(crate) clock_offset_ms: i64,
     pub(crate) cut: bool,
+    pub(crate) cut_in: Option<u64>,
 }
 
 impl Faults {
@@ -96,6 +97,7 @@ impl Faults {
                     faults.clock_offset_ms = value.parse().map_err(|_| wrong())?;
                 }
                 "cut" if value == "now" => faults.cut = true,
+                "cut_in" => faults.cut_in = Some(positive()?),
                 _ => return Err(wrong()),
             }
         }
@@ -109,11 +111,13 @@ mod tests {
 
     #[test]
     fn a_control_file_is_read() {
-        let text = "# a comment\n\nstall_ms = 20\nfail_at=3\n clock_offset_ms = -3600000\n";
+        let text =
+            "# a comment\n\nstall_ms = 20\nfail_at=3\n clock_offset_ms = -3600000\ncut_in = 7\n";
         let expected = Faults {
             stall_ms: 20,
             fail_at: Some(3),
             clock_offset_ms: -3_600_000,
+            cut_in: Some(7),
             ..Faults::default()
         };
         assert_eq!(Faults::parse(text), Ok(expected));
@@ -121,7 +125,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["stall = 1", "stall_ms 1", "stall_ms = -1", "fail_one_in = 0", "cut = later"] {
+        for text in [
+            "stall = 1",
+            "stall_ms 1",
+            "stall_ms = -1",
+            "fail_one_in = 0",
+            "cut = later",
+            "cut_in = 0",
+        ] {
             assert!(Faults::parse(text).unwrap_err().contains(text), "{text}");
         }
     }

@@ -19,6 +19,9 @@ const CONTROL_INTERVAL: Duration = Duration::from_millis(5);
 /// By how much the wall clock is off, milliseconds.
 static CLOCK_OFFSET_MS: AtomicI64 = AtomicI64::new(0);
 
+/// The last offset of which it was said that the wall clock was read with it, milliseconds.
+static OFFSET_SAID_MS: AtomicI64 = AtomicI64::new(0);
+
 static SHIM: OnceLock<Option<Shim>> = OnceLock::new();
 
 thread_local! {
@@ -98,6 +101,11 @@ pub(crate) fn clock_offset_ms() -> i64 {
     CLOCK_OFFSET_MS.load(Ordering::Relaxed)
 }
 
+/// Whether nobody has read the wall clock with this offset yet. Asked by whoever does.
+pub(crate) fn is_offset_new(offset_ms: i64) -> bool {
+    OFFSET_SAID_MS.swap(offset_ms, Ordering::Relaxed) != offset_ms
+}
+
 /// Reads the environment, and follows the control file from now on.
 pub(crate) fn start() {
     let Some(_inside) = Inside::new() else { return };
@@ -169,10 +177,13 @@ fn look_at(shim: &'static Shim, control: &Path) {
     };
     CLOCK_OFFSET_MS.store(faults.clock_offset_ms, Ordering::Relaxed);
     *lock(&shim.faults) = faults.clone();
+    if (faults.cut || faults.cut_in.is_some()) && shim.settings.cut.is_none() {
+        misuse("`cut` and `cut_in` need MUSTER_FAULTDISK_CUT");
+    }
+    if let Some(steps) = faults.cut_in {
+        lock(&shim.disk).cut_in(steps);
+    }
     if faults.cut {
-        if shim.settings.cut.is_none() {
-            misuse("`cut` needs MUSTER_FAULTDISK_CUT");
-        }
         lock(&shim.disk).cut_power();
     }
 }

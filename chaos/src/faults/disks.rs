@@ -5,11 +5,15 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use muster_chaos::witness;
 use rand::Rng;
 use rand::rngs::StdRng;
+use tokio::time::Instant;
 
 use super::{Damage, Direction, File, Stage, Target, masters, names};
+use crate::evidence::Evidence;
+use crate::history::What;
 use crate::scenario::Span;
 
 /// Takes up the room on a volume.
@@ -18,6 +22,12 @@ const FILLER: &str = "lost+found";
 const FLIPPED_MAX: u64 = 16;
 /// How long a damaged master has to say that it is.
 const DAMAGE_SHOWS: Duration = Duration::from_secs(4);
+
+/// After how many of a disk's writes and syncs its power is cut.
+const CUT_STEPS: std::ops::RangeInclusive<u64> = 1..=60;
+/// How long a master may take to lose its power.
+const CUT_PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
 
 impl Stage<'_> {
     pub(super) async fn fill_disk(
@@ -59,6 +69,39 @@ impl Stage<'_> {
             self.lab.set_disk(at, "")?;
         }
         Ok(format!("the disk of {} did `{}` for {span:?}", names(&whom), faults.trim()))
+    }
+
+    pub(super) async fn cut_power(&mut self, target: Target, down: Span) -> Result<String> {
+        let whom = self.aim(target).await?;
+        let called = witness::now();
+        for at in masters(&whom) {
+            // Whoever starts it while the order stands would have it cut down as it starts.
+            self.lab.masters[at].is_wanted = false;
+            // At a moment of its work and not of time: between two of its works nothing can be lost.
+            let steps = self.chance.random_range(CUT_STEPS);
+            self.lab.set_disk(at, &format!("cut_in = {steps}"))?;
+        }
+        let until = Instant::now() + CUT_PATIENCE;
+        for at in masters(&whom) {
+            let master = &mut self.lab.masters[at];
+            let how = loop {
+                match master.process.ended_by_itself()? {
+                    Some(how) => break how,
+                    None if Instant::now() > until => {
+                        bail!("m{at} was not cut down in {CUT_PATIENCE:?}")
+                    }
+                    None => tokio::time::sleep(POLL).await,
+                }
+            };
+            self.history.note(called, What::Ended { who: master.who.to_string(), how });
+        }
+        for at in masters(&whom) {
+            self.lab.set_disk(at, "")?;
+        }
+        let down = down.draw(&mut self.chance);
+        self.pass(down).await?;
+        self.lab.start_all()?;
+        Ok(format!("cut the power of {} for {down:?}", names(&whom)))
     }
 
     pub(super) async fn jump_clock(
@@ -129,12 +172,13 @@ impl Stage<'_> {
     /// A master with a damaged disk either says so and ends, or the damage does not concern what it holds. In the first
     /// case an operator would wipe its volume.
     async fn let_damage_show(&mut self, at: usize) -> Result<String> {
-        let until = tokio::time::Instant::now() + DAMAGE_SHOWS;
-        while tokio::time::Instant::now() < until {
+        let until = Instant::now() + DAMAGE_SHOWS;
+        while Instant::now() < until {
             if let Some(how) = self.lab.masters[at].process.ended_by_itself()? {
                 let said = fs::read_to_string(self.lab.masters[at].process.log())?;
                 let last = said.lines().last().unwrap_or_default();
                 let last = first_sentence(last, &self.lab.folder.display().to_string());
+                self.logbook.see(Evidence::DamageRefused, 1);
                 self.lab.masters[at].is_wanted = false;
                 empty(&self.lab.masters[at].data)?;
                 self.lab.start_master(at)?;
@@ -149,8 +193,8 @@ impl Stage<'_> {
     /// Waits until all masters vote, so that no further fault takes the majority's data.
     async fn await_voters(&mut self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(30);
-        let until = tokio::time::Instant::now() + PATIENCE;
-        while tokio::time::Instant::now() < until {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
             let views = self.lab.views().await;
             let are_all_voters = views.iter().all(|view| {
                 view.as_ref().is_some_and(|view| {

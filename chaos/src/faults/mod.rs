@@ -4,6 +4,7 @@ mod disks;
 mod network;
 mod processes;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,16 +14,18 @@ use rand::rngs::StdRng;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::evidence::Evidence;
 use crate::ground::Who;
 use crate::herd::Herd;
 use crate::history::{History, What};
-use crate::lab::{LOG_KEEPER, Lab};
+use crate::lab::{LOG_KEEPER, Lab, TEND_INTERVAL};
+use crate::logbook::Logbook;
 use crate::scenario::{Scenario, Span, Weighted};
 
-/// How often it is looked whether somebody ended by itself.
-const TEND_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a fault waits for somebody to lead, so that there is somebody to be harmed.
 const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How much longer faults go on while the evidence is not complete.
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(90);
 /// How long all simulated workers may take to be registered again.
 const GATHER_MAX: Duration = Duration::from_secs(60);
 
@@ -49,14 +52,22 @@ pub(crate) enum Fault {
     },
     /// SIGSTOP, and SIGCONT after a while.
     Stop { whom: Target, for_ms: Span },
-    /// A master from all others, or a worker from all masters.
-    Cut { whom: Target, way: Way, for_ms: Span },
+    /// A master from all others, or a worker from all masters; or either from the leader alone.
+    Cut {
+        whom: Target,
+        #[serde(default)]
+        from: From,
+        way: Way,
+        for_ms: Span,
+    },
     /// A master's link, by proxy: slower, or silent.
     SlowLink { whom: Target, delay_ms: Span, jitter_ms: Span, for_ms: Span },
     /// A file takes all room on a master's volume but so much.
     FillDisk { whom: Target, leave_kib: Span, for_ms: Span },
     /// A master's disk does what the text tells it, see `muster-faultdisk`; `NUMBER` in it is drawn.
     Disk { whom: Target, faults: String, number: Span, for_ms: Span },
+    /// A master's power: what was not synced is gone, or torn. It is started again after a while.
+    CutPower { whom: Target, down_ms: Span },
     /// A master is killed, bytes of a file of its are changed, and it is started again. Never the one that keeps its
     /// whole log.
     Damage { whom: Target, file: File, how: Damage },
@@ -81,6 +92,16 @@ pub(crate) enum Target {
     AnyMaster,
     Worker,
     LeaderAndWorker,
+}
+
+/// From whom somebody is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum From {
+    #[default]
+    Masters,
+    /// Whoever leads when it begins.
+    Leader,
 }
 
 /// Which way of a link is cut, as the one who is cut off sees it.
@@ -124,6 +145,9 @@ pub(crate) struct Stage<'s> {
     pub(crate) lab: &'s mut Lab,
     pub(crate) scenario: &'s Scenario,
     pub(crate) history: &'s History,
+    pub(crate) logbook: &'s mut Logbook,
+    /// Where tasks testify.
+    pub(crate) testimony: &'s Path,
     pub(crate) chance: StdRng,
     /// Simulated workers, which are waited for after each fault.
     pub(crate) herd: Option<&'s Herd>,
@@ -132,13 +156,15 @@ pub(crate) struct Stage<'s> {
 }
 
 impl Stage<'_> {
-    /// Does faults until the time is over. A fault that has begun is taken back.
+    /// Does faults until the time is over and has brought about what the scenario names as evidence; but not for ever.
+    /// A fault that has begun is taken back.
     pub(crate) async fn play(&mut self, span: Duration) -> Result<()> {
-        let until = Instant::now() + span;
-        while Instant::now() < until {
+        let started = Instant::now();
+        while !self.is_over(started, span)? {
             let gap = self.scenario.gap_ms.draw(&mut self.chance);
-            self.pass(gap.min(until.saturating_duration_since(Instant::now()))).await?;
-            if Instant::now() >= until || self.scenario.fault.is_empty() {
+            let left = span.saturating_sub(started.elapsed());
+            self.pass(if left.is_zero() { gap } else { gap.min(left) }).await?;
+            if self.scenario.fault.is_empty() || self.is_over(started, span)? {
                 continue;
             }
             let fault = self.choose();
@@ -148,9 +174,23 @@ impl Stage<'_> {
             if let Some(herd) = self.herd {
                 herd.gather(GATHER_MAX).await?;
                 self.gathered.push(witness::now().saturating_sub(called));
+                self.logbook.see(Evidence::HerdGathered, 1);
             }
         }
         Ok(())
+    }
+
+    /// Whether the time is over, and all evidence there or waited for in vain.
+    fn is_over(&mut self, started: Instant, span: Duration) -> Result<bool> {
+        let elapsed = started.elapsed();
+        if elapsed < span || elapsed >= span + EVIDENCE_PATIENCE {
+            return Ok(elapsed >= span);
+        }
+        self.logbook.read()?;
+        // A line that is being written is none yet; in the end all are read again.
+        let testimonies = witness::read(self.testimony).unwrap_or_default();
+        let seen = self.logbook.seen().with(&self.history.events(), &testimonies);
+        Ok(seen.missing(&self.scenario.evidence).is_empty())
     }
 
     fn choose(&mut self) -> Fault {
@@ -175,7 +215,7 @@ impl Stage<'_> {
             }
             Fault::KillAll { down_ms, moved } => self.kill_all(*down_ms, *moved).await,
             Fault::Stop { whom, for_ms } => self.stop(*whom, *for_ms).await,
-            Fault::Cut { whom, way, for_ms } => self.cut(*whom, *way, *for_ms).await,
+            Fault::Cut { whom, from, way, for_ms } => self.cut(*whom, *from, *way, *for_ms).await,
             Fault::SlowLink { whom, delay_ms, jitter_ms, for_ms } => {
                 self.slow_link(*whom, *delay_ms, *jitter_ms, *for_ms).await
             }
@@ -185,6 +225,7 @@ impl Stage<'_> {
             Fault::Disk { whom, faults, number, for_ms } => {
                 self.break_disk(*whom, faults, *number, *for_ms).await
             }
+            Fault::CutPower { whom, down_ms } => self.cut_power(*whom, *down_ms).await,
             Fault::Damage { whom, file, how } => self.damage(*whom, *file, *how).await,
             Fault::Wipe { whom, down_ms } => self.wipe(*whom, *down_ms).await,
             Fault::JumpClock { whom, way, by_ms, for_ms } => {
@@ -199,10 +240,7 @@ impl Stage<'_> {
     pub(crate) async fn pass(&mut self, span: Duration) -> Result<()> {
         let until = Instant::now() + span;
         loop {
-            let called = witness::now();
-            for (who, how) in self.lab.tend()? {
-                self.history.note(called, What::Ended { who: who.to_string(), how });
-            }
+            self.lab.tend(self.history)?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

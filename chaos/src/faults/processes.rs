@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::{Stage, Target, names};
+use crate::evidence::Evidence;
 use crate::ground::Who;
 use crate::scenario::Span;
 
@@ -151,7 +152,10 @@ impl Stage<'_> {
         let started = Instant::now();
         let asking = self.lab.client.with_deadline(SUCCESSOR_PATIENCE);
         let outcome = match asking.transfer_leader("").await {
-            Ok(leader) => format!("to {leader:016x} in {:?}", started.elapsed()),
+            Ok(leader) => {
+                self.logbook.see(Evidence::LeadershipTransferred, 1);
+                format!("to {leader:016x} in {:?}", started.elapsed())
+            }
             Err(error) => format!("refused: {error}"),
         };
         Ok(format!("leadership of {} handed over {outcome}", names(&before)))

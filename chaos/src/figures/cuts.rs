@@ -12,9 +12,9 @@ use rustix::process::Signal;
 use super::{Measuring, print_verdict, scenario};
 use crate::ground::Who;
 use crate::history::What;
-use crate::judge::Violations;
 use crate::load::Clients;
 use crate::stand::Stand;
+use crate::violations::Violations;
 
 const COUNT: u64 = 200;
 /// Workers that are harmed at once, of all.
@@ -29,7 +29,7 @@ summary = "Workers are stopped or cut off past their lease."
 workers = 4
 lease-ms = 2000
 duration-s = 0
-load = { clients = 16, pause-ms = [0, 100], mix = { long = 6, short = 2, flaky = 1 } }
+load = { schedules = false, clients = 16, pause-ms = [0, 100], mix = { long = 6, short = 2, flaky = 1 } }
 "#;
 
 pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violations) -> Result<()> {

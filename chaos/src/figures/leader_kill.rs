@@ -13,9 +13,9 @@ use super::{
     Measuring, is_whole, next_acknowledged, next_assigned, print_spreads, print_verdict, scenario,
 };
 use crate::history::What;
-use crate::judge::Violations;
 use crate::load::Clients;
 use crate::stand::Stand;
+use crate::violations::Violations;
 
 const COUNT: u64 = 200;
 const GOAL: Duration = Duration::from_millis(1_500);
@@ -34,7 +34,7 @@ summary = "The leader is killed under load."
 lease-ms = 5000
 duration-s = 0
 calm-s = 120
-load = { clients = 4, mix = { short = 8, long = 1, flaky = 2, noop = 4 } }
+load = { schedules = false, clients = 4, mix = { short = 8, long = 1, flaky = 2, noop = 4 } }
 "#;
 
 pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violations) -> Result<()> {
@@ -46,7 +46,7 @@ pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violatio
     let mut chance = StdRng::seed_from_u64(measuring.seed);
     let mut kills = Vec::new();
     for number in 0..measuring.count.unwrap_or(COUNT) {
-        if !is_whole(&mut stand.lab, WHOLE_MAX).await? {
+        if !is_whole(&mut stand, WHOLE_MAX).await? {
             bail!("the cluster is not whole {WHOLE_MAX:?} after kill {number}");
         }
         probe.set(true);

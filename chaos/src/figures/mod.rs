@@ -17,11 +17,10 @@ use muster_chaos::witness::{Deed, Testimony};
 
 use crate::enter::{self, Inside};
 use crate::history::{Answer, Event, What};
-use crate::judge::Violations;
-use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::scene::Outcome;
-use crate::stand::Found;
+use crate::stand::{Found, Stand};
+use crate::violations::Violations;
 
 use spread::Spread;
 
@@ -114,14 +113,14 @@ fn next_assigned(events: &[Event], testimonies: &[Testimony], since: Duration) -
 }
 
 /// Waits until all masters run, vote and have applied what the leader has committed. Whether they do in time.
-async fn is_whole(lab: &mut Lab, patience: Duration) -> Result<bool> {
+async fn is_whole(stand: &mut Stand, patience: Duration) -> Result<bool> {
     const POLL: Duration = Duration::from_millis(50);
     /// Entries that a follower may be behind at any moment.
     const LAG_MAX: u64 = 20;
     let until = tokio::time::Instant::now() + patience;
     while tokio::time::Instant::now() < until {
-        lab.tend()?;
-        let views = lab.views().await;
+        stand.lab.tend(&stand.history)?;
+        let views = stand.lab.views().await;
         let committed = views.iter().flatten().map(|view| view.committed_index).max();
         let is_well = |view: &Option<crate::lab::View>| {
             view.as_ref().is_some_and(|view| {

@@ -9,9 +9,9 @@ use super::probe::Probe;
 use super::spread::Spread;
 use super::{Measuring, is_whole, print_spreads, print_verdict, scenario};
 use crate::history::What;
-use crate::judge::Violations;
 use crate::load::Clients;
 use crate::stand::Stand;
+use crate::violations::Violations;
 
 const COUNT: u64 = 200;
 const GOAL: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ const SCENARIO: &str = r#"
 summary = "Leadership is handed over."
 lease-ms = 5000
 duration-s = 0
-load = { clients = 2, mix = { short = 4, noop = 4 } }
+load = { schedules = false, clients = 2, mix = { short = 4, noop = 4 } }
 "#;
 
 pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violations) -> Result<()> {
@@ -38,7 +38,7 @@ pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violatio
     let mut asked = Vec::new();
     let mut refused = 0_u64;
     for _ in 0..measuring.count.unwrap_or(COUNT) {
-        is_whole(&mut stand.lab, WHOLE_MAX).await?;
+        is_whole(&mut stand, WHOLE_MAX).await?;
         probe.set(true);
         tokio::time::sleep(BEFORE).await;
         let started = witness::now();

@@ -11,10 +11,10 @@ use rand::{Rng, SeedableRng};
 use super::spread::Spread;
 use super::{Measuring, print_spreads, print_verdict, scenario};
 use crate::history::What;
-use crate::judge::Violations;
 use crate::load::Clients;
 use crate::scenario::Scenario;
 use crate::stand::Stand;
+use crate::violations::Violations;
 
 const COUNT: u64 = 50;
 /// Beyond the lease.
@@ -29,7 +29,7 @@ summary = "A worker is killed."
 workers = 4
 lease-ms = 5000
 duration-s = 0
-load = { clients = 12, mix = { endless = 1 } }
+load = { schedules = false, clients = 12, mix = { endless = 1 } }
 "#;
 
 pub(super) async fn measure(measuring: &Measuring<'_>, violations: &mut Violations) -> Result<()> {

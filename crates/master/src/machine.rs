@@ -15,6 +15,7 @@ use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::block_map::BlockMap;
 use muster_core::state::run::Run;
+use muster_platform::Platform;
 use muster_proto::convert::{self, ShardId, ShardKind};
 use muster_raft::{Applied, HistoryItem, Machine, Position, Shard};
 use parking_lot::RwLock;
@@ -155,6 +156,7 @@ fn run_of(event: &Event) -> Option<RunId> {
 pub(crate) struct CoreMachine {
     pub(crate) cell: Arc<StateCell>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) platform: Platform,
 }
 
 impl CoreMachine {
@@ -172,6 +174,8 @@ impl CoreMachine {
             shown.index = index;
             let ended = ended_runs(&applied.events).map(|run| (run.id, run.clone()));
             shown.just_ended.extend(ended);
+            // Before anybody can see what it made.
+            tracing::trace!(index, since_boot_us = self.platform.since_boot_us(), "applied");
             if let Some(observer) = &self.observer {
                 observer.applied(at, entry, &shown.state, &applied);
             }
@@ -335,7 +339,8 @@ mod tests {
         let run = RunId(1);
         let cancel = Command::CancelRun(CancelRun { request: None, run });
         let (cell, _events) = StateCell::new();
-        let mut machine = CoreMachine { cell: cell.clone(), observer: None };
+        let mut machine =
+            CoreMachine { cell: cell.clone(), observer: None, platform: Platform::system() };
         let mut apply = |index, command| {
             let entry = Entry { at: Timestamp(index), commands: vec![command] };
             machine.apply_entry(Position { index, term: 1 }, &entry)

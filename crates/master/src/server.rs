@@ -85,7 +85,11 @@ impl Master {
         let incoming = config.platform.listen(address).await.map_err(failed)?;
         let api_address = incoming.local_address().map_err(failed)?;
         let (cell, events) = StateCell::new();
-        let machine = CoreMachine { cell: cell.clone(), observer: config.observer.clone() };
+        let machine = CoreMachine {
+            cell: cell.clone(),
+            observer: config.observer.clone(),
+            platform: config.platform.clone(),
+        };
         let raft = RaftMember::open(raft_config(&config), Box::new(machine)).await?;
         let clock = Arc::new(log_clock(&raft, &cell));
         let proposer = Proposer::start(raft.clone(), clock.clone(), config.observer.clone());

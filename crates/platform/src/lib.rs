@@ -96,6 +96,12 @@ impl Platform {
         self.0.since_boot()
     }
 
+    /// The same in whole microseconds: how the log says when something was, by a clock that does not jump and that all
+    /// processes of a machine share.
+    pub fn since_boot_us(&self) -> u64 {
+        u64::try_from(self.since_boot().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// See [`Provider::wall_clock`].
     pub fn wall_clock(&self) -> Duration {
         self.0.wall_clock()

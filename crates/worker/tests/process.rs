@@ -104,6 +104,21 @@ async fn exit_codes_and_signals_are_told_apart() {
 }
 
 #[tokio::test]
+async fn nothing_starts_once_the_lease_is_over() {
+    let bench = Bench::new();
+    let mark = bench.path("mark");
+    let touch = || script(&format!("touch {}", mark.display()));
+    let now = Platform::system().since_boot();
+    bench.executor.set_lease_end(Some(now.saturating_sub(Duration::from_millis(1))));
+    assert_eq!(bench.outcome(touch()).await, Outcome::Lost);
+    assert!(!mark.exists(), "it ran");
+    assert_eq!(bench.executor.running(), 0);
+    bench.executor.set_lease_end(Some(now + Duration::from_secs(60)));
+    assert_eq!(bench.outcome(touch()).await, succeeded(&[]));
+    assert!(mark.exists());
+}
+
+#[tokio::test]
 async fn what_cannot_be_started_says_why() {
     let bench = Bench::new();
     assert_failed(&bench.outcome(argv(&["no-such-program"])).await, None, "not found in PATH");

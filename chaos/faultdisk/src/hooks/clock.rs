@@ -11,6 +11,9 @@ unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut timespec) -> c_int {
     let is_wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
     let offset_ms = shim::clock_offset_ms();
     if read == 0 && is_wall && offset_ms != 0 {
+        if shim::is_offset_new(offset_ms) {
+            raw::say(&format!("faultdisk: the clock is read {offset_ms} ms off\n"));
+        }
         const NS_PER_MS: i64 = 1_000_000;
         const MS_PER_SECOND: i64 = 1_000;
         // SAFETY: the call has just filled it.

@@ -338,13 +338,19 @@ fn sync_one(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
         return real();
     }
     let faults = shim::faults();
-    shim::stall(Duration::from_millis(faults.stall_ms));
+    if faults.stall_ms > 0 {
+        raw::say(&format!("faultdisk: a sync is held up for {} ms\n", faults.stall_ms));
+        shim::stall(Duration::from_millis(faults.stall_ms));
+    }
     let Some(mut disk) = shim::enter() else { return real() };
     let sync = disk.sync(fd, &faults);
     drop(disk);
     match sync {
         Sync::Done => 0,
-        Sync::Failed => raw::fail(libc::EIO),
+        Sync::Failed => {
+            raw::say("faultdisk: a sync fails\n");
+            raw::fail(libc::EIO)
+        }
         Sync::Real => real(),
     }
 }

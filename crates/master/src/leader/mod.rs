@@ -43,7 +43,10 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
         if !replica.raft.leads_in(term).await {
             continue;
         }
-        tracing::info!(term, "this master leads");
+        let member = replica.raft.member_id();
+        let platform = &replica.config.platform;
+        let since_boot_us = platform.since_boot_us();
+        tracing::info!(term, member, since_boot_us, "this master leads");
         if let Some(observer) = &replica.config.observer {
             observer.leads(term);
         }
@@ -60,7 +63,8 @@ pub(crate) async fn run(replica: Arc<Replica>, mut events: mpsc::UnboundedReceiv
         drop(duties);
         replica.cell.set_leads(false);
         replica.live.end();
-        tracing::info!(term, "this master leads no more");
+        let since_boot_us = platform.since_boot_us();
+        tracing::info!(term, member, since_boot_us, "this master leads no more");
         if let Some(observer) = &replica.config.observer {
             observer.leads_no_more(term);
         }

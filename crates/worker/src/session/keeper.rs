@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::attempts::{Attempts, Ended};
+use crate::clock::micros;
 use crate::lease::Lease;
 use crate::observer::{Event, Witness};
 
@@ -88,6 +89,12 @@ impl LeaseKeeper {
             // What acts in the worker's stead does so halfway between the worker and the end.
             self.attempts.set_lease_end(Some(stop_at + (end - stop_at) / 2));
             self.witness.tell(|incarnation| Event::LeaseConfirmed { incarnation, stop_at, end });
+            tracing::debug!(
+                incarnation = self.witness.incarnation(),
+                since_boot_us = self.platform.since_boot_us(),
+                end_us = micros(end),
+                "the lease was renewed"
+            );
         }
         self.wake.notify_one();
     }
@@ -154,7 +161,12 @@ impl LeaseKeeper {
                 return Some(left.min(NAP));
             }
             let live = self.attempts.live();
-            tracing::warn!(live, "the lease was not renewed; all attempts are killed");
+            tracing::warn!(
+                live,
+                incarnation = self.witness.incarnation(),
+                since_boot_us = self.platform.since_boot_us(),
+                "the lease was not renewed; all attempts are killed"
+            );
             self.lapse(&mut watched);
         }
         None

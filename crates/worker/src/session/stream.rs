@@ -255,7 +255,14 @@ impl Session {
         self.keep_cluster_id(&registered).await;
         let lease = Duration::from_millis(registered.lease_ms.into());
         self.keeper.confirmed(seq, lease);
-        tracing::info!(worker = registered.worker_id, %address, ?lease, "registered");
+        tracing::info!(
+            worker = registered.worker_id,
+            incarnation = self.incarnation,
+            since_boot_us = self.config.platform.since_boot_us(),
+            %address,
+            ?lease,
+            "registered"
+        );
         let worker = WorkerId(registered.worker_id);
         self.witness.tell(|incarnation| Event::Registered { worker, incarnation });
         self.registered.send_replace(Some(worker));
@@ -414,6 +421,11 @@ impl Session {
         if !is_done {
             return Ok(());
         }
+        tracing::info!(
+            incarnation = self.incarnation,
+            since_boot_us = self.config.platform.since_boot_us(),
+            "holds nothing any more and leaves"
+        );
         send(&stream.sender, Request::Leave(Leave {}))?;
         Err(End::Left)
     }

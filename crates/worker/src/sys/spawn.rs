@@ -13,7 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// The stack of a child until it is another program, in words of 16 bytes, which is also how it must be aligned. The
 /// kernel handles no more than a few small structs on it.
@@ -37,7 +37,13 @@ pub(crate) struct Birth<'b> {
     pub(crate) stdin: BorrowedFd<'b>,
     /// Standard output and standard error. Not 0, 1 or 2 itself.
     pub(crate) output: BorrowedFd<'b>,
+    /// From this moment on it is not to be started, milliseconds since boot. Looked at by the child, just before it
+    /// becomes the program: the worker may have been stopped for any time since its own last look.
+    pub(crate) too_late_ms: &'b AtomicU64,
 }
+
+/// The operating system's error of a process that was too late to be started; no call of [`spawn`] gives it otherwise.
+pub(crate) const TOO_LATE: i32 = libc::ETIME;
 
 /// What the child reads, and where it says why it gave up. It must ask for no memory and take no lock: both are
 /// the worker's.
@@ -48,6 +54,7 @@ struct Orders {
     working_dir: *const c_char,
     stdin: c_int,
     output: c_int,
+    too_late_ms: *const AtomicU64,
     parent: libc::pid_t,
     /// The operating system's error, or 0.
     failure: AtomicI32,
@@ -56,7 +63,7 @@ struct Orders {
 /// Starts it and returns its id. To be called by a thread that lives as long as the worker.
 ///
 /// # Errors
-/// As `fork`, `chdir` and `execve` have them. No child is left behind then.
+/// As `fork`, `chdir` and `execve` have them, and [`TOO_LATE`]. No child is left behind then.
 pub(crate) fn spawn(birth: &Birth<'_>) -> io::Result<u32> {
     let arguments = pointers(birth.arguments);
     let environment = pointers(birth.environment);
@@ -67,6 +74,7 @@ pub(crate) fn spawn(birth: &Birth<'_>) -> io::Result<u32> {
         working_dir: birth.working_dir.as_ptr(),
         stdin: birth.stdin.as_raw_fd(),
         output: birth.output.as_raw_fd(),
+        too_late_ms: ptr::from_ref(birth.too_late_ms),
         parent: std::process::id().cast_signed(),
         failure: AtomicI32::new(0),
     };
@@ -150,12 +158,29 @@ unsafe fn become_another(orders: &Orders) -> io::Error {
         if !is_done {
             return io::Error::last_os_error();
         }
+        if is_too_late(&*orders.too_late_ms) {
+            return io::Error::from_raw_os_error(TOO_LATE);
+        }
         let mut none = MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
         libc::execve(orders.program, orders.arguments, orders.environment);
         io::Error::last_os_error()
     }
+}
+
+/// A clock that cannot be read holds nobody up: the worker and its guardian look at it as well.
+/// It asks for no memory and takes no lock.
+fn is_too_late(too_late_ms: &AtomicU64) -> bool {
+    let mut now = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: `now` is a valid place, and zeroed it is a valid time.
+    #[allow(unsafe_code)]
+    let now = unsafe {
+        libc::clock_gettime(libc::CLOCK_BOOTTIME, now.as_mut_ptr());
+        now.assume_init()
+    };
+    let now_ms = now.tv_sec.cast_unsigned() * 1_000 + now.tv_nsec.cast_unsigned() / 1_000_000;
+    now_ms >= too_late_ms.load(Ordering::Acquire)
 }
 
 /// A handler is code of the worker's. What is ignored stays so, but for SIGPIPE: that Rust ignores it is the worker's

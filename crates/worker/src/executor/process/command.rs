@@ -12,14 +12,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 
+use super::engine::Exit;
 use super::folder::Folder;
 use super::leftovers::TAG_KEY;
 use crate::executor::Assignment;
-use crate::sys::spawn::{Birth, spawn};
+use crate::sys::spawn::{Birth, TOO_LATE, spawn};
 
 /// Taken from the worker's own environment.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
@@ -142,9 +144,12 @@ impl Template {
 
 impl Prepared {
     /// Starts the process, as the leader of a process group of its own, and returns its id. It dies with the thread
-    /// that calls. The error is for people.
-    pub(super) fn spawn(self, template: &Template) -> Result<u32, String> {
-        let working_dir = text(self.working_dir.clone().into())?;
+    /// that calls.
+    ///
+    /// # Errors
+    /// Why it was not started: it was too late, see [`Birth::too_late_ms`], or something for people.
+    pub(super) fn spawn(self, template: &Template, too_late_ms: &AtomicU64) -> Result<u32, Exit> {
+        let working_dir = text(self.working_dir.clone().into()).map_err(Exit::NotStarted)?;
         let birth = Birth {
             program: &self.found,
             arguments: &self.arguments,
@@ -152,8 +157,12 @@ impl Prepared {
             working_dir: &working_dir,
             stdin: template.nothing.as_fd(),
             output: self.output.as_fd(),
+            too_late_ms,
         };
-        spawn(&birth).map_err(|error| self.explain(&error))
+        spawn(&birth).map_err(|error| match error.raw_os_error() {
+            Some(TOO_LATE) => Exit::Refused,
+            _ => Exit::NotStarted(self.explain(&error)),
+        })
     }
 
     /// The operating system names neither the program nor the folder it did not find.

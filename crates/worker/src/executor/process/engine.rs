@@ -10,7 +10,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use super::command::Template;
 use super::folder::{Folder, Folders};
 use super::guardian::Table;
 use super::{ProcessConfig, not_started, output};
+use crate::clock;
 use crate::executor::{Assignment, Outputs};
 use crate::logs::{LiveLog, LogKey, LogStore};
 
@@ -43,7 +44,7 @@ pub(super) enum Exit {
     Signal(i32),
     /// It never started, and why.
     NotStarted(String),
-    /// It was told to end before it started.
+    /// It was told to end before it started, or the lease was over.
     Refused,
 }
 
@@ -136,6 +137,8 @@ pub(super) struct Engine {
     folders: Folders,
     logs: Arc<LogStore>,
     table: Option<Arc<Table>>,
+    /// From this moment on nothing starts, milliseconds since boot.
+    lease_end_ms: AtomicU64,
     platform: Platform,
 }
 
@@ -167,6 +170,7 @@ impl Engine {
             folders: Folders::open(&config.data_dir)?,
             logs,
             table,
+            lease_end_ms: AtomicU64::new(u64::MAX),
             platform: config.platform.clone(),
         });
         for _ in 0..config.threads.max(1) {
@@ -195,6 +199,11 @@ impl Engine {
         self.waiting.lock().push_back(slot);
         self.ring(1);
         (process, receiver)
+    }
+
+    /// From this moment on, in time since boot, no process starts, whatever this worker has seen before.
+    pub(super) fn set_lease_end(&self, end: Option<Duration>) {
+        self.lease_end_ms.store(end.map_or(u64::MAX, clock::millis), Ordering::Release);
     }
 
     /// Kills everything at once; what waits is never started.
@@ -263,7 +272,7 @@ impl Engine {
                     *state = State::Alive(alive);
                     return;
                 }
-                Err(message) => not_started(Exit::NotStarted(message), self.platform.since_boot()),
+                Err(exit) => not_started(exit, self.platform.since_boot()),
             },
             State::Refused => not_started(Exit::Refused, self.platform.since_boot()),
             State::Alive(_) | State::Ended => return,
@@ -274,12 +283,12 @@ impl Engine {
         process.tell(exited);
     }
 
-    fn launch(&self, process: &Process, slot: usize) -> Result<Alive, String> {
+    fn launch(&self, process: &Process, slot: usize) -> Result<Alive, Exit> {
         let assignment = &process.assignment;
         let folder = self
             .folders
             .take()
-            .map_err(|error| format!("cannot make a working folder: {error}"))?;
+            .map_err(|error| Exit::NotStarted(format!("cannot make a working folder: {error}")))?;
         let key = LogKey {
             run: assignment.run,
             task: assignment.task_index,
@@ -290,15 +299,15 @@ impl Engine {
             Ok(begun) => begun,
             Err(error) => {
                 self.folders.put_back(folder, false);
-                return Err(format!("cannot make a log file: {error}"));
+                return Err(Exit::NotStarted(format!("cannot make a log file: {error}")));
             }
         };
         let mut place = Place { folder, has_script: false, log };
         match self.launch_in(process, slot, &mut place, file) {
             Ok((pid, pidfd, started_at)) => Ok(Alive { pid, pidfd, started_at, place }),
-            Err(message) => {
+            Err(exit) => {
                 self.clear_up(place);
-                Err(message)
+                Err(exit)
             }
         }
     }
@@ -309,13 +318,15 @@ impl Engine {
         slot: usize,
         place: &mut Place,
         log: File,
-    ) -> Result<(Pid, OwnedFd, Duration), String> {
-        let prepared =
-            self.template.prepare(&process.assignment, process.index, &place.folder, log)?;
+    ) -> Result<(Pid, OwnedFd, Duration), Exit> {
+        let prepared = self
+            .template
+            .prepare(&process.assignment, process.index, &place.folder, log)
+            .map_err(Exit::NotStarted)?;
         place.has_script = prepared.has_script;
         let started_at = self.platform.since_boot();
-        let pid = Pid::from_raw(prepared.spawn(&self.template)?.cast_signed())
-            .expect("a child's process id is not 0");
+        let child = prepared.spawn(&self.template, &self.lease_end_ms)?;
+        let pid = Pid::from_raw(child.cast_signed()).expect("a child's process id is not 0");
         if let Some(table) = &self.table {
             table.set(slot, pid);
         }
@@ -326,7 +337,7 @@ impl Engine {
                 let _ = kill_process_group(pid, Signal::KILL);
                 self.forget(slot);
                 let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-                Err(format!("cannot watch the process: {error}"))
+                Err(Exit::NotStarted(format!("cannot watch the process: {error}")))
             }
         }
     }

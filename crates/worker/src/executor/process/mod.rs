@@ -142,8 +142,9 @@ impl Executor for ProcessExecutor {
         Box::pin(supervise(KillOnDrop(process), exited, attempt, self.platform.clone()))
     }
 
-    /// Tells the guardian.
+    /// Tells the threads that start processes, and the guardian.
     fn set_lease_end(&self, end: Option<Duration>) {
+        self.engine.set_lease_end(end);
         if let Some(guardian) = &self.guardian {
             guardian.set_deadline(end);
         }
