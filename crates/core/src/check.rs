@@ -131,6 +131,12 @@ impl State {
     ) -> Result<(), Violation> {
         let Some(spec) = run.spec(index) else { return Ok(()) };
         let tries = state.tries();
+        if run.task(index).is_some_and(|task| tries.attempts > task.attempts) {
+            return violated(
+                "I16",
+                format!("task {}/{} has more attempts than it counts", run.id, index),
+            );
+        }
         if u32::from(tries.failures) > spec.retry.limit + 1
             || u32::from(tries.losses) > spec.max_lost.max(1)
         {
@@ -146,11 +152,16 @@ impl State {
     fn check_order(&self, run: &Run, index: TaskIndex, task: &Task) -> Result<(), Violation> {
         use crate::spec::DependencyRule;
         let Some(spec) = run.spec(index) else { return Ok(()) };
-        let is_started = task.cells.iter().any(|(_, state)| {
-            !matches!(
-                state.status(),
-                TaskStatus::Blocked | TaskStatus::Skipped | TaskStatus::Cancelled
-            )
+        // A person may say that a task succeeded before its turn comes. Array tasks do not tell that apart.
+        let is_started = task.cells.iter().any(|(_, state)| match state {
+            TaskState::Succeeded { last, .. } => last.is_some(),
+            TaskState::Blocked | TaskState::Skipped { .. } | TaskState::Cancelled => false,
+            TaskState::Ready { .. }
+            | TaskState::Placed { .. }
+            | TaskState::Running { .. }
+            | TaskState::Backoff { .. }
+            | TaskState::Held { .. }
+            | TaskState::Failed { .. } => true,
         });
         if is_started && task.waiting > 0 && spec.rule != DependencyRule::AnySucceeded {
             return violated(

@@ -11,6 +11,7 @@ mod compare;
 mod load;
 mod operate;
 mod print;
+mod retry;
 mod rules;
 mod runs;
 mod schedules;

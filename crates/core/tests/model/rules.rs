@@ -46,6 +46,9 @@ impl Model {
         for (index, cell) in cells {
             let Cell::Ready { mut tries, .. } = cell else { unreachable!("all are ready") };
             tries.attempts += 1;
+            let run = self.runs.get_mut(&run_id).expect("it was found");
+            let highest = run.attempts.entry(task).or_default();
+            *highest = (*highest).max(tries.attempts);
             let live = Live {
                 tries,
                 worker: worker.0,
@@ -137,26 +140,6 @@ impl Model {
         Ok(Reply::Done)
     }
 
-    /// A live run that goes on.
-    pub(super) fn changeable(&mut self, id: RunId) -> Result<&mut Run, Rejection> {
-        let run = self.runs.get_mut(&id.0).ok_or(Rejection::NoSuchRun { run: id })?;
-        if run.stop.is_some() { Err(Rejection::RunStopping { run: id }) } else { Ok(run) }
-    }
-
-    pub(super) fn pause(&mut self, id: RunId, is_paused: bool) -> Answered {
-        let now = self.now;
-        let run = self.changeable(id)?;
-        if run.is_paused && !is_paused {
-            for cell in run.cells.values_mut() {
-                if let Cell::Ready { since, .. } = cell {
-                    *since = now;
-                }
-            }
-        }
-        run.is_paused = is_paused;
-        Ok(Reply::Done)
-    }
-
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
         let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
@@ -167,6 +150,7 @@ impl Model {
         for ((task, _), cell) in &mut run.cells {
             let grace = run.spec.tasks[*task as usize].grace_period.0;
             match cell {
+                Cell::Live(Live { stop: Some((_, Some(_))), .. }) => {}
                 Cell::Live(live) => {
                     live.stop = Some((reason, Some(now + grace + limits::CANCEL_PATIENCE.0)))
                 }
@@ -177,7 +161,7 @@ impl Model {
         self.end_if_over(run_id);
     }
 
-    fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
+    pub(super) fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
         let Some(it) = self.runs.get_mut(&run) else { return };
         it.cells.insert((task, index), cell);
         if cell.ended().is_some() {
@@ -187,37 +171,40 @@ impl Model {
     }
 
     /// Judges every blocked task of a run by its upstream tasks, upstream first.
-    fn settle(&mut self, run_id: u64) {
+    pub(super) fn settle(&mut self, run_id: u64) {
         let now = self.now;
         let run = self.runs.get_mut(&run_id).expect("the caller saw it");
         if run.stop.is_some() {
             return;
         }
         for task in upstream_first(run) {
-            let cells: Vec<_> = run.cells.keys().copied().filter(|(of, _)| *of == task).collect();
-            if run.cells[&cells[0]] == Cell::Blocked
-                && let Some(cell) = judge(run, task, now)
-            {
-                run.cells.extend(cells.into_iter().map(|key| (key, cell)));
+            let is_blocked = |(key, cell): (&(u32, u32), &Cell)| {
+                (key.0 == task && *cell == Cell::Blocked).then_some(*key)
+            };
+            let blocked: Vec<_> = run.cells.iter().filter_map(is_blocked).collect();
+            if let (false, Some(cell)) = (blocked.is_empty(), judge(run, task, now)) {
+                run.cells.extend(blocked.into_iter().map(|key| (key, cell)));
             }
         }
     }
 
-    fn end_if_over(&mut self, run_id: u64) {
+    pub(super) fn end_if_over(&mut self, run_id: u64) {
         let run = &self.runs[&run_id];
         if run.cells.values().any(|cell| cell.ended().is_none()) {
             return;
         }
         let some_failed =
             run.cells.values().any(|cell| matches!(cell.ended(), Some(End::Failed(_))));
+        let is_cancelled = |cell: &Cell| cell.ended() == Some(End::Cancelled);
         let status = match run.stop {
             Some(StopReason::Cancelled) => RunStatus::Cancelled,
             Some(_) => RunStatus::Failed,
             None if some_failed => RunStatus::Failed,
+            None if run.cells.values().any(is_cancelled) => RunStatus::Cancelled,
             None => RunStatus::Succeeded,
         };
         self.ended.push(Ended { run: run_id, status, cells: run.cells.clone() });
-        self.runs.remove(&run_id);
+        self.history.extend(self.runs.remove(&run_id).map(|run| (run_id, run)));
     }
 
     /// The earliest deadline.
@@ -308,7 +295,9 @@ fn judge(run: &Run, task: u32, now: u64) -> Option<Cell> {
         .iter()
         .flatten()
         .any(|end| matches!(end, End::Failed(_) | End::Skipped { by_failure: true }));
-    let start = Cell::Ready { tries: Tries::default(), since: now, avoid: None };
+    let attempts = run.attempts.get(&task).copied().unwrap_or_default();
+    let start =
+        Cell::Ready { tries: Tries { attempts, ..Tries::default() }, since: now, avoid: None };
     let skip = Cell::Ended(End::Skipped { by_failure: failure });
     match (spec.condition, spec.rule) {
         (Condition::Success, DependencyRule::AllSucceeded) if did_not => Some(skip),
