@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use muster_client::{Client, Code, Submission, v1};
+use futures::TryStreamExt as _;
+use muster_client::{Client, Code, Retry, RetryScope, RunKey, Submission, v1};
 use muster_tests::cluster::Cluster;
 
 /// What a page of the documentation has a reader do.
@@ -12,8 +13,8 @@ use muster_tests::cluster::Cluster;
 enum Step {
     /// Apply a workflow.
     Apply(String),
-    /// Run a command line, which succeeds and says each of these.
-    Run(String, Vec<String>),
+    /// Run a command line, which ends with this code and says each of these.
+    Run(String, i32, Vec<String>),
 }
 
 /// The workflows and command lines of a page, in order.
@@ -35,8 +36,13 @@ fn steps(text: &str) -> Vec<Step> {
                 }
             }
             (Some("console"), None) => match (line.strip_prefix("$ muster "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step::Run(command.to_owned(), Vec::new())),
-                (None, Some(Step::Run(_, said))) => said.push(line.to_owned()),
+                (Some(command), _) => {
+                    let (command, code) =
+                        command.split_once("# exit code ").unwrap_or((command, "0"));
+                    let code = code.parse().expect("a number");
+                    steps.push(Step::Run(command.to_owned(), code, Vec::new()));
+                }
+                (None, Some(Step::Run(_, _, said))) => said.push(line.to_owned()),
                 (None, _) => panic!("`{line}` follows no command"),
             },
             (Some(_) | None, _) => {}
@@ -56,11 +62,11 @@ async fn the_documentation_can_be_followed() {
             Step::Apply(workflow) => {
                 cluster.client.apply(workflow).await.expect("the workflow is well-formed");
             }
-            Step::Run(command, wanted) => {
+            Step::Run(command, ends_with, wanted) => {
                 let words: Vec<&str> = command.split_whitespace().collect();
                 let (code, out, err) = cluster.muster(&words);
                 let said = format!("{out}{err}");
-                assert_eq!(code, 0, "`muster {command}`: {said}");
+                assert_eq!(code, ends_with, "`muster {command}`: {said}");
                 let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
                 for line in wanted {
                     let is_said = plain(&said).contains(&plain(&line));
@@ -139,4 +145,52 @@ async fn a_pause_keeps_what_is_ready_from_workers() {
     assert_eq!(ended.status(), v1::RunStatus::Succeeded);
     let refused = it.follower.pause(&run, true).await.expect_err("it has ended");
     assert_eq!((refused.code(), refused.reason()), (Code::NotFound, Some("RUN_NOT_LIVE")));
+}
+
+/// The second attempt of `left` succeeds: its number goes on in the new round.
+const TWO_LEGS: &str = "\
+apiVersion: v1
+kind: Workflow
+name: two-legs
+tasks:
+  left: {run: 'test $MUSTER_ATTEMPT -gt 1'}
+  right: {run: sleep 4}
+  kept: {run: 'echo rows=$MUSTER_FENCE >> $MUSTER_OUTPUT', outputs: [rows]}
+  join: {needs: [left, right], run: exit 9}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_runs_again_in_place_and_later_in_another_run() {
+    let it = Steered::start(3).await;
+    let run = submit(&it.follower, TWO_LEGS).await;
+    it.until(&run, 0, v1::TaskStatus::Failed).await;
+    let retried = it.follower.retry(&run, &Retry::default()).await.expect("left failed");
+    assert_eq!((retried.is_new, retried.number), (false, run.number));
+    let ended = it.follower.wait_run(&run, None).await.expect("it ends");
+    assert_eq!(ended.status(), v1::RunStatus::Failed, "{ended:?}");
+    let before = it.cluster.tasks(&run).await;
+    assert_eq!((before[0].status(), before[0].attempts), (v1::TaskStatus::Succeeded, 2));
+
+    let again = it.follower.retry(&run, &Retry::default()).await.expect("join failed");
+    assert!(again.is_new && again.number == run.number + 1, "{again:?}");
+    let key = RunKey::number(&again.workflow, again.number);
+    let ended = it.follower.wait_run(key.clone(), None).await.expect("it ends");
+    assert_eq!((ended.status(), ended.retry_of_number), (v1::RunStatus::Failed, run.number));
+    let after: Vec<v1::Task> =
+        it.follower.list_tasks(key.clone(), &[]).try_collect().await.expect("they can be listed");
+    assert_eq!(after[2].outputs, before[2].outputs, "what succeeded is taken over");
+    assert_eq!((after[2].attempts, after[3].attempts), (0, 1), "{after:?}");
+
+    let only = Retry { scope: RetryScope::Only("right".into()), ..Retry::default() };
+    let alone = it.follower.retry(key.clone(), &only).await.expect("right needs nothing");
+    let alone = RunKey::number(&alone.workflow, alone.number);
+    it.follower
+        .end_task(alone.clone(), "right", v1::TaskStatus::Cancelled)
+        .await
+        .expect("it is live");
+    let ended = it.follower.wait_run(alone, None).await.expect("it ends");
+    assert_eq!(ended.status(), v1::RunStatus::Cancelled);
+    let none = Retry { scope: RetryScope::From("nobody".into()), ..Retry::default() };
+    let refused = it.follower.retry(key, &none).await.expect_err("there is no such task");
+    assert_eq!(refused.reason(), Some("TASK_NOT_FOUND"));
 }

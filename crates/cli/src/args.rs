@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, process, run, schedule,
-    stay, submit, validate,
+    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, process, retry, run,
+    schedule, stay, submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Watch(stay::WatchArgs),
     /// Wait until runs end
     Wait(stay::WaitArgs),
-    /// End runs
+    /// End runs, or tasks of a run
     Cancel(operate::CancelArgs),
     /// Start nothing more of runs until they are resumed; what runs goes on
     Pause(operate::PauseArgs),
@@ -77,6 +77,14 @@ pub(crate) enum Command {
     Resume(operate::PauseArgs),
     /// Give a run another priority
     Priority(operate::PriorityArgs),
+    /// Let tasks count as skipped, without running them
+    Skip(operate::EndArgs),
+    /// Let tasks count as succeeded, without running them
+    Succeed(operate::EndArgs),
+    /// Run again what failed, or from a task on: in place if the run is live, else in a new run
+    Retry(retry::RetryArgs),
+    /// Run all of a run again, in a new run
+    Rerun(retry::RerunArgs),
     /// Let a held task go on
     Release(operate::ReleaseArgs),
     /// When workflows run by themselves
@@ -160,6 +168,13 @@ mod tests {
             "muster pause -l team=data --status running --yes",
             "muster resume etl/42",
             "muster priority etl/42 -7",
+            "muster retry etl/42 --failed",
+            "muster retry etl/42 --from load -p day=monday",
+            "muster retry --status failed --workflow etl -y",
+            "muster rerun etl/42 -p a=b",
+            "muster cancel etl/42/load",
+            "muster skip etl/42/load etl/42/report",
+            "muster succeed etl/42/load",
             "muster schedule next etl/nightly -c 3 --from 2026-12-01T09:00",
             "muster schedule next -f f.yaml -o json",
             "muster schedule suspend etl",
@@ -202,6 +217,7 @@ mod tests {
             "muster schedule next",
             "muster schedule next etl -f f.yaml",
             "muster schedule next etl --from soon",
+            "muster retry etl/42 --from a --only b",
             "muster logs etl/x",
             "muster cancel",
             "muster pause etl/1 --all",

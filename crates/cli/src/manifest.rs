@@ -157,7 +157,7 @@ fn task(spec: &TaskSpec) -> Value {
         Condition::Failure => "failure()",
         Condition::Always => "always()",
         Condition::Cancelled => "cancelled()",
-        Condition::Expression(expression) => expression.as_str(),
+        Condition::Expression(expression) => expression,
     };
     fields.put_unless(spec.condition == usual.condition, "if", condition);
     fields.put_filled("env", texts(&spec.env));

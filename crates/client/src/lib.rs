@@ -58,6 +58,6 @@ pub use log::{LogChunk, LogTail};
 pub use muster_proto::v1;
 pub use names::{RunKey, Source};
 pub use pages::Items;
-pub use run::{RunFilter, Submission, is_ended};
+pub use run::{Retry, RetryScope, RunFilter, Submission, is_ended};
 pub use tonic::Code;
 pub use watch::RunUpdate;

@@ -87,6 +87,29 @@ impl Submission {
     }
 }
 
+/// What [`Client::retry`] runs again; by default what failed or was cancelled, and all that is downstream of it.
+#[derive(Clone, Debug, Default)]
+pub struct Retry {
+    /// Which part of the run.
+    pub scope: RetryScope,
+    /// In place of the parameters that the run has. If there are any, it is a new run.
+    pub params: BTreeMap<String, String>,
+}
+
+/// Which part of a run [`Client::retry`] runs again.
+#[derive(Clone, Debug, Default)]
+pub enum RetryScope {
+    /// What failed or was cancelled, and all that is downstream of it.
+    #[default]
+    Failed,
+    /// A task, and all that is downstream of it; in a new run what failed or was cancelled as well.
+    From(String),
+    /// A task and nothing else, in a new run.
+    Only(String),
+    /// Everything, in a new run.
+    All,
+}
+
 /// Which runs to list; by default all of the client's namespace.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
@@ -151,6 +174,54 @@ impl Client {
             priority,
         };
         call!(self, request, runs.prioritize_run).await.map(drop)
+    }
+
+    /// Gives a task an end: succeeded or skipped, without running it; or cancelled, once its live attempts have ended.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such task or the run has ended, `FAILED_PRECONDITION` if the task has a live attempt
+    /// and is not to be cancelled, or has an end that cannot be changed so, or the run is being stopped.
+    pub async fn end_task(
+        &self,
+        run: impl Into<RunKey>,
+        task: impl Into<String>,
+        end: v1::TaskStatus,
+    ) -> Result<(), Error> {
+        let request = v1::EndTaskRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+            task: task.into(),
+            end: end.into(),
+        };
+        call!(self, request, runs.end_task).await.map(drop)
+    }
+
+    /// Runs again what a run did not come to: in place if it is live, else in a new run of the same workflow version
+    /// that takes over what ended well. The answer says where.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such run or task; `FAILED_PRECONDITION` if nothing failed, a task concerned has a
+    /// live attempt, the task that is to run alone would not start, the run is being stopped, or the concurrency policy
+    /// forbids another run; `INVALID_ARGUMENT` if the parameters are wrong.
+    pub async fn retry(
+        &self,
+        run: impl Into<RunKey>,
+        what: &Retry,
+    ) -> Result<v1::RetryRunResponse, Error> {
+        let (scope, task) = match what.scope.clone() {
+            RetryScope::Failed => (v1::RetryScope::Failed, String::new()),
+            RetryScope::From(task) => (v1::RetryScope::FromTask, task),
+            RetryScope::Only(task) => (v1::RetryScope::OnlyTask, task),
+            RetryScope::All => (v1::RetryScope::All, String::new()),
+        };
+        let request = v1::RetryRunRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+            scope: scope.into(),
+            task,
+            params: what.params.clone(),
+        };
+        call!(self, request, runs.retry_run).await
     }
 
     /// Lets a held task run again (`rerun`), or fail.

@@ -135,6 +135,12 @@ impl State {
     ) -> Result<(), Violation> {
         let Some(spec) = run.spec(index) else { return Ok(()) };
         let tries = state.tries();
+        if run.task(index).is_some_and(|task| tries.attempts > task.attempts) {
+            return violated(
+                "I16",
+                format!("task {}/{} has more attempts than it counts", run.id, index),
+            );
+        }
         if u32::from(tries.failures) > spec.retry.limit + 1
             || u32::from(tries.losses) > spec.max_lost.max(1)
         {
@@ -150,11 +156,17 @@ impl State {
     fn check_order(&self, run: &Run, index: TaskIndex, task: &Task) -> Result<(), Violation> {
         use crate::spec::DependencyRule;
         let Some(spec) = run.spec(index) else { return Ok(()) };
-        let is_started = task.cells.iter().any(|(_, state)| {
-            !matches!(
-                state.status(),
-                TaskStatus::Blocked | TaskStatus::Skipped | TaskStatus::Cancelled
-            )
+        // A person may say that a task succeeded before its turn comes. Array tasks do not tell that apart.
+        let is_started = task.cells.iter().any(|(_, state)| match state {
+            TaskState::Succeeded { last, .. } => last.is_some(),
+            TaskState::Blocked | TaskState::Skipped { .. } | TaskState::Cancelled => false,
+            TaskState::Undecided { .. }
+            | TaskState::Ready { .. }
+            | TaskState::Placed { .. }
+            | TaskState::Running { .. }
+            | TaskState::Backoff { .. }
+            | TaskState::Held { .. }
+            | TaskState::Failed { .. } => true,
         });
         let is_undecided = task.cells.tally().of(TaskStatus::Undecided);
         if is_undecided > 0 && (!spec.needs_decision() || is_undecided < spec.indices().count()) {

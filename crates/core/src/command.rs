@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use crate::retry::TakenOver;
 use crate::spec::{Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
-use crate::state::run::Params;
+use crate::state::run::{Params, RetryOrigin};
 use crate::state::task::Outputs;
 use crate::state::workflow::NextFire;
 use crate::time::{Millis, Timestamp};
@@ -41,6 +42,12 @@ pub enum Command {
     SuspendSchedule(SuspendSchedule),
     /// Lets a held task go on.
     ReleaseTask(ReleaseTask),
+    /// Gives a task the end that a person wants it to have.
+    EndTask(EndTask),
+    /// Starts a run that takes over what another one came to.
+    RetryRun(Box<RetryRun>),
+    /// Takes back what tasks came to, so that they run again.
+    ReopenTasks(ReopenTasks),
     /// Takes a worker in.
     RegisterWorker(RegisterWorker),
     /// Gives a worker nothing new, or again.
@@ -192,6 +199,64 @@ pub struct ReleaseTask {
     pub task: TaskIndex,
     /// Whether it runs again; otherwise it fails.
     pub rerun: bool,
+}
+
+/// The end that a person wants a task to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WantedEnd {
+    /// As if it had done what it should; nothing of it runs.
+    Succeeded,
+    /// As if its condition had said no.
+    Skipped,
+    /// Its live attempts are told to stop.
+    Cancelled,
+}
+
+/// See [`Command::EndTask`]. Of an array task all indices are meant that have not succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndTask {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which run.
+    pub run: RunId,
+    /// Which task.
+    pub task: TaskIndex,
+    /// How.
+    pub end: WantedEnd,
+}
+
+/// See [`Command::ReopenTasks`]. Everything downstream of a reopened task is reopened with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReopenTasks {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Which run.
+    pub run: RunId,
+    /// Which task; `None` for all indices of all tasks that failed or were cancelled.
+    pub from: Option<TaskIndex>,
+}
+
+/// See [`Command::RetryRun`]. The leader worked it out from the run that is retried; replicas need not know that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryRun {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// Where.
+    pub namespace: Name,
+    /// The run that is retried.
+    pub of: RetryOrigin,
+    /// The serial number of its version, which the state may hold no longer.
+    pub version: u64,
+    /// The number of its version; 0 for a one-off.
+    pub version_number: u32,
+    /// What its version says.
+    pub spec: Box<WorkflowSpec>,
+    /// All parameters of the new run.
+    pub params: Arc<Params>,
+    /// Its priority.
+    pub priority: i32,
+    /// What it takes over, by task.
+    pub taken_over: Vec<TakenOver>,
 }
 
 /// See [`Command::RegisterWorker`]. Registering the same name and incarnation again returns the same worker.

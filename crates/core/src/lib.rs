@@ -20,6 +20,7 @@ pub mod ids;
 pub mod limits;
 pub mod mutant;
 pub mod reply;
+pub mod retry;
 pub mod snapshot;
 pub mod spec;
 pub mod state;

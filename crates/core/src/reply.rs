@@ -1,6 +1,6 @@
 //! The answers of apply: what was done, or the deterministic "no".
 
-use crate::ids::{Name, RunId, WorkerId};
+use crate::ids::{Name, RunId, TaskIndex, WorkerId};
 
 /// A command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +118,35 @@ pub enum Rejection {
         /// The id.
         run: RunId,
     },
+    /// The run has no such task.
+    #[error("run {run} has no task number {task}")]
+    NoSuchTask {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: TaskIndex,
+    },
+    /// A task that is to be changed has a live attempt.
+    #[error("task `{task}` has a live attempt; cancel the task, and try again once that has ended")]
+    TaskLive {
+        /// The task.
+        task: Name,
+    },
+    /// The task ended, and not so that the command could change that.
+    #[error("task `{task}` has ended, and there is nothing to change")]
+    TaskEnded {
+        /// The task.
+        task: Name,
+    },
+    /// What a retry takes over does not fit its workflow.
+    #[error("this cannot be retried so: {problem}")]
+    BadRetry {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// There is nothing that could run again.
+    #[error("no task of the run failed or was cancelled")]
+    NothingFailed,
     /// The policy of the workflow forbids a second live run.
     #[error(
         "run {workflow}/{live} is live, and the workflow's `concurrencyPolicy` is Forbid; wait for it or cancel it"

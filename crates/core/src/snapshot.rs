@@ -99,8 +99,8 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
     let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } =
         run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    let Run { paused, stop, tasks, open, ended, .. } = run.as_ref();
-    (paused, stop, tasks, open, ended).hash(hasher);
+    let Run { retry, paused, stop, tasks, open, ended, .. } = run.as_ref();
+    (retry, paused, stop, tasks, open, ended).hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.

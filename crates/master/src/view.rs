@@ -87,8 +87,10 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         tally: Some(total),
         labels: strings(&run.version.spec.labels),
         begun_at_ms: run.begun_at.map_or(0, |at| at.0),
-        schedule: run.origin.as_ref().map(|it| it.schedule.to_string()).unwrap_or_default(),
-        fire_time_ms: run.origin.as_ref().map_or(0, |origin| origin.fire_time.0),
+        schedule: run.schedule().map(ToString::to_string).unwrap_or_default(),
+        fire_time_ms: run.schedule().map_or(0, |_| run.fire_time().0),
+        retry_of_run_id: run.retry.as_ref().map_or(0, |retry| retry.run.0),
+        retry_of_number: run.retry.as_ref().map_or(0, |retry| retry.number),
         paused_at_ms: run.paused.map_or(0, |since| since.0),
     }
 }

@@ -212,7 +212,12 @@ fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {
     let mut ended = upstream(run, task, is_reason);
     let upstream_left_out = ended.len().saturating_sub(UPSTREAM_MAX);
     ended.truncate(UPSTREAM_MAX);
-    Skipped { rule: spec.rule, condition: spec.condition.clone(), upstream: ended, upstream_left_out }
+    Skipped {
+        rule: spec.rule,
+        condition: spec.condition.clone(),
+        upstream: ended,
+        upstream_left_out,
+    }
 }
 
 /// The live runs of the workflow that come before a run that waits.

@@ -99,7 +99,7 @@ impl Step<'_> {
             }
             let is_spent = u32::from(tries.failures) > limit || u32::from(tries.losses) >= max_lost;
             let ends = u32::from(tries.failures) + u32::from(tries.losses);
-            if is_spent || tries.attempts != ends {
+            if is_spent || tries.attempts < ends {
                 return Err((Invariant::I10, format!("it was tried often enough: {tries:?}")));
             }
         }
@@ -154,6 +154,10 @@ impl Step<'_> {
             let tries = Tries { attempts: tries.attempts.saturating_add(1), ..tries };
             let attempt = Attempt { worker, fence, placed_at: now, stop: None };
             self.change(run, task, range, TaskState::Placed { tries, attempt });
+            let task = self.run(run).and_then(|work| work.tasks.get_mut(task.0 as usize));
+            if let Some(task) = task {
+                task.attempts = task.attempts.max(tries.attempts);
+            }
         }
         self.count(Rare::AttemptPlaced);
         self.placed.push((run, task, range));

@@ -136,6 +136,11 @@ impl Step<'_> {
             if wanted.cells != actual.cells {
                 self.compare_cells(work, task, before, wanted, actual);
             }
+            if wanted.attempts != actual.attempts {
+                let (is, wanted) = (actual.attempts, wanted.attempts);
+                let what = format!("run {} task {task} counts {is} attempts, not {wanted}", run.id);
+                self.found(Invariant::I16, what);
+            }
             if wanted.outputs != actual.outputs {
                 let what = format!("run {} task {task} has other outputs than reported", run.id);
                 self.found(Invariant::I2, what);

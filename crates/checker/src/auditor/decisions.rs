@@ -42,15 +42,13 @@ impl Step<'_> {
     fn decide(&mut self, decision: &Decision) {
         let now = self.now;
         let Some(work) = self.live_run(decision.run) else { return };
-        let Some(range) = work.task(decision.task).map(|task| task.cells.indices()) else { return };
-        let tries = Tries::default();
+        let Some(task) = work.task(decision.task) else { return };
+        let range = task.cells.indices();
         let (to, rare) = match &decision.verdict {
-            Verdict::Start => {
-                (TaskState::Ready { tries, since: now, avoid: None }, Rare::DecidedToStart)
-            }
+            Verdict::Start => (task.ready(now), Rare::DecidedToStart),
             Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
             Verdict::Fail { .. } => {
-                let reason = FailureReason::Undecidable;
+                let (tries, reason) = (Tries::default(), FailureReason::Undecidable);
                 (TaskState::Failed { tries, reason, last: None }, Rare::Undecidable)
             }
         };

@@ -12,6 +12,7 @@ mod decisions;
 mod load;
 mod operate;
 mod print;
+mod retry;
 mod rules;
 mod runs;
 mod schedules;

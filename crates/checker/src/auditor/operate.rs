@@ -1,10 +1,14 @@
 //! Commands by which people change runs that are live, gone through.
 
-use muster_core::command::{PauseRun, PrioritizeRun};
-use muster_core::ids::RunId;
-use muster_core::limits;
-use muster_core::state::task::TaskState;
+use std::collections::BTreeMap;
 
+use muster_core::command::{EndTask, PauseRun, PrioritizeRun, ReopenTasks, WantedEnd};
+use muster_core::ids::{RunId, TaskIndex};
+use muster_core::limits;
+use muster_core::state::cells::IndexRange;
+use muster_core::state::task::{StopReason, TaskState, TaskStatus};
+
+use super::rules;
 use super::step::Step;
 use super::work::Work;
 use crate::verdict::Invariant;
@@ -49,5 +53,97 @@ impl Step<'_> {
         if let Some(work) = self.changed_run(command.run, "given another priority") {
             work.priority = priority;
         }
+    }
+
+    pub(super) fn end_task(&mut self, command: &EndTask) {
+        let (id, index, now) = (command.run, command.task, self.now);
+        let Some(work) = self.changed_run(id, "had a task ended") else { return };
+        let (Some(task), Some(spec)) = (work.task(index), work.spec(index)) else {
+            self.found(Invariant::I17, format!("run {id} has no task {index}, which was ended"));
+            return self.doubt(id);
+        };
+        let has_ended = rules::end_of(&task.cells).is_some();
+        let wanted = |state: &TaskState| match (command.end, state) {
+            (WantedEnd::Cancelled, _) => rules::stopped(spec, state, StopReason::Cancelled, now),
+            (_, TaskState::Succeeded { .. }) => *state,
+            (WantedEnd::Succeeded, _) => {
+                rules::plain(spec, TaskState::Succeeded { tries: state.tries(), last: None })
+            }
+            (WantedEnd::Skipped, _) => TaskState::Skipped { by_failure: false },
+        };
+        let cells = task.cells.iter().map(|(range, state)| (range, *state, wanted(state)));
+        let cells: Vec<_> = cells.filter(|(_, is, to)| is != to).collect();
+        let is_stop = command.end == WantedEnd::Cancelled;
+        if is_stop && has_ended || !is_stop && cells.is_empty() {
+            self.found(Invariant::I6, format!("run {id} task {index} has ended, and was ended"));
+            return self.doubt(id);
+        }
+        if !is_stop && cells.iter().any(|(_, is, _)| is.attempt().is_some()) {
+            self.found(Invariant::I4, format!("run {id} task {index} was ended while it is live"));
+            return self.doubt(id);
+        }
+        if has_ended {
+            let ends = cells.into_iter().map(|(range, _, to)| (range, to)).collect();
+            self.take_back(
+                id,
+                BTreeMap::from([(index.0 as usize, Vec::new())]),
+                Some((index, ends)),
+            );
+        } else {
+            cells.into_iter().for_each(|(range, _, to)| self.change(id, index, range, to));
+        }
+    }
+
+    pub(super) fn reopen_tasks(&mut self, command: &ReopenTasks) {
+        let id = command.run;
+        let Some(work) = self.changed_run(id, "had tasks reopened") else { return };
+        let is_meant = |at: usize, state: &TaskState| match command.from {
+            Some(from) => from.0 as usize == at,
+            None => matches!(state.status(), TaskStatus::Failed | TaskStatus::Cancelled),
+        };
+        let mut seeds: BTreeMap<usize, Vec<IndexRange>> = BTreeMap::new();
+        for (at, task) in work.tasks.iter().enumerate() {
+            for (range, _) in task.cells.iter().filter(|(_, state)| is_meant(at, state)) {
+                seeds.entry(at).or_default().push(range);
+            }
+        }
+        if seeds.is_empty() {
+            self.found(Invariant::I6, format!("of run {id} nothing failed, and it was reopened"));
+            return self.doubt(id);
+        }
+        self.take_back(id, seeds, None);
+    }
+
+    /// The indices of `seeds`, and all of every task downstream of them, are blocked anew; `ends` is put in place of
+    /// what its task came to.
+    fn take_back(
+        &mut self,
+        id: RunId,
+        seeds: BTreeMap<usize, Vec<IndexRange>>,
+        ends: Option<(TaskIndex, Vec<(IndexRange, TaskState)>)>,
+    ) {
+        let now = self.now;
+        let Some(work) = self.live_run(id) else { return };
+        let mut ranges = seeds;
+        for task in work.downstream_of(ranges.keys().copied().collect::<Vec<_>>().into_iter()) {
+            ranges.insert(task, vec![work.tasks[task].cells.indices()]);
+        }
+        let is_live = |(task, ranges): (&usize, &Vec<IndexRange>)| {
+            let cells = &work.tasks[*task].cells;
+            let mut within = ranges.iter().flat_map(|range| cells.within(*range));
+            within.any(|(_, state)| state.attempt().is_some())
+        };
+        if ranges.iter().any(is_live) {
+            self.found(Invariant::I4, format!("of run {id} live tasks were reopened"));
+            return self.doubt(id);
+        }
+        let blocked = |ranges: Vec<IndexRange>| {
+            ranges.into_iter().map(|range| (range, TaskState::Blocked)).collect()
+        };
+        let mut changes: BTreeMap<usize, Vec<(IndexRange, TaskState)>> =
+            ranges.into_iter().map(|(task, ranges)| (task, blocked(ranges))).collect();
+        changes.extend(ends.map(|(task, cells)| (task.0 as usize, cells)));
+        work.reopen(changes, now);
+        self.mark_dirty(id);
     }
 }

@@ -109,9 +109,9 @@ fn version_print(version: &WorkflowVersion) -> u64 {
 
 fn run_print(run: &Run) -> u64 {
     let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } = run;
-    let Run { paused, stop, tasks, open, ended, .. } = run;
+    let Run { retry, paused, stop, tasks, open, ended, .. } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin);
-    mix(&(identity, begun_at, paused, stop, tasks, open, ended))
+    mix(&(identity, retry, begun_at, paused, stop, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.
@@ -152,6 +152,16 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::ReleaseTask(it) => {
             (request(&it.request), it.run, it.task, it.rerun).hash(mixer);
         }
+        Command::EndTask(it) => (request(&it.request), it.run, it.task, it.end).hash(mixer),
+        Command::RetryRun(it) => {
+            (request(&it.request), &it.namespace, &it.of, it.version, it.version_number)
+                .hash(mixer);
+            (&it.spec, &it.params, it.priority).hash(mixer);
+            for taken in &it.taken_over {
+                (taken.task, &taken.ends, &taken.outputs).hash(mixer);
+            }
+        }
+        Command::ReopenTasks(it) => (request(&it.request), it.run, it.from).hash(mixer),
         Command::RegisterWorker(it) => {
             (&it.name, it.incarnation, &it.labels, &it.pool, &it.capacity, it.lease).hash(mixer);
         }

@@ -264,6 +264,12 @@ pub(super) fn stopped(
     let stop =
         Some(Stop { reason, force_at: Some(now + spec.grace_period + limits::CANCEL_PATIENCE) });
     match *state {
+        // The first stop that is carried out by force stays.
+        TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. }
+            if attempt.stop.is_some_and(|stop| stop.force_at.is_some()) =>
+        {
+            *state
+        }
         TaskState::Placed { tries, attempt } => {
             TaskState::Placed { tries, attempt: Attempt { stop, ..attempt } }
         }
@@ -291,9 +297,14 @@ pub(super) fn final_status(
         Some(StopReason::Cancelled | StopReason::Replaced) => RunStatus::Cancelled,
         Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut) => RunStatus::Failed,
         None => {
-            let mut ends = ends;
-            let some_failed = ends.any(|end| end == TaskEnd::Failed);
-            if some_failed { RunStatus::Failed } else { RunStatus::Succeeded }
+            let ends: Vec<TaskEnd> = ends.collect();
+            if ends.contains(&TaskEnd::Failed) {
+                RunStatus::Failed
+            } else if ends.contains(&TaskEnd::Cancelled) {
+                RunStatus::Cancelled
+            } else {
+                RunStatus::Succeeded
+            }
         }
     }
 }

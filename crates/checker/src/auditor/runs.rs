@@ -79,7 +79,7 @@ impl Step<'_> {
                 self.book.workflows.get(&key).map(|known| known.policy).unwrap_or_default()
             }
         };
-        self.accept_run(&key, &run, request, policy);
+        self.accept_run(&key, &run, request, policy, None);
     }
 
     /// A run that was told to be forbidden must have another beside it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use muster_core::command::{FireSchedule, SuspendSchedule};
+use muster_core::command::{FireSchedule, RetryRun, SuspendSchedule};
 use muster_core::ids::{Name, RunId, Text};
 use muster_core::limits;
 use muster_core::reply::Rejection;
@@ -60,6 +60,7 @@ impl Step<'_> {
         run: &Arc<Run>,
         request: Option<Text>,
         policy: ConcurrencyPolicy,
+        retries: Option<&RetryRun>,
     ) {
         let (id, now) = (run.id, self.now);
         self.next_run = self.next_run.max(id.0 + 1);
@@ -91,9 +92,13 @@ impl Step<'_> {
         }
         self.count(Rare::RunAccepted);
         let shape = self.book.shapes.of(&run.version);
-        let mut work =
-            Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
+        let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
+        work.retry = retries.map(|command| command.of.clone());
+        let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
+        if let Some(wrong) = work.take_over(taken_over) {
+            self.found(Invariant::I7, format!("run {id} {wrong}"));
+        }
         if begins {
             work.begin(now);
         } else {
@@ -264,7 +269,7 @@ impl Step<'_> {
                 self.found(Invariant::I8, format!("run {id} is not that of its fire time"));
             }
             self.judge_submission(&run, &version.spec.schedules[position].params, None);
-            self.accept_run(key, &run, None, policy);
+            self.accept_run(key, &run, None, policy, None);
             // One that replaces others begins before the next one is looked at.
             self.begin_waiting();
             self.count(Rare::ScheduleFired);
@@ -301,6 +306,10 @@ impl Step<'_> {
         if run.origin != work.origin {
             let what = format!("run {} has another origin than it was made for", run.id);
             self.found(Invariant::I8, what);
+        }
+        if run.retry != work.retry {
+            let what = format!("run {} retries another run than it was made for", run.id);
+            self.found(Invariant::I2, what);
         }
         if run.begun_at != work.begun_at {
             let (is, wanted) = (run.begun_at, work.begun_at);

@@ -165,6 +165,21 @@ impl<'a> Step<'a> {
                     self.release_task(it);
                 }
             }
+            Command::EndTask(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.end_task(it);
+                }
+            }
+            Command::RetryRun(it) => {
+                if let Some(reply) = self.once(it.request.as_ref(), claim) {
+                    self.retry_run(it, reply);
+                }
+            }
+            Command::ReopenTasks(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.reopen_tasks(it);
+                }
+            }
             Command::DrainWorker(it) => {
                 if self.once(it.request.as_ref(), claim).is_some() {
                     self.drain_worker(it);

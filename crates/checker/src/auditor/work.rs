@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId, TaskIndex};
+use muster_core::retry::TakenOver;
 use muster_core::spec::{Condition, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
-use muster_core::state::run::{FireOrigin, Run, RunStatus};
+use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState, Tries};
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
@@ -18,6 +19,8 @@ use super::shape::Shape;
 #[derive(Debug)]
 pub(super) struct WorkTask {
     pub(super) cells: Cells,
+    /// The highest number of an attempt of it.
+    pub(super) attempts: u32,
     pub(super) outputs: Option<Arc<Outputs>>,
     /// Some accepted item of this entry named it.
     pub(super) is_touched: bool,
@@ -37,6 +40,7 @@ pub(super) struct Work {
     pub(super) submitted_at: Timestamp,
     pub(super) begun_at: Option<Timestamp>,
     pub(super) origin: Option<FireOrigin>,
+    pub(super) retry: Option<RetryOrigin>,
     pub(super) priority: i32,
     pub(super) paused: Option<Timestamp>,
     pub(super) stop: Option<(Timestamp, StopReason)>,
@@ -45,11 +49,20 @@ pub(super) struct Work {
     pub(super) is_doubtful: bool,
 }
 
+impl WorkTask {
+    /// What it is as soon as it may start.
+    pub(super) fn ready(&self, now: Timestamp) -> TaskState {
+        let tries = Tries { attempts: self.attempts, ..Tries::default() };
+        TaskState::Ready { tries, since: now, avoid: None }
+    }
+}
+
 impl Work {
     /// The run as it was before the entry at `index`.
     pub(super) fn of(run: &Run, shape: Arc<Shape>, index: LogIndex) -> Self {
         let task = |task: &muster_core::state::task::Task| WorkTask {
             cells: task.cells.clone(),
+            attempts: task.attempts,
             outputs: task.outputs.clone(),
             is_touched: false,
             is_refused: false,
@@ -63,6 +76,7 @@ impl Work {
             submitted_at: run.submitted_at,
             begun_at: run.begun_at,
             origin: run.origin.clone(),
+            retry: run.retry.clone(),
             priority: run.priority,
             paused: run.paused,
             stop: run.stop,
@@ -82,6 +96,7 @@ impl Work {
     ) -> Self {
         let task = |spec: &TaskSpec| WorkTask {
             cells: Cells::new(spec.array, TaskState::Blocked),
+            attempts: 0,
             outputs: None,
             is_touched: true,
             is_refused: false,
@@ -95,6 +110,7 @@ impl Work {
             submitted_at: now,
             begun_at: None,
             origin: None,
+            retry: None,
             priority,
             paused: None,
             stop: None,
@@ -103,19 +119,90 @@ impl Work {
         }
     }
 
-    /// The run begins, with the tasks that need nothing.
+    /// Tasks have ends from the start that another run came to. Says what is wrong with that.
+    pub(super) fn take_over(&mut self, taken: &[TakenOver]) -> Option<&'static str> {
+        for it in taken {
+            let Some(task) = self.tasks.get_mut(it.task.0 as usize) else {
+                return Some("takes over a task that it has not");
+            };
+            it.ends.iter().for_each(|(range, end)| task.cells.set(*range, end.state()));
+            task.outputs.clone_from(&it.outputs);
+        }
+        let is_open = |task: &usize| rules::end_of(&self.tasks[*task].cells).is_none();
+        let has_succeeded = |task: &WorkTask| {
+            task.cells.iter().any(|(_, state)| matches!(state, TaskState::Succeeded { .. }))
+        };
+        let too_early = |(at, task): (usize, &WorkTask)| {
+            has_succeeded(task) && self.shape.upstream(at).iter().any(is_open)
+        };
+        let is_early = self.tasks.iter().enumerate().any(too_early);
+        is_early.then_some("takes over a success, and what that needed is to run")
+    }
+
+    /// The run begins, with the tasks that need nothing, or nothing that has not ended.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.begun_at = Some(now);
-        let ready = TaskState::Ready { tries: Tries::default(), since: now, avoid: None };
-        let undecided = TaskState::Undecided { since: self.index };
-        for (at, task) in self.tasks.iter_mut().enumerate() {
-            if self.shape.upstream(at).is_empty() {
-                let condition = self.version.spec.tasks.get(at).map(|spec| &spec.condition);
-                let is_asked = matches!(condition, Some(Condition::Expression(_)));
-                task.cells.set(task.cells.indices(), if is_asked { undecided } else { ready });
-                task.is_touched = true;
+        self.judge(now);
+    }
+
+    /// Judges every index that is blocked, by all that the task needs.
+    fn judge(&mut self, now: Timestamp) {
+        let mut order: Vec<usize> = (0..self.tasks.len()).collect();
+        order.sort_by_key(|task| self.shape.position(*task));
+        for task in order {
+            if self.begun_at.is_none() {
+                break;
+            }
+            let needs_nothing = self.shape.upstream(task).is_empty();
+            let ends = self.upstream_ends(TaskIndex(task as u32));
+            let spec = &self.version.spec.tasks[task];
+            let is_asked = matches!(spec.condition, Condition::Expression(_));
+            let it = &mut self.tasks[task];
+            let is_whole = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
+            let fresh = match is_asked && is_whole {
+                true => TaskState::Undecided { since: self.index },
+                false => it.ready(now),
+            };
+            let to = match rules::fate(spec, &ends) {
+                _ if needs_nothing => fresh,
+                Fate::Waits => continue,
+                Fate::Starts | Fate::Undecided => fresh,
+                Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
+            };
+            let cells = it.cells.iter().filter(|(_, state)| **state == TaskState::Blocked);
+            let blocked: Vec<IndexRange> = cells.map(|(range, _)| range).collect();
+            for range in blocked {
+                it.cells.set(range, to);
+                it.is_touched = true;
             }
         }
+        self.end_if_over();
+    }
+
+    /// Puts indices into states by which nobody's attempt is concerned, and judges all that is blocked then.
+    pub(super) fn reopen(
+        &mut self,
+        changes: BTreeMap<usize, Vec<(IndexRange, TaskState)>>,
+        now: Timestamp,
+    ) {
+        for (task, cells) in changes {
+            let it = &mut self.tasks[task];
+            it.outputs = None;
+            it.is_touched = true;
+            cells.into_iter().for_each(|(range, to)| it.cells.set(range, to));
+        }
+        self.judge(now);
+    }
+
+    /// All tasks that need one of `tasks`, directly or by others.
+    pub(super) fn downstream_of(&self, tasks: impl Iterator<Item = usize>) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut next: Vec<usize> = tasks.collect();
+        while let Some(task) = next.pop() {
+            let further = self.shape.downstream(task).iter().filter(|it| found.insert(**it));
+            next.extend(further.copied().collect::<Vec<_>>());
+        }
+        found
     }
 
     pub(super) fn spec(&self, task: TaskIndex) -> Option<&TaskSpec> {
@@ -175,15 +262,13 @@ impl Work {
             let Some(spec) = self.version.spec.tasks.get(task) else { continue };
             let Some(it) = self.tasks.get_mut(task) else { continue };
             let is_blocked = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
-            if !is_blocked || self.stop.is_some() {
+            if !is_blocked || self.stop.is_some() || self.begun_at.is_none() {
                 continue;
             }
             let to = match rules::fate(spec, &ends) {
                 Fate::Waits => continue,
                 Fate::Undecided => TaskState::Undecided { since: self.index },
-                Fate::Starts => {
-                    TaskState::Ready { tries: Tries::default(), since: now, avoid: None }
-                }
+                Fate::Starts => it.ready(now),
                 Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
             };
             it.cells.set(it.cells.indices(), to);

@@ -12,12 +12,15 @@ pub(crate) mod lookup;
 pub(crate) mod operate;
 mod portrait;
 pub(crate) mod process;
+pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod schedule;
 mod select;
 pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod validate;
+
+use muster_client::v1::TaskStatus;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure, Outcome};
@@ -49,6 +52,10 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Pause(args) => operate::pause(args, true, &global).await,
         Command::Resume(args) => operate::pause(args, false, &global).await,
         Command::Priority(args) => operate::priority(args, &global).await,
+        Command::Skip(args) => operate::end(args, TaskStatus::Skipped, &global).await,
+        Command::Succeed(args) => operate::end(args, TaskStatus::Succeeded, &global).await,
+        Command::Retry(args) => retry::retry(args, &global).await,
+        Command::Rerun(args) => retry::rerun(args, &global).await,
         Command::Release(args) => operate::release(args, &global).await,
         Command::Schedule(command) => schedule::run(command, &global).await,
         Command::Cluster(command) => admin::cluster(command, &global).await,

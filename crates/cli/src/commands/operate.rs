@@ -1,4 +1,4 @@
-//! `muster cancel`, `pause`, `resume`, `priority` and `release`: changing runs that are live.
+//! `muster cancel`, `pause`, `resume`, `priority`, `skip`, `succeed` and `release`: changing runs that are live.
 
 use clap::Args;
 use muster_client::{Client, v1};
@@ -17,9 +17,16 @@ pub(crate) struct CancelArgs {
     runs: RunsArgs,
     #[command(flatten)]
     yes: YesArg,
-    /// Wait until they have ended
+    /// Wait until the runs have ended
     #[arg(long)]
     wait: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EndArgs {
+    /// The tasks
+    #[arg(value_name = "RUN/TASK", required = true)]
+    tasks: Vec<OneTask>,
 }
 
 #[derive(Args, Debug)]
@@ -67,6 +74,19 @@ const RESUME: Wish<'_> = Wish {
 
 pub(crate) async fn cancel(args: CancelArgs, global: &Global) -> Outcome {
     let client = global.client()?;
+    let tasks = args.runs.runs.iter().filter_map(|name| {
+        let (run, part) = (name.run.clone(), name.task.clone()?);
+        Some(OneTask { run, part })
+    });
+    let tasks: Vec<OneTask> = tasks.collect();
+    if !tasks.is_empty() {
+        if tasks.len() < args.runs.runs.len() || args.wait {
+            return Err(Failure::usage(
+                "cancel tasks by themselves: without runs, and without --wait",
+            ));
+        }
+        return end(EndArgs { tasks }, v1::TaskStatus::Cancelled, global).await;
+    }
     let runs = args.runs.find(&client, &CANCEL, args.yes).await?;
     let cancelled = std::cell::RefCell::new(Vec::new());
     let outcome = each(&runs, async |run| {
@@ -128,6 +148,23 @@ pub(crate) async fn priority(args: PriorityArgs, global: &Global) -> Outcome {
     Ok(Exit::Ok)
 }
 
+/// Gives tasks an end, in the order they are named, up to the first that cannot have it.
+pub(crate) async fn end(args: EndArgs, end: v1::TaskStatus, global: &Global) -> Outcome {
+    let client = global.client()?;
+    let word = match end {
+        v1::TaskStatus::Cancelled => "is cancelled, once what runs of it has ended",
+        v1::TaskStatus::Skipped => "is skipped",
+        _ => "counts as succeeded",
+    };
+    for OneTask { run, part } in args.tasks {
+        let task = part.whole()?;
+        let run = run.find(&client).await?;
+        client.end_task(&run, &task, end).await.map_err(|error| not_live(&run, error))?;
+        note(format!("{}/{task} {word}", label(&run)));
+    }
+    Ok(Exit::Ok)
+}
+
 pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
     let client = global.client()?;
     let OneTask { run, part } = args.task;
@@ -140,7 +177,7 @@ pub(crate) async fn release(args: ReleaseArgs, global: &Global) -> Outcome {
 }
 
 /// The cluster knows an ended run by its id only; its user knows it by its name.
-fn not_live(run: &v1::Run, error: muster_client::Error) -> Failure {
+pub(super) fn not_live(run: &v1::Run, error: muster_client::Error) -> Failure {
     match error.reason() {
         Some("RUN_NOT_LIVE") => Failure::new(Exit::NotFound, format!("{} has ended", label(run))),
         Some("RUN_STOPPING") => Failure::error(format!("{} is being stopped", label(run))),

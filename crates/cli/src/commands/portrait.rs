@@ -64,6 +64,10 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         0 => "none (one-off)".to_owned(),
         version => format!("{}@{version}", run.workflow),
     };
+    let retries = match run.retry_of_number {
+        0 => String::new(),
+        number => format!("{}/{number}", run.workflow),
+    };
     let mut facts = Facts::new();
     facts
         .add("Run", label(run))
@@ -74,6 +78,7 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Version", version)
         .add("Id", run.id)
         .add("Priority", run.priority)
+        .add("Retries", retries)
         .add("Schedule", &run.schedule)
         .add("Fire time", moment(run.fire_time_ms))
         .add("Submitted", moment(run.submitted_at_ms))

@@ -9,7 +9,7 @@ use muster_client::{Client, RunFilter, v1};
 
 use super::get::{RunStatusArg, has_labels};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::names::{RunName, label};
+use crate::names::{TaskName, label};
 use crate::output::note;
 use crate::units;
 
@@ -20,7 +20,7 @@ const NAMED_MAX: usize = 5;
 pub(crate) struct RunsArgs {
     /// The runs
     #[arg(value_name = "RUN", required_unless_present = "found", conflicts_with = "found")]
-    runs: Vec<RunName>,
+    pub(crate) runs: Vec<TaskName>,
     #[command(flatten)]
     found: Selection,
 }
@@ -74,8 +74,11 @@ impl RunsArgs {
     ) -> Result<Vec<v1::Run>, Failure> {
         if !self.runs.is_empty() {
             let mut runs = Vec::new();
-            for name in &self.runs {
-                runs.push(name.find(client).await?);
+            for TaskName { run, task } in &self.runs {
+                if task.is_some() {
+                    return Err(Failure::usage(format!("{} takes runs, not tasks", wish.verb)));
+                }
+                runs.push(run.find(client).await?);
             }
             return Ok(runs);
         }

@@ -181,6 +181,20 @@ impl RunService for Fake {
         Err(Status::unimplemented(""))
     }
 
+    async fn end_task(
+        &self,
+        _: Request<v1::EndTaskRequest>,
+    ) -> Result<Response<v1::EndTaskResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn retry_run(
+        &self,
+        _: Request<v1::RetryRunRequest>,
+    ) -> Result<Response<v1::RetryRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn release_task(
         &self,
         _: Request<v1::ReleaseTaskRequest>,

@@ -92,7 +92,7 @@ impl Step<'_> {
         }
     }
 
-    fn stop_task(&mut self, run_id: RunId, task: TaskIndex, reason: StopReason) {
+    pub(super) fn stop_task(&mut self, run_id: RunId, task: TaskIndex, reason: StopReason) {
         let Some(run) = self.state.run(run_id) else { return };
         let Some(spec) = run.spec(task) else { return };
         let force_at = Some(self.now + spec.grace_period + limits::CANCEL_PATIENCE);
@@ -102,7 +102,14 @@ impl Step<'_> {
             None => return,
         };
         for (range, state) in cells {
+            let is_forced = |stop: Stop| stop.force_at.is_some();
             let to = match state {
+                // Whoever is being stopped gets no more time by being told again.
+                TaskState::Placed { attempt, .. } | TaskState::Running { attempt, .. }
+                    if attempt.stop.is_some_and(is_forced) =>
+                {
+                    continue;
+                }
                 TaskState::Placed { tries, attempt } => {
                     TaskState::Placed { tries, attempt: Attempt { stop, ..attempt } }
                 }

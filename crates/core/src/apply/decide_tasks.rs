@@ -27,12 +27,15 @@ impl Step<'_> {
         if state != Some(TaskState::Undecided { since }) {
             return Err(ItemRefusal::NotUndecided);
         }
-        let tries = Tries::default();
         let to = match verdict {
-            Verdict::Start => TaskState::Ready { tries, since: self.now, avoid: None },
+            Verdict::Start => {
+                let tries = task.fresh_tries();
+                TaskState::Ready { tries, since: self.now, avoid: None }
+            }
             Verdict::Skip => TaskState::Skipped { by_failure: false },
             Verdict::Fail { message } => {
                 task.message = Some(cut(message));
+                let tries = Tries::default();
                 TaskState::Failed { tries, reason: FailureReason::Undecidable, last: None }
             }
         };

@@ -28,7 +28,7 @@ impl Step<'_> {
                 Ok(admission) if !is_full => {
                     let schedule = command.schedule.clone();
                     let origin = Some(FireOrigin { schedule, fire_time: *fire_time });
-                    let run = NewRun { params: params.clone(), priority: None, origin };
+                    let run = NewRun { origin, ..NewRun::fresh(params.clone()) };
                     self.start_run(version.clone(), run, admission);
                     // The new run may have replaced others. Runs of other workflows stay as they are.
                     live = (live + self.state.runs.len() as u64).saturating_sub(before as u64);

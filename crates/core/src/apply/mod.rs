@@ -8,6 +8,7 @@ mod apply_workflow;
 mod cancel_run;
 mod decide_tasks;
 mod drain_worker;
+mod end_task;
 mod finish_attempts;
 mod fire_schedule;
 mod lose_worker;
@@ -16,6 +17,8 @@ mod place_attempts;
 mod prioritize_run;
 mod register_worker;
 mod release_task;
+mod reopen_tasks;
+mod retry_run;
 mod settle;
 mod start_attempts;
 mod submit_run;
@@ -32,6 +35,8 @@ use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
 use crate::state::task::TaskState;
 use crate::time::Timestamp;
+
+pub(crate) use settle::starts;
 
 /// What one entry did.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +98,11 @@ impl Step<'_> {
             }
             Command::ReleaseTask(it) => {
                 self.once(it.request.as_ref(), |step| step.release_task(it))
+            }
+            Command::EndTask(it) => self.once(it.request.as_ref(), |step| step.end_task(it)),
+            Command::RetryRun(it) => self.once(it.request.as_ref(), |step| step.retry_run(it)),
+            Command::ReopenTasks(it) => {
+                self.once(it.request.as_ref(), |step| step.reopen_tasks(it))
             }
             Command::RegisterWorker(it) => self.register_worker(it),
             Command::DrainWorker(it) => {

@@ -30,6 +30,7 @@ impl Step<'_> {
             let attempt = Attempt { worker, fence, placed_at: self.now, stop: None };
             let tries = Tries { attempts: tries.attempts.saturating_add(1), ..tries };
             self.change(run, task, range, TaskState::Placed { tries, attempt });
+            self.state.count_attempt(run, task, tries.attempts);
             self.events.push(Event::AttemptPlaced { run, task, range, worker, fence });
         }
         Ok(())

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use super::Step;
 use crate::event::Event;
-use crate::ids::{LogIndex, RunId, TaskIndex};
+use crate::ids::{RunId, TaskIndex};
 use crate::mutant::{self, Mutant};
 use crate::spec::{Condition, DependencyRule, TaskSpec};
-use crate::state::Due;
 use crate::state::run::{Run, RunEnded};
 use crate::state::task::{Task, TaskEnd, TaskState, Tries};
 use crate::state::workflow::WorkflowVersion;
-use crate::time::Timestamp;
+use crate::state::{Changed, Due};
 
 /// What the upstream ends say about a blocked task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +31,14 @@ struct News {
 }
 
 impl News {
+    /// All that there is to tell a task of a run.
+    fn all(run: &Run, task: TaskIndex) -> News {
+        let mut news = News::default();
+        let upstream = run.version.graph.upstream(task).iter();
+        upstream.filter_map(|it| run.task(*it).and_then(Task::end)).for_each(|end| news.add(end));
+        news
+    }
+
     fn add(&mut self, end: TaskEnd) {
         self.ended += 1;
         match end {
@@ -84,18 +91,19 @@ impl Step<'_> {
     /// Tells a task that upstream tasks ended. Returns whether the task ended by it.
     fn settle_task(&mut self, run_id: RunId, index: TaskIndex, news: News) -> bool {
         let Some(run) = self.state.runs.get_mut(run_id.0) else { return false };
-        let is_stopping = run.stop.is_some();
+        let is_still = run.stop.is_some() || run.begun_at.is_none();
         let Some(task) = run.tasks.get_mut(index.0 as usize) else { return false };
         task.waiting = task.waiting.saturating_sub(news.ended);
         let range = task.cells.indices();
         let is_blocked = matches!(task.cells.at(range.first), Some((_, TaskState::Blocked)));
-        // What is blocked in a run that stops is cancelled by the stop itself.
-        if !is_blocked || is_stopping {
+        // What is blocked in a run that stops is cancelled by the stop itself; in one that waits it is judged when that
+        // begins.
+        if !is_blocked || is_still {
             return false;
         }
         let to = match verdict(run, index, news) {
             Verdict::Wait => return false,
-            Verdict::Start => startable(run, index, self.index, self.now),
+            Verdict::Start => self.fresh(run_id, index),
             Verdict::Skip { by_failure } => TaskState::Skipped { by_failure },
         };
         self.state.change(run_id, index, range, to);
@@ -106,6 +114,60 @@ impl Step<'_> {
             status: to.status(),
         });
         to.status().is_terminal()
+    }
+
+    /// What a task is as soon as it may start: ready, unless there is something to evaluate first. Indices that begin
+    /// anew beside others do not ask again: the condition held for the task.
+    pub(super) fn fresh(&self, run: RunId, index: TaskIndex) -> TaskState {
+        let run = self.state.run(run);
+        let task = run.and_then(|run| run.task(index));
+        let spec = run.and_then(|run| run.spec(index));
+        let is_whole = |task: &Task| task.cells.iter().all(|(_, it)| *it == TaskState::Blocked);
+        if spec.is_some_and(TaskSpec::needs_decision) && task.is_some_and(is_whole) {
+            return TaskState::Undecided { since: self.index };
+        }
+        let tries = task.map_or_else(Tries::default, Task::fresh_tries);
+        TaskState::Ready { tries, since: self.now, avoid: None }
+    }
+
+    /// Judges every index that is blocked by how all its upstream tasks stand, whatever they were told before. The last
+    /// end ends the run.
+    pub(super) fn judge_blocked(&mut self, run_id: RunId) {
+        let Some(version) = self.state.run(run_id).map(|run| run.version.clone()) else { return };
+        for index in version.graph.order() {
+            self.judge_task(run_id, *index, &version);
+        }
+        if self.state.run(run_id).is_some_and(|run| run.open == 0) {
+            self.end_run(run_id);
+        }
+    }
+
+    fn judge_task(&mut self, run_id: RunId, index: TaskIndex, version: &WorkflowVersion) {
+        let begun = self.state.run(run_id).filter(|run| run.begun_at.is_some());
+        let Some((run, task)) = begun.and_then(|run| Some((run, run.task(index)?))) else { return };
+        let blocked = task.cells.iter().filter(|(_, state)| matches!(state, TaskState::Blocked));
+        let blocked: Vec<_> = blocked.map(|(range, _)| range).collect();
+        let to = match verdict(run, index, News::all(run, index)) {
+            _ if version.graph.upstream(index).is_empty() => self.fresh(run_id, index),
+            Verdict::Wait => return,
+            Verdict::Start => self.fresh(run_id, index),
+            Verdict::Skip { by_failure } => TaskState::Skipped { by_failure },
+        };
+        let mut told = BTreeMap::new();
+        for range in blocked {
+            let changed = self.state.change(run_id, index, range, to);
+            let status = to.status();
+            self.events.push(Event::TaskChanged { run: run_id, task: index, range, status });
+            if changed == Changed::Ended {
+                self.tell_downstream(run_id, index, version, &mut told);
+            }
+        }
+        let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
+        for (position, news) in told {
+            let downstream = version.graph.order()[position as usize];
+            let task = &mut run.tasks[downstream.0 as usize];
+            task.waiting = task.waiting.saturating_sub(news.ended);
+        }
     }
 
     /// Takes a run whose tasks all ended out of the state.
@@ -155,12 +217,10 @@ impl Step<'_> {
     }
 }
 
-/// The state of a task whose dependencies hold: ready, unless there is something to evaluate first.
-pub(super) fn startable(run: &Run, task: TaskIndex, index: LogIndex, now: Timestamp) -> TaskState {
-    if run.spec(task).is_some_and(TaskSpec::needs_decision) {
-        return TaskState::Undecided { since: index };
-    }
-    TaskState::Ready { tries: Tries::default(), since: now, avoid: None }
+/// Whether a blocked task may start by how all its upstream tasks stand.
+pub(crate) fn starts(run: &Run, index: TaskIndex) -> bool {
+    run.version.graph.upstream(index).is_empty()
+        || verdict(run, index, News::all(run, index)) == Verdict::Start
 }
 
 /// Judges a blocked task after more of its upstream tasks ended. Looks at all of them only once, when the last ended.

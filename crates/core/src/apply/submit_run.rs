@@ -3,25 +3,34 @@
 use std::sync::Arc;
 
 use super::Step;
-use super::settle::startable;
 use crate::command::{RunSource, SubmitRun};
 use crate::event::Event;
 use crate::ids::{Name, RunId, TaskIndex};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
+use crate::retry::TakenOver;
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
-use crate::state::run::{FireOrigin, Params, Run};
+use crate::state::run::{FireOrigin, Params, RetryOrigin, Run};
 use crate::state::task::StopReason;
 use crate::state::workflow::WorkflowVersion;
 
 /// What a run is made of, besides its version.
-pub(super) struct NewRun {
+pub(super) struct NewRun<'a> {
     /// Defaults filled in.
     pub(super) params: Arc<Params>,
     pub(super) priority: Option<i32>,
     pub(super) origin: Option<FireOrigin>,
+    pub(super) retry: Option<RetryOrigin>,
+    pub(super) taken_over: &'a [TakenOver],
+}
+
+impl NewRun<'_> {
+    /// One that retries no other.
+    pub(super) fn fresh(params: Arc<Params>) -> Self {
+        NewRun { params, priority: None, origin: None, retry: None, taken_over: &[] }
+    }
 }
 
 /// How a run may join those of its workflow that are live.
@@ -71,7 +80,7 @@ impl Step<'_> {
                 version
             }
         };
-        let run = NewRun { params, priority: command.priority, origin: None };
+        let run = NewRun { priority: command.priority, ..NewRun::fresh(params) };
         let (run, number) = self.start_run(version.clone(), run, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })
     }
@@ -125,7 +134,7 @@ impl Step<'_> {
     pub(super) fn start_run(
         &mut self,
         version: Arc<WorkflowVersion>,
-        new: NewRun,
+        new: NewRun<'_>,
         admission: Admission,
     ) -> (RunId, u64) {
         let id = RunId(self.state.meta.next_run);
@@ -140,6 +149,10 @@ impl Step<'_> {
         let priority = new.priority.unwrap_or(run.priority);
         run.priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
         run.origin = new.origin;
+        run.retry = new.retry;
+        if !new.taken_over.is_empty() {
+            run.take_over(new.taken_over);
+        }
         self.state.runs.insert(id.0, Arc::new(run));
         self.state.run_by_number.insert((workflow, number), id);
         self.events.push(Event::RunSubmitted { run: id });
@@ -181,15 +194,19 @@ impl Step<'_> {
         let Some(run) = self.state.runs.get_mut(id.0) else { return };
         run.begun_at = Some(self.now);
         let version = run.version.clone();
+        // Ends may have been taken over, or tasks may have ended while it waited.
+        let is_whole = run.retry.is_none() && run.open as usize == run.tasks.len();
         if let Some(at) = run.deadline() {
             self.state.deadlines.insert(at, Due::Run(id));
+        }
+        if !is_whole {
+            return self.judge_blocked(id);
         }
         for position in 0..version.spec.tasks.len() as u32 {
             let task = TaskIndex(position);
             if version.graph.upstream(task).is_empty() {
                 let range = version.spec.tasks[position as usize].indices().into();
-                let Some(run) = self.state.run(id) else { return };
-                let to = startable(run, task, self.index, self.now);
+                let to = self.fresh(id, task);
                 self.change(id, task, range, to);
             }
         }

@@ -36,6 +36,8 @@ pub struct Run {
     pub begun_at: Option<Timestamp>,
     /// The fire time it was made for, if a schedule made it.
     pub origin: Option<FireOrigin>,
+    /// The run that it retries, if it was made for that.
+    pub retry: Option<RetryOrigin>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
     /// Present once it must stop: since when, and why.
@@ -55,6 +57,19 @@ pub struct FireOrigin {
     pub schedule: Name,
     /// When it was meant to.
     pub fire_time: Timestamp,
+}
+
+/// The run that another one retries. Both are of one workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RetryOrigin {
+    /// Its number in the cluster.
+    pub run: RunId,
+    /// Its number within the workflow.
+    pub number: u64,
+    /// What it was made for: see [`Run::fire_time`].
+    pub fire_time: Timestamp,
+    /// The schedule that it was made for.
+    pub schedule: Option<Name>,
 }
 
 /// How and when a run ended.
@@ -81,7 +96,7 @@ pub enum RunStatus {
     Succeeded,
     /// Some task failed, or the run's timeout was over (then its stop reason says so).
     Failed,
-    /// A user cancelled it.
+    /// A user cancelled it, or a task of it while none failed.
     Cancelled,
 }
 
@@ -113,6 +128,7 @@ impl Run {
             Task {
                 cells: Cells::new(spec.array, TaskState::Blocked),
                 waiting,
+                attempts: 0,
                 outputs: None,
                 message: None,
             }
@@ -128,6 +144,7 @@ impl Run {
             submitted_at: at,
             begun_at: None,
             origin: None,
+            retry: None,
             paused: None,
             stop: None,
             tasks,
@@ -149,12 +166,39 @@ impl Run {
 
     /// The status it ends with once no task is open.
     pub fn final_status(&self) -> RunStatus {
-        let some_failed = || self.tasks.iter().any(|task| task.end() == Some(TaskEnd::Failed));
+        let some = |end| self.tasks.iter().any(|task| task.end() == Some(end));
         match self.stop {
             Some((_, StopReason::Cancelled | StopReason::Replaced)) => RunStatus::Cancelled,
             Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunStatus::Failed,
-            None if some_failed() => RunStatus::Failed,
+            None if some(TaskEnd::Failed) => RunStatus::Failed,
+            None if some(TaskEnd::Cancelled) => RunStatus::Cancelled,
             None => RunStatus::Succeeded,
+        }
+    }
+
+    /// The time that the run is about: the fire time it was made for, else when it was submitted; of a retry, the time
+    /// that the run is about that it retries.
+    pub fn fire_time(&self) -> Timestamp {
+        match (&self.origin, &self.retry) {
+            (Some(origin), _) => origin.fire_time,
+            (None, Some(retry)) => retry.fire_time,
+            (None, None) => self.submitted_at,
+        }
+    }
+
+    /// The schedule that the run was made for, or the run that it retries.
+    pub fn schedule(&self) -> Option<&Name> {
+        let own = self.origin.as_ref().map(|origin| &origin.schedule);
+        own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()))
+    }
+
+    /// Counts anew which tasks have not ended, and how many each one waits for.
+    pub(crate) fn recount(&mut self) {
+        let is_open: Vec<bool> = self.tasks.iter().map(|task| task.end().is_none()).collect();
+        self.open = is_open.iter().filter(|is_open| **is_open).count() as u32;
+        for (position, task) in self.tasks.iter_mut().enumerate() {
+            let upstream = self.version.graph.upstream(TaskIndex(position as u32)).iter();
+            task.waiting = upstream.filter(|it| is_open[it.0 as usize]).count() as u32;
         }
     }
 

@@ -29,7 +29,7 @@ pub struct Tries {
 /// Why a live attempt must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StopReason {
-    /// A user cancelled the run.
+    /// A user cancelled the run or the task.
     Cancelled,
     /// A later run of the workflow took its place.
     Replaced,
@@ -145,7 +145,8 @@ pub enum TaskState {
     Succeeded {
         /// Tries it took; the default for array tasks.
         tries: Tries,
-        /// The attempt that succeeded; `None` for array tasks.
+        /// The attempt that succeeded; `None` for array tasks, and where nothing ran: a person said so, or it was taken
+        /// over from another run.
         last: Option<LastAttempt>,
     },
     /// Ended badly, for good.
@@ -162,7 +163,7 @@ pub enum TaskState {
         /// Whether that goes back to a failure upstream.
         by_failure: bool,
     },
-    /// Ended by the run's cancel or timeout.
+    /// Ended by its own cancel, or the run's cancel or timeout.
     Cancelled,
 }
 
@@ -337,6 +338,8 @@ pub struct Task {
     pub cells: Cells,
     /// How many of its upstream tasks have not ended.
     pub waiting: u32,
+    /// The highest number of an attempt of it. A task that is reopened goes on from here, at every index.
+    pub attempts: u32,
     /// Outputs of the attempt that succeeded.
     pub outputs: Option<Arc<Outputs>>,
     /// What the latest failed attempt said, for people; the first one's for array tasks.
@@ -360,6 +363,11 @@ pub enum TaskEnd {
 }
 
 impl Task {
+    /// The tries with which a round of it begins: nothing failed yet, and the numbers of attempts go on.
+    pub(crate) fn fresh_tries(&self) -> Tries {
+        Tries { attempts: self.attempts, ..Tries::default() }
+    }
+
     /// How the task ended; `None` while any index has not.
     pub fn end(&self) -> Option<TaskEnd> {
         let tally = self.cells.tally();

@@ -22,6 +22,14 @@ pub(crate) enum Changed {
 }
 
 impl State {
+    /// Notes that a task has an attempt of this number.
+    pub(crate) fn count_attempt(&mut self, run: RunId, task: TaskIndex, number: u32) {
+        let tasks = self.runs.get_mut(run.0).map(|run| &mut run.tasks);
+        if let Some(task) = tasks.and_then(|tasks| tasks.get_mut(task.0 as usize)) {
+            task.attempts = task.attempts.max(number);
+        }
+    }
+
     /// Puts `range` of a task into state `to`.
     pub(crate) fn change(
         &mut self,

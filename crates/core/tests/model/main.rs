@@ -3,6 +3,7 @@
 
 mod lockstep;
 mod naive;
+mod operate;
 mod ops;
 mod rules;
 mod specs;
@@ -134,6 +135,15 @@ fn the_random_commands_reach_everything() {
         "rejected NotHeld",
         "rejected NoSuchWorker",
         "carried out PauseRun",
+        "carried out EndTask",
+        "carried out ReopenTasks",
+        "rejected TaskLive",
+        "rejected TaskEnded",
+        "rejected NoSuchTask",
+        "rejected NothingFailed",
+        "an end was taken back",
+        "carried out RetryRun",
+        "rejected BadRetry",
         "carried out PrioritizeRun",
         "status Backoff",
         "status Held",

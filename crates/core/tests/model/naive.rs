@@ -90,11 +90,15 @@ pub(crate) type Cells = BTreeMap<(u32, u32), Cell>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
+    /// Its number within its workflow.
+    pub(crate) number: u64,
     pub(crate) spec: WorkflowSpec,
     pub(crate) priority: i32,
     pub(crate) submitted: u64,
     pub(crate) is_paused: bool,
     pub(crate) stop: Option<StopReason>,
+    /// The highest number of an attempt, by task.
+    pub(crate) attempts: BTreeMap<u32, u32>,
     pub(crate) cells: Cells,
 }
 
@@ -145,9 +149,9 @@ pub(crate) struct Worker {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workflow {
-    versions: u32,
+    pub(super) versions: u32,
     latest: Option<WorkflowSpec>,
-    runs: u64,
+    pub(super) runs: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -171,11 +175,15 @@ pub(crate) struct Model {
     pub(super) index: u64,
     pub(crate) runs: BTreeMap<u64, Run>,
     pub(crate) workers: BTreeMap<u64, Worker>,
-    workflows: BTreeMap<Name, Workflow>,
+    /// Runs that ended, with their ids.
+    pub(crate) history: Vec<(u64, Run)>,
+    pub(super) workflows: BTreeMap<Name, Workflow>,
     answers: BTreeMap<String, Answer>,
-    runs_ever: u64,
+    pub(super) runs_ever: u64,
     workers_ever: u64,
     pub(crate) ended: Vec<Ended>,
+    /// What was taken back in the current entry: run, task and index.
+    pub(crate) reopened: BTreeSet<(u64, u32, u32)>,
     /// Tasks of which an attempt was placed and ended in the current entry.
     pub(super) ended_at_once: BTreeSet<(u64, u32)>,
 }
@@ -187,6 +195,7 @@ impl Model {
         self.index = index;
         self.now = self.now.max(entry.at.0);
         self.ended_at_once.clear();
+        self.reopened.clear();
         self.ended.clear();
         let (now, day) = (self.now, limits::REQUEST_ID_RETENTION.0);
         self.answers.retain(|_, answer| now - answer.at <= day);
@@ -206,6 +215,9 @@ impl Model {
             Command::PauseRun(it) => &it.request,
             Command::PrioritizeRun(it) => &it.request,
             Command::ReleaseTask(it) => &it.request,
+            Command::EndTask(it) => &it.request,
+            Command::ReopenTasks(it) => &it.request,
+            Command::RetryRun(it) => &it.request,
             Command::DrainWorker(it) => &it.request,
             _ => &None,
         };
@@ -245,6 +257,9 @@ impl Model {
             // Not drawn here: `tests/schedules.rs` does.
             Command::FireSchedule(_) | Command::SuspendSchedule(_) => unreachable!("not drawn"),
             Command::ReleaseTask(it) => self.release(it.run.0, it.task.0, it.rerun),
+            Command::EndTask(it) => self.end_task(it),
+            Command::ReopenTasks(it) => self.reopen_tasks(it),
+            Command::RetryRun(it) => self.retry_run(it),
             Command::RegisterWorker(it) => Ok(self.register(it)),
             Command::DrainWorker(it) => {
                 let missing = Rejection::NoSuchWorker { worker: it.worker };
@@ -294,6 +309,12 @@ impl Model {
             }
             RunSource::OneOff(spec) => (**spec).clone(),
         };
+        let priority = submit.priority.unwrap_or(spec.priority);
+        Ok(self.start_run(spec, priority, Cells::new()))
+    }
+
+    /// Starts a run of which some indices have ended already.
+    pub(super) fn start_run(&mut self, spec: WorkflowSpec, priority: i32, ended: Cells) -> Reply {
         let workflow = self.workflows.entry(spec.name.clone()).or_default();
         workflow.runs += 1;
         let number = workflow.runs;
@@ -301,20 +322,19 @@ impl Model {
         let id = self.runs_ever;
         let mut cells = Cells::new();
         for (task, it) in spec.tasks.iter().enumerate() {
-            let cell = match &it.condition {
-                _ if !it.needs.is_empty() => Cell::Blocked,
-                Condition::Expression(_) => Cell::Undecided { since: self.index },
-                _ => Cell::Ready { tries: Tries::default(), since: self.now, avoid: None },
-            };
             let indices = it.indices();
-            cells.extend((indices.first..=indices.last).map(|index| ((task as u32, index), cell)));
+            let keys = (indices.first..=indices.last).map(|index| (task as u32, index));
+            cells.extend(keys.map(|key| (key, Cell::Blocked)));
         }
+        cells.extend(ended);
         let name = spec.name.clone();
-        let priority = submit.priority.unwrap_or(spec.priority);
         let (submitted, is_paused, stop) = (self.now, false, None);
-        let run = Run { spec, priority, submitted, is_paused, stop, cells };
+        let attempts = BTreeMap::new();
+        let run = Run { number, spec, priority, submitted, is_paused, stop, attempts, cells };
         self.runs.insert(id, run);
-        Ok(Reply::RunSubmitted { run: RunId(id), workflow: name, number })
+        self.settle(id);
+        self.end_if_over(id);
+        Reply::RunSubmitted { run: RunId(id), workflow: name, number }
     }
 
     fn register(&mut self, stated: &RegisterWorker) -> Reply {

@@ -4,17 +4,20 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Finish,
-    FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
-    RegisterWorker, ReleaseTask, RequestKey, RunSource, Start, StartAttempts, SubmitRun, Verdict,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
+    Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun, RunSource, Start,
+    StartAttempts, SubmitRun, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
-use muster_core::time::Millis;
+use muster_core::state::run::RetryOrigin;
+use muster_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
 
 use super::naive::{Cell, Model};
+use super::operate;
 use super::specs;
 
 /// One operation. See [`Op::command`].
@@ -26,6 +29,9 @@ pub(crate) enum Op {
     Cancel { run: u8, request: Option<(u8, u8)> },
     Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
     Prioritize { run: u8, priority: i32 },
+    End { run: u8, task: u8, end: WantedEnd, request: Option<(u8, u8)> },
+    Retry { run: u8, how: u8, spoilt: Option<u8>, request: Option<(u8, u8)> },
+    Reopen { run: u8, from: Option<u8>, request: Option<(u8, u8)> },
     Release { pick: u8, rerun: bool },
     Decide { picks: Vec<(u16, u8)> },
     Drain { worker: u8, is_draining: bool, request: Option<(u8, u8)> },
@@ -99,6 +105,11 @@ fn op() -> impl Strategy<Value = Op> {
     let place = prop::collection::vec(any::<(u16, u8, u8)>(), 1..8);
     let finish = prop::collection::vec(any::<(u16, u8, u8)>(), 1..6);
     let start = prop::collection::vec(any::<(u16, u8)>(), 1..6);
+    let end = prop_oneof![
+        Just(WantedEnd::Succeeded),
+        Just(WantedEnd::Skipped),
+        Just(WantedEnd::Cancelled),
+    ];
     prop_oneof![
         2 => register(),
         1 => (specs::workflow(), request()).prop_map(|(spec, request)| Op::Apply { spec, request }),
@@ -108,6 +119,12 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (any::<u8>(), any::<bool>(), request())
             .prop_map(|(run, is_paused, request)| Op::Pause { run, is_paused, request }),
         1 => (any::<u8>(), -3..4i32).prop_map(|(run, priority)| Op::Prioritize { run, priority }),
+        2 => (any::<u8>(), 0..8u8, end, request())
+            .prop_map(|(run, task, end, request)| Op::End { run, task, end, request }),
+        2 => (any::<u8>(), any::<u8>(), prop::option::weighted(0.3, 1..8u8), request())
+            .prop_map(|(run, how, spoilt, request)| Op::Retry { run, how, spoilt, request }),
+        2 => (any::<u8>(), prop::option::of(0..8u8), request())
+            .prop_map(|(run, from, request)| Op::Reopen { run, from, request }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(pick, rerun)| Op::Release { pick, rerun }),
         5 => prop::collection::vec(any::<(u16, u8)>(), 1..5)
             .prop_map(|picks| Op::Decide { picks }),
@@ -164,6 +181,42 @@ impl Op {
                 run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
                 priority: *priority,
             }),
+            Op::End { run, task, end, request } => Command::EndTask(EndTask {
+                request: request_key(*request),
+                run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
+                task: TaskIndex(u32::from(*task)),
+                end: *end,
+            }),
+            Op::Reopen { run, from, request } => Command::ReopenTasks(ReopenTasks {
+                request: request_key(*request),
+                run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
+                from: from.map(|task| TaskIndex(u32::from(task))),
+            }),
+            Op::Retry { run, how, spoilt, request } => {
+                let Some((id, found)) =
+                    model.history.get(usize::from(*run) % model.history.len().max(1))
+                else {
+                    return Command::Tick;
+                };
+                let from = how.is_multiple_of(3).then(|| u32::from(how / 3) % 8);
+                let (far, late) = (*spoilt == Some(6), u32::from(*spoilt == Some(7)) * 99);
+                Command::RetryRun(Box::new(RetryRun {
+                    request: request_key(*request),
+                    namespace: namespace(),
+                    of: RetryOrigin {
+                        run: RunId(id + u64::from(far) * 999),
+                        number: found.number,
+                        fire_time: Timestamp(u64::from(*how)),
+                        schedule: None,
+                    },
+                    version: u64::from(how % 16),
+                    version_number: u32::from(how % 2) * late,
+                    spec: Box::new(found.spec.clone()),
+                    params: Arc::default(),
+                    priority: i32::from(how % 4),
+                    taken_over: operate::taken_over(found, from, *spoilt),
+                }))
+            }
             Op::Release { pick, rerun } => release(model, *pick, *rerun),
             Op::Decide { picks } => Command::DecideTasks(DecideTasks {
                 decisions: picks.iter().map(|pick| decision(model, *pick)).collect(),

@@ -46,6 +46,9 @@ impl Model {
         for (index, cell) in cells {
             let Cell::Ready { mut tries, .. } = cell else { unreachable!("all are ready") };
             tries.attempts += 1;
+            let run = self.runs.get_mut(&run_id).expect("it was found");
+            let highest = run.attempts.entry(task).or_default();
+            *highest = (*highest).max(tries.attempts);
             let live = Live {
                 tries,
                 worker: worker.0,
@@ -137,26 +140,6 @@ impl Model {
         Ok(Reply::Done)
     }
 
-    /// A live run that goes on.
-    pub(super) fn changeable(&mut self, id: RunId) -> Result<&mut Run, Rejection> {
-        let run = self.runs.get_mut(&id.0).ok_or(Rejection::NoSuchRun { run: id })?;
-        if run.stop.is_some() { Err(Rejection::RunStopping { run: id }) } else { Ok(run) }
-    }
-
-    pub(super) fn pause(&mut self, id: RunId, is_paused: bool) -> Answered {
-        let now = self.now;
-        let run = self.changeable(id)?;
-        if run.is_paused && !is_paused {
-            for cell in run.cells.values_mut() {
-                if let Cell::Ready { since, .. } = cell {
-                    *since = now;
-                }
-            }
-        }
-        run.is_paused = is_paused;
-        Ok(Reply::Done)
-    }
-
     pub(super) fn decide(&mut self, decision: &Decision) -> Result<(), ItemRefusal> {
         let (run_id, task) = (decision.run.0, decision.task.0);
         let run = self.runs.get(&run_id).ok_or(ItemRefusal::RunNotLive)?;
@@ -169,8 +152,10 @@ impl Model {
         if cells.iter().any(|(_, cell)| *cell != wanted) {
             return Err(ItemRefusal::NotUndecided);
         }
+        let attempts = run.attempts.get(&task).copied().unwrap_or_default();
+        let tries = Tries { attempts, ..Tries::default() };
         let cell = match decision.verdict {
-            Verdict::Start => Cell::Ready { tries: Tries::default(), since: self.now, avoid: None },
+            Verdict::Start => Cell::Ready { tries, since: self.now, avoid: None },
             Verdict::Skip => Cell::Ended(End::Skipped { by_failure: false }),
             Verdict::Fail { .. } => Cell::Ended(End::Failed(FailureReason::Undecidable)),
         };
@@ -194,6 +179,7 @@ impl Model {
         for ((task, _), cell) in &mut run.cells {
             let grace = run.spec.tasks[*task as usize].grace_period.0;
             match cell {
+                Cell::Live(Live { stop: Some((_, Some(_))), .. }) => {}
                 Cell::Live(live) => {
                     live.stop = Some((reason, Some(now + grace + limits::CANCEL_PATIENCE.0)))
                 }
@@ -204,7 +190,7 @@ impl Model {
         self.end_if_over(run_id);
     }
 
-    fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
+    pub(super) fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
         let Some(it) = self.runs.get_mut(&run) else { return };
         it.cells.insert((task, index), cell);
         if cell.ended().is_some() {
@@ -214,37 +200,46 @@ impl Model {
     }
 
     /// Judges every blocked task of a run by its upstream tasks, upstream first.
-    fn settle(&mut self, run_id: u64) {
+    pub(super) fn settle(&mut self, run_id: u64) {
         let (now, index) = (self.now, self.index);
         let run = self.runs.get_mut(&run_id).expect("the caller saw it");
         if run.stop.is_some() {
             return;
         }
         for task in upstream_first(run) {
-            let cells: Vec<_> = run.cells.keys().copied().filter(|(of, _)| *of == task).collect();
-            if run.cells[&cells[0]] == Cell::Blocked
-                && let Some(cell) = judge(run, task, now, index)
-            {
-                run.cells.extend(cells.into_iter().map(|key| (key, cell)));
+            let is_blocked = |(key, cell): (&(u32, u32), &Cell)| {
+                (key.0 == task && *cell == Cell::Blocked).then_some(*key)
+            };
+            let blocked: Vec<_> = run.cells.iter().filter_map(is_blocked).collect();
+            let all = run.cells.keys().filter(|(of, _)| *of == task).count();
+            let cell = match judge(run, task, now, index) {
+                // Those that begin anew beside others do not ask again.
+                Some(Cell::Undecided { .. }) if blocked.len() < all => Some(fresh(run, task, now)),
+                other => other,
+            };
+            if let (false, Some(cell)) = (blocked.is_empty(), cell) {
+                run.cells.extend(blocked.into_iter().map(|key| (key, cell)));
             }
         }
     }
 
-    fn end_if_over(&mut self, run_id: u64) {
+    pub(super) fn end_if_over(&mut self, run_id: u64) {
         let run = &self.runs[&run_id];
         if run.cells.values().any(|cell| cell.ended().is_none()) {
             return;
         }
         let some_failed =
             run.cells.values().any(|cell| matches!(cell.ended(), Some(End::Failed(_))));
+        let is_cancelled = |cell: &Cell| cell.ended() == Some(End::Cancelled);
         let status = match run.stop {
             Some(StopReason::Cancelled) => RunStatus::Cancelled,
             Some(_) => RunStatus::Failed,
             None if some_failed => RunStatus::Failed,
+            None if run.cells.values().any(is_cancelled) => RunStatus::Cancelled,
             None => RunStatus::Succeeded,
         };
         self.ended.push(Ended { run: run_id, status, cells: run.cells.clone() });
-        self.runs.remove(&run_id);
+        self.history.extend(self.runs.remove(&run_id).map(|run| (run_id, run)));
     }
 
     /// The earliest deadline.
@@ -328,6 +323,12 @@ fn upstream_first(run: &Run) -> Vec<u32> {
     order
 }
 
+/// What indices of a task are as soon as they may start.
+fn fresh(run: &Run, task: u32, now: u64) -> Cell {
+    let attempts = run.attempts.get(&task).copied().unwrap_or_default();
+    Cell::Ready { tries: Tries { attempts, ..Tries::default() }, since: now, avoid: None }
+}
+
 /// What a blocked task becomes, if anything, by how its upstream tasks stand.
 fn judge(run: &Run, task: u32, now: u64, index: u64) -> Option<Cell> {
     let spec = &run.spec.tasks[task as usize];
@@ -339,7 +340,7 @@ fn judge(run: &Run, task: u32, now: u64, index: u64) -> Option<Cell> {
         .iter()
         .flatten()
         .any(|end| matches!(end, End::Failed(_) | End::Skipped { by_failure: true }));
-    let start = Cell::Ready { tries: Tries::default(), since: now, avoid: None };
+    let start = fresh(run, task, now);
     let skip = Cell::Ended(End::Skipped { by_failure: failure });
     let cancelled = ends.iter().flatten().any(|end| *end == End::Cancelled);
     let own_skip = Cell::Ended(End::Skipped { by_failure: false });

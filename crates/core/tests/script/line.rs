@@ -16,6 +16,8 @@
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
 //! pause etl/1 | unpause etl/1 | prioritize etl/1 5
+//! end etl/1/a succeeded|skipped|cancelled | reopen etl/1 | reopen etl/1/a
+//! retry etl/1 | retry etl/1/a | only etl/1/a | rerun etl/1    a run that retries one that ended, or any with `only`
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
 //! schedules etl                       how far its schedules have come
 //! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
@@ -30,15 +32,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Finish,
-    FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
-    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
-    StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
+    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
+    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun,
+    RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
+    WantedEnd,
 };
-use muster_core::ids::{LogIndex, Name, Text};
+use muster_core::ids::{LogIndex, Name, TaskIndex, Text};
+use muster_core::retry::{Scope, TakenEnd, TakenOver, taken_over};
 use muster_core::snapshot::digest_of;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
+use muster_core::state::run::RetryOrigin;
 use muster_core::state::task::TaskState;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
@@ -136,6 +141,29 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
             let priority = priority.parse().expect("a number");
             Command::PrioritizeRun(PrioritizeRun { request, run: world.run_id(run), priority })
         }
+        "end" => {
+            let (task, how) = rest.split_once(' ').expect("`end TASK succeeded|skipped|cancelled`");
+            let (run, task, _) = world.task(task);
+            let end = match how {
+                "succeeded" => WantedEnd::Succeeded,
+                "skipped" => WantedEnd::Skipped,
+                "cancelled" => WantedEnd::Cancelled,
+                _ => panic!("`{how}` is not an end"),
+            };
+            Command::EndTask(EndTask { request, run, task, end })
+        }
+        "reopen" => {
+            let (run, from) = if rest.matches('/').count() == 2 {
+                let (run, task, _) = world.task(rest);
+                (run, Some(task))
+            } else {
+                (world.run_id(rest), None)
+            };
+            Command::ReopenTasks(ReopenTasks { request, run, from })
+        }
+        "retry" | "only" | "rerun" => {
+            Command::RetryRun(Box::new(retry(world, verb, rest, options)))
+        }
         "fire" => Command::FireSchedule(fire(world, &options.namespace, rest)),
         "suspend" | "resume" => {
             let (workflow, schedule) =
@@ -215,6 +243,69 @@ fn submit(verb: &str, rest: &str, options: Options) -> Command {
         params: Arc::new(options.params),
         priority: options.priority,
     })
+}
+
+/// What the leader would propose, or what a broken one might: `bad=…` spoils it.
+fn retry(world: &World, verb: &str, rest: &str, options: Options) -> RetryRun {
+    let (place, spoilt) = rest.split_once(" bad=").map_or((rest, ""), |it| it);
+    let (id, task) = if place.matches('/').count() == 2 {
+        let (run, task, _) = world.task(place);
+        (run, Some(task))
+    } else {
+        (world.run_id(place), None)
+    };
+    let run = world.state.run(id).unwrap_or_else(|| &world.runs[&id]);
+    let scope = match (verb, task) {
+        ("retry", None) => Scope::Failed,
+        ("retry", Some(task)) => Scope::From(task),
+        ("only", Some(task)) => Scope::Only(task),
+        _ => Scope::All,
+    };
+    let mut retry = RetryRun {
+        request: options.request,
+        namespace: run.version.namespace.clone(),
+        of: RetryOrigin {
+            run: id,
+            number: run.number,
+            fire_time: run.fire_time(),
+            schedule: run.schedule().cloned(),
+        },
+        version: run.version.id,
+        version_number: run.version.number,
+        spec: Box::new(run.version.spec.clone()),
+        params: Arc::new(
+            run.params
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .chain(options.params)
+                .collect(),
+        ),
+        priority: options.priority.unwrap_or(run.priority),
+        taken_over: taken_over(run, scope).unwrap_or_else(|rejection| panic!("{rejection}")),
+    };
+    let all = run.version.spec.tasks.iter().enumerate().map(|(at, spec)| TakenOver {
+        task: TaskIndex(at as u32),
+        ends: vec![(spec.indices().into(), TakenEnd::Succeeded)],
+        outputs: None,
+    });
+    match spoilt {
+        "" => {}
+        "run" => retry.of.run.0 += 99,
+        "number" => retry.of.number += 99,
+        "version" => retry.version_number += 99,
+        "name" => retry.spec.name = name("other"),
+        "spec" => retry.spec.tasks.clear(),
+        "all" => retry.taken_over = all.collect(),
+        "last" => retry.taken_over = all.skip(1).collect(),
+        "order" => retry.taken_over = all.collect::<Vec<_>>().into_iter().rev().collect(),
+        "outputs" => {
+            let large = Arc::new([("k".into(), "x".repeat(70_000).into())].into());
+            retry.taken_over = all.take(1).collect();
+            retry.taken_over[0].outputs = Some(large);
+        }
+        _ => panic!("`{spoilt}` is not a way to spoil a retry"),
+    }
+    retry
 }
 
 fn fire(world: &World, namespace: &Name, rest: &str) -> FireSchedule {

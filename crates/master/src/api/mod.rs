@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod log;
 mod operate;
+mod retry;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod worker;

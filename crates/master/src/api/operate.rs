@@ -1,13 +1,14 @@
 //! Calls of `RunService` by which people change runs that are live: what they name is looked up, and the rest is for
 //! apply to judge.
 
-use muster_core::command::{Command, PauseRun, PrioritizeRun, RequestKey};
+use muster_core::command::{Command, EndTask, PauseRun, PrioritizeRun, RequestKey, WantedEnd};
 use muster_core::ids::RunId;
 use muster_proto::v1;
 use tonic::Status;
 
-use super::run::Runs;
+use super::run::{Runs, task_named};
 use super::{answered, request_key};
+use crate::faults;
 use crate::read::body_digest;
 
 impl Runs {
@@ -32,6 +33,28 @@ impl Runs {
             Command::PrioritizeRun(PrioritizeRun { request, run, priority })
         })
         .await
+    }
+
+    pub(super) async fn end(&self, mut body: v1::EndTaskRequest) -> Result<(), Status> {
+        let request_id = std::mem::take(&mut body.request_id);
+        let request = request_key(&request_id, body_digest(&body))?;
+        let end = match body.end() {
+            v1::TaskStatus::Succeeded => WantedEnd::Succeeded,
+            v1::TaskStatus::Skipped => WantedEnd::Skipped,
+            v1::TaskStatus::Cancelled => WantedEnd::Cancelled,
+            _ => {
+                let what = "a task can be given the ends SUCCEEDED, SKIPPED and CANCELLED";
+                return Err(faults::bad_field("end", what));
+            }
+        };
+        self.replica.barrier(None).await?;
+        if answered(&self.replica, request.as_ref())?.is_none() {
+            let run = self.replica.find_run(body.run.as_ref())?.id;
+            let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
+            let command = EndTask { request, run, task, end };
+            self.replica.proposer.propose(&Command::EndTask(command)).await?;
+        }
+        Ok(())
     }
 
     /// Proposes a command about a run that a caller names, unless it was carried out before.

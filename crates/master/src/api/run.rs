@@ -113,6 +113,24 @@ impl RunService for Runs {
         Ok(answer(&self.replica, v1::PrioritizeRunResponse {}))
     }
 
+    async fn end_task(
+        &self,
+        request: Request<v1::EndTaskRequest>,
+    ) -> Result<Response<v1::EndTaskResponse>, Status> {
+        forward!(self.replica, request, Client, end_task);
+        self.end(request.into_inner()).await?;
+        Ok(answer(&self.replica, v1::EndTaskResponse {}))
+    }
+
+    async fn retry_run(
+        &self,
+        request: Request<v1::RetryRunRequest>,
+    ) -> Result<Response<v1::RetryRunResponse>, Status> {
+        forward!(self.replica, request, Client, retry_run);
+        let retried = self.retry(request.into_inner()).await?;
+        Ok(answer(&self.replica, retried))
+    }
+
     async fn release_task(
         &self,
         request: Request<v1::ReleaseTaskRequest>,
@@ -376,7 +394,7 @@ fn source(what: Option<What>, version: u32) -> Result<RunSource, Status> {
     }
 }
 
-fn params(given: &BTreeMap<String, String>) -> Result<Params, Status> {
+pub(super) fn params(given: &BTreeMap<String, String>) -> Result<Params, Status> {
     let parse = |(key, value): (&String, &String)| {
         let name = Name::parse(key)
             .map_err(|error| faults::bad_field(&format!("params.{key}"), error.to_string()))?;
@@ -385,7 +403,7 @@ fn params(given: &BTreeMap<String, String>) -> Result<Params, Status> {
     given.iter().map(parse).collect()
 }
 
-fn task_named(run: &Run, name: &str) -> Result<TaskIndex, Status> {
+pub(super) fn task_named(run: &Run, name: &str) -> Result<TaskIndex, Status> {
     let position = run.version.spec.tasks.iter().position(|task| task.id.as_str() == name);
     position.map(|position| TaskIndex(position as u32)).ok_or_else(|| {
         let message = format!("run {} has no task `{name}`", run.label());

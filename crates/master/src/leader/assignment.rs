@@ -155,14 +155,13 @@ fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
 
 /// The schedule that made a run, as its version has it.
 fn schedule(run: &Run) -> Option<&ScheduleSpec> {
-    let origin = run.origin.as_ref()?;
-    run.version.spec.schedules.iter().find(|it| it.name == origin.schedule)
+    let name = run.schedule()?;
+    run.version.spec.schedules.iter().find(|it| it.name == *name)
 }
 
 /// The fire time that a run was made for, or else when it was submitted.
 pub(super) fn fire_moment(run: &Run) -> Moment {
-    let at = run.origin.as_ref().map_or(run.submitted_at, |origin| origin.fire_time);
-    Moment::of(at, schedule(run).map_or("Etc/UTC", |it| &it.time_zone))
+    Moment::of(run.fire_time(), schedule(run).map_or("Etc/UTC", |it| &it.time_zone))
 }
 
 /// A value as it may stand in an environment, where the mark has a meaning of its own.

@@ -191,7 +191,7 @@ impl fmt::Display for Sentence<'_> {
                 f.write_str("was skipped because a task before it failed")
             }
             TaskState::Skipped { by_failure: false } => {
-                f.write_str("was skipped: its dependency rule or condition did not hold")
+                f.write_str("was skipped, by a person or because its rule or condition did not hold")
             }
             TaskState::Cancelled => f.write_str("was cancelled with its run"),
         }

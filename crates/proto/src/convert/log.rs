@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
-use super::{attempts, decisions, operate, schedule};
+use super::{attempts, decisions, operate, retry, schedule};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -92,6 +92,9 @@ fn command_to_proto(command: &Command) -> stored::Command {
         }),
         Command::PauseRun(it) => Kind::PauseRun(operate::pause_to_proto(it)),
         Command::PrioritizeRun(it) => Kind::PrioritizeRun(operate::prioritize_to_proto(it)),
+        Command::EndTask(it) => Kind::EndTask(operate::end_to_proto(it)),
+        Command::ReopenTasks(it) => Kind::ReopenTasks(operate::reopen_to_proto(it)),
+        Command::RetryRun(it) => Kind::RetryRun(retry::retry_to_proto(it)),
         Command::FireSchedule(it) => Kind::FireSchedule(schedule::fire_to_proto(it)),
         Command::SuspendSchedule(it) => Kind::SuspendSchedule(schedule::suspend_to_proto(it)),
         Command::ReleaseTask(it) => Kind::ReleaseTask(stored::ReleaseTask {
@@ -141,6 +144,11 @@ fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> 
         }),
         Kind::PauseRun(it) => Command::PauseRun(operate::pause_from_proto(it)),
         Kind::PrioritizeRun(it) => Command::PrioritizeRun(operate::prioritize_from_proto(it)),
+        Kind::EndTask(it) => Command::EndTask(operate::end_from_proto(it).within("end_task")?),
+        Kind::ReopenTasks(it) => Command::ReopenTasks(operate::reopen_from_proto(it)),
+        Kind::RetryRun(it) => {
+            Command::RetryRun(Box::new(retry::retry_from_proto(it).within("retry_run")?))
+        }
         Kind::FireSchedule(it) => {
             Command::FireSchedule(schedule::fire_from_proto(it).within("fire_schedule")?)
         }

@@ -15,6 +15,7 @@ mod history;
 mod log;
 mod operate;
 mod read;
+mod retry;
 mod schedule;
 mod snapshot;
 mod spec;

@@ -1,10 +1,12 @@
 //! Commands by which people change runs that are live.
 
-use muster_core::command::{PauseRun, PrioritizeRun};
-use muster_core::ids::RunId;
+use muster_core::command::{EndTask, PauseRun, PrioritizeRun, ReopenTasks, WantedEnd};
+use muster_core::ids::{RunId, TaskIndex};
 
+use super::error::DecodeError;
 use super::log::{key_from_proto, key_to_proto};
-use crate::internal::v1::{self as stored};
+use super::read::known;
+use crate::internal::v1::{self as stored, StoredWantedEnd};
 
 pub(super) fn pause_to_proto(it: &PauseRun) -> stored::PauseRun {
     stored::PauseRun {
@@ -35,5 +37,50 @@ pub(super) fn prioritize_from_proto(it: stored::PrioritizeRun) -> PrioritizeRun 
         request: it.request.map(key_from_proto),
         run: RunId(it.run_id),
         priority: it.priority,
+    }
+}
+
+pub(super) fn end_to_proto(it: &EndTask) -> stored::EndTask {
+    let end = match it.end {
+        WantedEnd::Succeeded => StoredWantedEnd::Succeeded,
+        WantedEnd::Skipped => StoredWantedEnd::Skipped,
+        WantedEnd::Cancelled => StoredWantedEnd::Cancelled,
+    };
+    stored::EndTask {
+        request: key_to_proto(it.request.as_ref()),
+        run_id: it.run.0,
+        task_index: it.task.0,
+        end: end.into(),
+    }
+}
+
+pub(super) fn end_from_proto(it: stored::EndTask) -> Result<EndTask, DecodeError> {
+    let end = match known("end", it.end)? {
+        StoredWantedEnd::Unspecified => return Err(DecodeError::missing("end")),
+        StoredWantedEnd::Succeeded => WantedEnd::Succeeded,
+        StoredWantedEnd::Skipped => WantedEnd::Skipped,
+        StoredWantedEnd::Cancelled => WantedEnd::Cancelled,
+    };
+    Ok(EndTask {
+        request: it.request.map(key_from_proto),
+        run: RunId(it.run_id),
+        task: TaskIndex(it.task_index),
+        end,
+    })
+}
+
+pub(super) fn reopen_to_proto(it: &ReopenTasks) -> stored::ReopenTasks {
+    stored::ReopenTasks {
+        request: key_to_proto(it.request.as_ref()),
+        run_id: it.run.0,
+        from_task_index: it.from.map(|task| task.0),
+    }
+}
+
+pub(super) fn reopen_from_proto(it: stored::ReopenTasks) -> ReopenTasks {
+    ReopenTasks {
+        request: it.request.map(key_from_proto),
+        run: RunId(it.run_id),
+        from: it.from_task_index.map(TaskIndex),
     }
 }

@@ -180,6 +180,11 @@ fn run(version: Arc<WorkflowVersion>) -> Run {
         task.cells = Cells::One(state);
         task.message = Some("no".into());
     }
+    // Came later: the states tell.
+    for task in &mut run.tasks {
+        let tries = task.cells.iter().map(|(_, state)| state.tries().attempts);
+        task.attempts = tries.max().unwrap_or_default();
+    }
     run
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Entry,
-    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
-    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
-    StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
+    Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
+    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
+    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
+    WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
     ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
@@ -17,10 +19,11 @@ use muster_core::spec::{
     WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
+use muster_core::state::run::RetryOrigin;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::{btree_map, vec};
-use proptest::option::of;
+use proptest::option::{self, of};
 use proptest::prelude::*;
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
@@ -62,7 +65,7 @@ fn request() -> impl Strategy<Value = Request> {
     })
 }
 
-fn retry() -> impl Strategy<Value = RetryPolicy> {
+fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
     let backoff = (span(), small(), span(), small()).prop_map(
         |(initial, factor_millis, cap, jitter_millis)| Backoff {
             initial,
@@ -112,7 +115,7 @@ fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
 fn task() -> impl Strategy<Value = TaskSpec> {
     let array = (small(), small()).prop_map(|(first, last)| ArraySpec { first, last });
     let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), of(array));
-    let how = (request(), retry(), rules(), small(), of(span()), of(span()), span());
+    let how = (request(), retry_policy(), rules(), small(), of(span()), of(span()), span());
     (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
         let (id, needs, executor, env, outputs, array) = what;
         let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
@@ -331,6 +334,42 @@ fn schedule_command() -> impl Strategy<Value = Command> {
     prop_oneof![fire.prop_map(Command::FireSchedule), suspend.prop_map(Command::SuspendSchedule),]
 }
 
+fn retry() -> impl Strategy<Value = RetryRun> {
+    let of = (run(), number(), number(), of(name())).prop_map(|(run, number, at, schedule)| {
+        RetryOrigin { run, number, fire_time: Timestamp(at), schedule }
+    });
+    let end = prop_oneof![
+        Just(TakenEnd::Succeeded),
+        any::<bool>().prop_map(|by_failure| TakenEnd::Skipped { by_failure }),
+    ];
+    let taken = (small(), vec((range(), end), 0..3), option::of(texts().prop_map(Arc::new)))
+        .prop_map(|(task, ends, outputs)| TakenOver { task: TaskIndex(task), ends, outputs });
+    let params = btree_map(name(), text(), 0..3).prop_map(Arc::new);
+    let what = (key(), name(), of, number(), small());
+    (what, spec(), params, any::<i32>(), vec(taken, 0..3)).prop_map(
+        |(
+            (request, namespace, of, version, version_number),
+            spec,
+            params,
+            priority,
+            taken_over,
+        )| {
+            let spec = Box::new(spec);
+            RetryRun {
+                request,
+                namespace,
+                of,
+                version,
+                version_number,
+                spec,
+                params,
+                priority,
+                taken_over,
+            }
+        },
+    )
+}
+
 fn operating_command() -> impl Strategy<Value = Command> {
     let pause = (key(), run(), any::<bool>()).prop_map(|(request, run, is_paused)| PauseRun {
         request,
@@ -339,7 +378,18 @@ fn operating_command() -> impl Strategy<Value = Command> {
     });
     let prioritize = (key(), run(), any::<i32>())
         .prop_map(|(request, run, priority)| PrioritizeRun { request, run, priority });
-    prop_oneof![pause.prop_map(Command::PauseRun), prioritize.prop_map(Command::PrioritizeRun)]
+    let ends = [WantedEnd::Succeeded, WantedEnd::Skipped, WantedEnd::Cancelled];
+    let end = (key(), run(), small(), prop::sample::select(&ends[..]))
+        .prop_map(|(request, run, task, end)| EndTask { request, run, task: TaskIndex(task), end });
+    let reopen = (key(), run(), of(small().prop_map(TaskIndex)))
+        .prop_map(|(request, run, from)| ReopenTasks { request, run, from });
+    prop_oneof![
+        retry().prop_map(|it| Command::RetryRun(Box::new(it))).boxed(),
+        pause.prop_map(Command::PauseRun),
+        prioritize.prop_map(Command::PrioritizeRun),
+        end.prop_map(Command::EndTask),
+        reopen.prop_map(Command::ReopenTasks),
+    ]
 }
 
 fn decide() -> impl Strategy<Value = Command> {

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, Entry,
-    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
-    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, RequestKey, RunSource, Start,
-    StartAttempts, SubmitRun, SuspendSchedule, Verdict,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
+    Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
+    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
+    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, Verdict, WantedEnd,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
+use muster_core::retry::{Scope, taken_over};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
     ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
     Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
-use muster_core::state::run::Run;
+use muster_core::state::run::{RetryOrigin, Run};
 use muster_core::state::task::{TaskState, TaskStatus};
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
@@ -244,10 +245,38 @@ impl World {
 }
 
 impl World {
+    /// Retries a run that ended.
+    fn retry(&self, b: u8) -> Option<Command> {
+        let run = pick(&self.ended, b)?;
+        Some(Command::RetryRun(Box::new(RetryRun {
+            request: None,
+            namespace: run.version.namespace.clone(),
+            of: RetryOrigin {
+                run: run.id,
+                number: run.number,
+                fire_time: run.fire_time(),
+                schedule: run.schedule().cloned(),
+            },
+            version: run.version.id,
+            version_number: run.version.number,
+            spec: Box::new(run.version.spec.clone()),
+            params: run.params.clone(),
+            priority: run.priority,
+            taken_over: taken_over(&run, Scope::Failed).ok()?,
+        })))
+    }
+
     fn operating_command(&self, a: u8, b: u8) -> Option<Command> {
         let runs: Vec<Arc<Run>> = self.state.runs().iter().cloned().collect();
         let (request, run) = (request(a, b), pick(&runs, b)?.id);
-        Some(match a / 4 % 4 {
+        let task = TaskIndex(u32::from(b / 8 % 6));
+        let end =
+            [WantedEnd::Succeeded, WantedEnd::Skipped, WantedEnd::Cancelled][usize::from(b) % 3];
+        Some(match a / 4 % 8 {
+            4 => Command::ReopenTasks(ReopenTasks { request, run, from: None }),
+            5 => Command::ReopenTasks(ReopenTasks { request, run, from: Some(task) }),
+            7 if a > 127 => self.retry(b)?,
+            6 | 7 => Command::EndTask(EndTask { request, run, task, end }),
             0 => Command::PrioritizeRun(PrioritizeRun { request, run, priority: i32::from(b) }),
             1 | 2 => Command::PauseRun(PauseRun { request, run, is_paused: true }),
             _ => Command::PauseRun(PauseRun { request, run, is_paused: false }),

@@ -11,6 +11,7 @@ use muster_core::time::Timestamp;
 use super::task::{task_from_proto, task_to_proto};
 use crate::convert::error::DecodeError;
 use crate::convert::read::{Within, known, name, params_from_proto};
+use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
@@ -43,6 +44,7 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
             schedule: origin.schedule.to_string(),
             fire_time_ms: origin.fire_time.0,
         }),
+        retry: run.retry.as_ref().map(retry_origin_to_proto),
         paused_offset_ms: run.paused.map(|since| origin.offset_ms(since)),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
             since_offset_ms: origin.offset_ms(since),
@@ -82,6 +84,7 @@ pub(in crate::convert) fn run_from_proto(
         submitted_at: origin.0,
         begun_at: (!run.is_queued).then(|| origin.at(run.begun_offset_ms)),
         origin: run.origin.map(fire_origin_from_proto).transpose()?,
+        retry: run.retry.map(|it| retry_origin_from_proto(it).within("retry")).transpose()?,
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
         tasks: tasks.collect::<Result<_, _>>()?,

@@ -30,7 +30,13 @@ pub(super) fn task_to_proto(task: &Task, origin: Origin) -> stored::StoredTask {
             .as_ref()
             .map(|outputs| stored::StoredOutputs { values: string_map(outputs) }),
         message: task.message.as_ref().map(Text::to_string),
+        attempts: if task.attempts > told(&task.cells) { task.attempts } else { 0 },
     }
+}
+
+/// The highest number of an attempt that the states of a task still tell; mostly the highest that there was.
+fn told(cells: &Cells) -> u32 {
+    cells.iter().map(|(_, state)| state.tries().attempts).max().unwrap_or_default()
 }
 
 /// A task whose indices are those of `array`, or the single index 0.
@@ -44,6 +50,7 @@ pub(super) fn task_from_proto(
         Some(array) => array_cells(&task.cells, array, origin)?,
     };
     Ok(Task {
+        attempts: task.attempts.max(told(&cells)),
         cells,
         waiting: task.waiting,
         outputs: task.outputs.map(|outputs| Arc::new(text_map(outputs.values))),

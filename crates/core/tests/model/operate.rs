@@ -1,0 +1,250 @@
+//! The model's rules for what people do to runs.
+
+use std::collections::BTreeSet;
+
+use muster_core::command::{EndTask, ReopenTasks, RetryRun, WantedEnd};
+use muster_core::ids::{Name, RunId, TaskIndex};
+use muster_core::limits;
+use muster_core::reply::{Rejection, Reply};
+use muster_core::retry::{TakenEnd, TakenOver};
+use muster_core::state::cells::IndexRange;
+use muster_core::state::task::StopReason;
+
+use super::naive::{Answered, Cell, Cells, End, Model, Run};
+
+impl Model {
+    /// A live run that goes on.
+    pub(super) fn changeable(&mut self, id: RunId) -> Result<&mut Run, Rejection> {
+        let run = self.runs.get_mut(&id.0).ok_or(Rejection::NoSuchRun { run: id })?;
+        if run.stop.is_some() { Err(Rejection::RunStopping { run: id }) } else { Ok(run) }
+    }
+
+    pub(super) fn pause(&mut self, id: RunId, is_paused: bool) -> Answered {
+        let now = self.now;
+        let run = self.changeable(id)?;
+        if run.is_paused && !is_paused {
+            for cell in run.cells.values_mut() {
+                if let Cell::Ready { since, .. } = cell {
+                    *since = now;
+                }
+            }
+        }
+        run.is_paused = is_paused;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn end_task(&mut self, command: &EndTask) -> Answered {
+        let (id, task, now) = (command.run.0, command.task.0, self.now);
+        let run = self.changeable(command.run)?;
+        let name = task_of(run, command.run, command.task)?;
+        let has_ended = run.end_of(task).is_some();
+        let wanted = match command.end {
+            WantedEnd::Succeeded => End::Succeeded,
+            WantedEnd::Skipped => End::Skipped { by_failure: false },
+            WantedEnd::Cancelled => End::Cancelled,
+        };
+        let keeps = |cell: &Cell| match cell.ended() {
+            Some(_) if wanted == End::Cancelled => true,
+            Some(end) => end == End::Succeeded || end == wanted,
+            None => false,
+        };
+        let all = run.cells.iter().filter(|((of, _), _)| *of == task);
+        let changed: Vec<(u32, Cell)> =
+            all.filter(|(_, cell)| !keeps(cell)).map(|((_, at), cell)| (*at, *cell)).collect();
+        let is_stop = wanted == End::Cancelled;
+        if changed.is_empty() || is_stop && has_ended {
+            return Err(Rejection::TaskEnded { task: name });
+        }
+        if !is_stop && changed.iter().any(|(_, cell)| matches!(cell, Cell::Live(_))) {
+            return Err(Rejection::TaskLive { task: name });
+        }
+        if has_ended {
+            let downstream = downstream_of(run, BTreeSet::from([task]));
+            self.take_back(id, |key| downstream.contains(&key.0))?;
+            let run = self.runs.get_mut(&id).expect("it is live");
+            for (index, _) in changed {
+                run.cells.insert((task, index), Cell::Ended(wanted));
+                self.reopened.insert((id, task, index));
+            }
+            self.settle(id);
+            self.end_if_over(id);
+            return Ok(Reply::Done);
+        }
+        let grace = run.spec.tasks[task as usize].grace_period.0 + limits::CANCEL_PATIENCE.0;
+        for (index, cell) in changed {
+            let cell = match cell {
+                Cell::Live(live) if live.stop.is_some_and(|(_, force_at)| force_at.is_some()) => {
+                    cell
+                }
+                Cell::Live(mut live) => {
+                    live.stop = Some((StopReason::Cancelled, Some(now + grace)));
+                    Cell::Live(live)
+                }
+                _ => Cell::Ended(wanted),
+            };
+            self.set(id, task, index, cell);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn reopen_tasks(&mut self, command: &ReopenTasks) -> Answered {
+        let run = self.changeable(command.run)?;
+        if let Some(from) = command.from {
+            task_of(run, command.run, from)?;
+        }
+        let is_seed = |((task, _), cell): &(&(u32, u32), &Cell)| match command.from {
+            Some(from) => *task == from.0,
+            None => matches!(cell.ended(), Some(End::Failed(_) | End::Cancelled)),
+        };
+        let seeds: BTreeSet<(u32, u32)> =
+            run.cells.iter().filter(is_seed).map(|(key, _)| *key).collect();
+        if seeds.is_empty() {
+            return Err(Rejection::NothingFailed);
+        }
+        let downstream = downstream_of(run, seeds.iter().map(|(task, _)| *task).collect());
+        self.take_back(command.run.0, |key| downstream.contains(&key.0) || seeds.contains(key))?;
+        self.settle(command.run.0);
+        self.end_if_over(command.run.0);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn retry_run(&mut self, it: &RetryRun) -> Answered {
+        if it.spec.tasks.is_empty() {
+            return Err(Rejection::InvalidSpec { message: String::new() });
+        }
+        let workflow = self.workflows.get(&it.spec.name).ok_or_else(|| {
+            let (namespace, name) = (it.namespace.clone(), it.spec.name.to_string());
+            Rejection::NoSuchWorkflow { namespace, name }
+        })?;
+        let bad = Rejection::BadRetry { problem: "" };
+        let is_known = it.of.run.0 <= self.runs_ever
+            && it.of.number <= workflow.runs
+            && it.version_number <= workflow.versions;
+        if !is_known || !it.taken_over.is_sorted_by(|one, next| one.task < next.task) {
+            return Err(bad);
+        }
+        let mut ended = Cells::new();
+        for taken in &it.taken_over {
+            let mut next = 0;
+            for (range, end) in &taken.ends {
+                let Some(spec) = it.spec.tasks.get(taken.task.0 as usize) else { return Err(bad) };
+                let indices = spec.indices();
+                let is_inside = indices.first <= range.first && range.last <= indices.last;
+                if !is_inside || range.first > range.last || range.first < next {
+                    return Err(bad);
+                }
+                next = range.last + 1;
+                let end = match end {
+                    TakenEnd::Succeeded => End::Succeeded,
+                    TakenEnd::Skipped { by_failure } => End::Skipped { by_failure: *by_failure },
+                };
+                let keys = (range.first..=range.last).map(|index| (taken.task.0, index));
+                ended.extend(keys.map(|key| (key, Cell::Ended(end))));
+            }
+            if taken.ends.is_empty() {
+                return Err(bad);
+            }
+        }
+        let is_whole = |task: u32| {
+            let indices = it.spec.tasks[task as usize].indices();
+            (indices.first..=indices.last).all(|index| ended.contains_key(&(task, index)))
+        };
+        let position =
+            |name: &Name| it.spec.tasks.iter().position(|task| task.id == *name).unwrap() as u32;
+        for ((task, _), cell) in &ended {
+            let needs = &it.spec.tasks[*task as usize].needs;
+            let is_early = !needs.iter().all(|name| is_whole(position(name)));
+            if *cell == Cell::Ended(End::Succeeded) && is_early {
+                return Err(bad);
+            }
+        }
+        if (0..it.spec.tasks.len() as u32).all(is_whole) {
+            return Err(Rejection::NothingFailed);
+        }
+        Ok(self.start_run((*it.spec).clone(), it.priority, ended))
+    }
+
+    /// Blocks what is meant, unless some of it is live.
+    fn take_back(
+        &mut self,
+        id: u64,
+        is_meant: impl Fn(&(u32, u32)) -> bool,
+    ) -> Result<(), Rejection> {
+        let run = self.runs.get_mut(&id).expect("it is live");
+        for ((task, _), _) in
+            run.cells.iter().filter(|(key, cell)| is_meant(key) && matches!(cell, Cell::Live(_)))
+        {
+            let task = run.spec.tasks[*task as usize].id.clone();
+            return Err(Rejection::TaskLive { task });
+        }
+        for ((task, index), cell) in run.cells.iter_mut().filter(|(key, _)| is_meant(key)) {
+            *cell = Cell::Blocked;
+            self.reopened.insert((id, *task, *index));
+        }
+        Ok(())
+    }
+}
+
+fn task_of(run: &Run, id: RunId, task: TaskIndex) -> Result<Name, Rejection> {
+    let found = run.task(task.0).map(|spec| spec.id.clone());
+    found.ok_or(Rejection::NoSuchTask { run: id, task })
+}
+
+/// All tasks that need one of `tasks`, looked for until none is found.
+fn downstream_of(run: &Run, tasks: BTreeSet<u32>) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    loop {
+        let before = found.len();
+        for task in 0..run.spec.tasks.len() as u32 {
+            let needs = run.upstream(task);
+            if needs.iter().any(|need| tasks.contains(need) || found.contains(need)) {
+                found.insert(task);
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// What a retry of a run takes over: what ended well and is not downstream of what did not. `spoilt` makes something
+/// wrong of it.
+pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Vec<TakenOver> {
+    let is_well = |task: &u32| {
+        matches!(run.end_of(*task), Some(End::Succeeded | End::Skipped { .. }))
+            && Some(*task) != from
+    };
+    let tasks = || 0..run.spec.tasks.len() as u32;
+    let again = downstream_of(run, tasks().filter(|task| !is_well(task)).collect());
+    let mut taken: Vec<TakenOver> = Vec::new();
+    for ((task, index), cell) in &run.cells {
+        let end = match cell.ended() {
+            Some(End::Succeeded) => TakenEnd::Succeeded,
+            Some(End::Skipped { by_failure }) if is_well(task) => TakenEnd::Skipped { by_failure },
+            _ => continue,
+        };
+        if again.contains(task) && spoilt != Some(1) || Some(*task) == from {
+            continue;
+        }
+        let single = (IndexRange::single(*index), end);
+        match taken.last_mut() {
+            Some(last) if last.task.0 == *task => match last.ends.last_mut() {
+                Some((range, same)) if range.last + 1 == *index && *same == end => {
+                    range.last = *index;
+                }
+                _ => last.ends.push(single),
+            },
+            _ => {
+                taken.push(TakenOver { task: TaskIndex(*task), ends: vec![single], outputs: None })
+            }
+        }
+    }
+    match (spoilt, taken.first_mut()) {
+        (Some(2), _) => taken.reverse(),
+        (Some(3), Some(first)) => first.ends[0].0.last += 1,
+        (Some(4), Some(first)) => first.ends.clear(),
+        (Some(5), Some(first)) => first.task.0 += 90,
+        (Some(_) | None, _) => {}
+    }
+    taken
+}
