@@ -152,6 +152,10 @@ fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
             1 => line("    rule: any_succeeded".into()),
             2 => line("    if: failure()".into()),
             3 => line("    if: always()".into()),
+            // What a leader evaluates: by what came before, by the run, and what nobody can evaluate.
+            4 => line(format!("    if: needs.{}.result != 'skipped'", needs[0])),
+            5 => line("    if: failure() or run.number % 3 > 0".into()),
+            6 if task == 5 => line("    if: always() and task.id | int > 0".into()),
             _ => {}
         }
     }
@@ -185,7 +189,9 @@ mod tests {
     fn every_workflow_that_is_drawn_is_a_good_one() {
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
-            assert_eq!(drawn.parse().name.as_str(), "w");
+            let spec = drawn.parse();
+            assert_eq!(spec.name.as_str(), "w");
+            assert_eq!(muster_expressions::check(&spec), [], "{}", drawn.text);
             let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "s");
