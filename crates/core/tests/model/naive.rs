@@ -7,7 +7,7 @@ use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey
 use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
-use muster_core::spec::{Condition, Request, Resources, TaskSpec, WorkflowSpec};
+use muster_core::spec::{Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};

@@ -379,7 +379,7 @@ fn operating_command() -> impl Strategy<Value = Command> {
     let prioritize = (key(), run(), any::<i32>())
         .prop_map(|(request, run, priority)| PrioritizeRun { request, run, priority });
     let ends = [WantedEnd::Succeeded, WantedEnd::Skipped, WantedEnd::Cancelled];
-    let end = (key(), run(), small(), prop::sample::select(&ends[..]))
+    let end = (key(), run(), small(), prop::sample::select(ends.to_vec()))
         .prop_map(|(request, run, task, end)| EndTask { request, run, task: TaskIndex(task), end });
     let reopen = (key(), run(), of(small().prop_map(TaskIndex)))
         .prop_map(|(request, run, from)| ReopenTasks { request, run, from });
