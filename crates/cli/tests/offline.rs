@@ -174,6 +174,44 @@ fn all_bad_files_are_told_at_once() {
 }
 
 #[test]
+fn one_workflow_in_two_files_is_refused_before_anything_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = write(dir.path(), "a.yaml", GOOD);
+    let second = write(dir.path(), "b.yaml", &GOOD.replace("echo load", "echo other"));
+    let dead = dead_address();
+    for command in [&["apply", "--server", &dead][..], &["diff", "--server", &dead]] {
+        let (code, out, err) = told(&muster(&[command, &["-f", &first, "-f", &second]].concat()));
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains("`etl` is defined in") && err.contains("b.yaml"), "{err}");
+        assert!(!err.contains("refused"), "the cluster was not asked: {err}");
+    }
+    let (code, _, err) = told(&muster(&["validate", &first, &first]));
+    assert!(code == 2 && err.contains("is given twice"), "{err}");
+}
+
+#[test]
+fn a_schedule_that_fires_often_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let schedules =
+        "schedule:\n  - {name: often, every: 1m}\n  - {name: nightly, cron: '30 2 * * *'}\n";
+    let text = GOOD.replace("tasks:", &format!("{schedules}tasks:"));
+    let file = write(dir.path(), "often.yaml", &text);
+    let from = "2026-12-01T09:00";
+    let args = ["schedule", "next", "-f", &file, "--from", from, "-c", "3"];
+    let (code, out, err) = told(&muster(&args));
+    assert_eq!(code, 0, "{err}");
+    let rows: Vec<&str> = out.lines().skip(1).collect();
+    assert_eq!(rows.len(), 4, "{out}");
+    assert!(rows[..3].iter().all(|row| row.contains("etl/often")), "{out}");
+    assert!(rows[3].contains("etl/nightly") && rows[3].contains("2026-12-02"), "{out}");
+    assert!(err.contains("only the next time of each schedule"), "{err}");
+    let few = GOOD.replace("tasks:", "schedule: {every: 1m}\ntasks:");
+    let file = write(dir.path(), "few.yaml", &few);
+    let (_, out, err) = told(&muster(&["schedule", "next", "-f", &file, "-c", "2"]));
+    assert!(out.lines().count() == 3 && err.is_empty(), "{out}{err}");
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.yaml");
