@@ -20,6 +20,7 @@ mod herd;
 mod history;
 mod judge;
 mod lab;
+mod lag;
 mod load;
 mod logbook;
 mod overload;

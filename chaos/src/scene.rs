@@ -14,6 +14,7 @@ use crate::faults::{Fault, Stage};
 use crate::herd::Herd;
 use crate::history::What;
 use crate::lab;
+use crate::lag::Lag;
 use crate::load::Clients;
 use crate::overload;
 use crate::scenario::Scenario;
@@ -54,9 +55,10 @@ impl Play<'_> {
             println!("NOTE no namespaces here: everybody is on loopback, and no link can be cut");
         }
         let mut violations = Violations::default();
+        let lag = Lag::start();
         let report =
             self.play(&mut violations).await.context("the scenario could not be played")?;
-        print!("{report}{violations}");
+        print!("{report}  {lag}\n{violations}");
         if violations.is_empty() {
             println!("PASS {}", self.name);
             return Ok(Outcome::Pass);
