@@ -144,46 +144,28 @@ impl<'a> Step<'a> {
                     self.cancel_refused(it);
                 }
             }
-            Command::PauseRun(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.pause_run(it);
-                }
-            }
+            Command::PauseRun(it) => self.if_done(&it.request, claim, |step| step.pause_run(it)),
             Command::PrioritizeRun(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.prioritize_run(it);
-                }
+                self.if_done(&it.request, claim, |step| step.prioritize_run(it))
             }
             Command::FireSchedule(it) => self.fire_schedule(it, claim),
             Command::SuspendSchedule(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.suspend_schedule(it);
-                }
+                self.if_done(&it.request, claim, |step| step.suspend_schedule(it))
             }
             Command::ReleaseTask(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.release_task(it);
-                }
+                self.if_done(&it.request, claim, |step| step.release_task(it))
             }
-            Command::EndTask(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.end_task(it);
-                }
-            }
+            Command::EndTask(it) => self.if_done(&it.request, claim, |step| step.end_task(it)),
             Command::RetryRun(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.retry_run(it, reply);
                 }
             }
             Command::ReopenTasks(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.reopen_tasks(it);
-                }
+                self.if_done(&it.request, claim, |step| step.reopen_tasks(it))
             }
             Command::DrainWorker(it) => {
-                if self.once(it.request.as_ref(), claim).is_some() {
-                    self.drain_worker(it);
-                }
+                self.if_done(&it.request, claim, |step| step.drain_worker(it))
             }
             Command::RegisterWorker(it) => self.register_worker(it, claim),
             Command::LoseWorker(it) => self.lose_worker(it, claim),
@@ -198,6 +180,18 @@ impl<'a> Step<'a> {
                 self.count(Rare::HistoryPruned);
             }
             Command::UpgradeCluster(_) => {}
+        }
+    }
+
+    /// Goes on if the command was carried out, and not answered by its request id or rejected.
+    fn if_done(
+        &mut self,
+        request: &Option<RequestKey>,
+        claim: &Claim,
+        go_on: impl FnOnce(&mut Self),
+    ) {
+        if self.once(request.as_ref(), claim).is_some() {
+            go_on(self);
         }
     }
 
