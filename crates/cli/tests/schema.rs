@@ -89,6 +89,23 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect()
 }
 
+/// Words of a schema that say nothing about values of other types than their own.
+const OF_ONE_TYPE: [&str; 13] = [
+    "required",
+    "properties",
+    "additionalProperties",
+    "propertyNames",
+    "items",
+    "minProperties",
+    "maxProperties",
+    "minItems",
+    "maxItems",
+    "minimum",
+    "maximum",
+    "maxLength",
+    "pattern",
+];
+
 /// Judges values by a schema.
 struct Judge {
     schema: Value,
@@ -118,6 +135,21 @@ impl Judge {
                 errors.push(format!("{at}: {value} breaks {word}: {rule}"));
             }
         }
+    }
+
+    /// Whether `additionalProperties` holds for the properties that the schema does not name.
+    fn holds_for_others<'v>(
+        &self,
+        rule: &Value,
+        mut others: impl Iterator<Item = (&'v String, &'v Value)>,
+        at: &str,
+        errors: &mut Vec<String>,
+    ) -> bool {
+        if let Value::Bool(is_open) = rule {
+            return *is_open || others.next().is_none();
+        }
+        others.for_each(|(name, value)| self.judge(rule, value, &format!("{at}/{name}"), errors));
+        true
     }
 
     /// Whether one rule holds. What is wrong within the value is put into `errors`.
@@ -162,16 +194,8 @@ impl Judge {
             ("additionalProperties", Value::Object(map)) => {
                 let known = schema.get("properties").and_then(Value::as_object);
                 let is_known = |name: &str| known.is_some_and(|known| known.contains_key(name));
-                let mut others = map.iter().filter(|(name, _)| !is_known(name));
-                match rule {
-                    Value::Bool(is_open) => *is_open || others.next().is_none(),
-                    rule => {
-                        others.for_each(|(name, value)| {
-                            self.judge(rule, value, &format!("{at}/{name}"), errors);
-                        });
-                        true
-                    }
-                }
+                let others = map.iter().filter(|(name, _)| !is_known(name));
+                self.holds_for_others(rule, others, at, errors)
             }
             ("propertyNames", Value::Object(map)) => {
                 map.keys().all(|name| self.fits(rule, &Value::String(name.clone())))
@@ -193,23 +217,7 @@ impl Judge {
                 let pattern = format!("(?-u){}", rule.as_str().expect("a pattern"));
                 regex::Regex::new(&pattern).expect("it is well-formed").is_match(text)
             }
-            // These say nothing about values of other types.
-            (
-                "required"
-                | "properties"
-                | "additionalProperties"
-                | "propertyNames"
-                | "items"
-                | "minProperties"
-                | "maxProperties"
-                | "minItems"
-                | "maxItems"
-                | "minimum"
-                | "maximum"
-                | "maxLength"
-                | "pattern",
-                _,
-            ) => true,
+            (word, _) if OF_ONE_TYPE.contains(&word) => true,
             _ => panic!("the schema says `{word}`, and this test does not know what that means"),
         }
     }

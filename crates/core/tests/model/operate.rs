@@ -171,9 +171,9 @@ impl Model {
         is_meant: impl Fn(&(u32, u32)) -> bool,
     ) -> Result<(), Rejection> {
         let run = self.runs.get_mut(&id).expect("it is live");
-        for ((task, _), _) in
-            run.cells.iter().filter(|(key, cell)| is_meant(key) && matches!(cell, Cell::Live(_)))
-        {
+        let is_live =
+            |(key, cell): &(&(u32, u32), &Cell)| is_meant(key) && matches!(cell, Cell::Live(_));
+        if let Some(((task, _), _)) = run.cells.iter().find(is_live) {
             let task = run.spec.tasks[*task as usize].id.clone();
             return Err(Rejection::TaskLive { task });
         }

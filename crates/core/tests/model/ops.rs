@@ -167,6 +167,35 @@ impl Op {
                 params: Arc::default(),
                 priority: *priority,
             }),
+            Op::Cancel { .. }
+            | Op::Pause { .. }
+            | Op::Prioritize { .. }
+            | Op::End { .. }
+            | Op::Reopen { .. }
+            | Op::Retry { .. } => self.operation(model),
+            Op::Release { pick, rerun } => release(model, *pick, *rerun),
+            Op::Decide { picks } => Command::DecideTasks(DecideTasks {
+                decisions: picks.iter().map(|pick| decision(model, *pick)).collect(),
+            }),
+            Op::Drain { worker, is_draining, request } => Command::DrainWorker(DrainWorker {
+                request: request_key(*request),
+                worker: WorkerId(u64::from(*worker)),
+                is_draining: *is_draining,
+            }),
+            Op::Lose { worker } => {
+                Command::LoseWorker(LoseWorker { worker: WorkerId(u64::from(*worker)) })
+            }
+            Op::Place { .. }
+            | Op::PlaceGarbage { .. }
+            | Op::Start { .. }
+            | Op::Finish { .. }
+            | Op::FinishGarbage { .. } => self.work(model, index),
+        }
+    }
+
+    /// What people do with runs that are there.
+    fn operation(&self, model: &Model) -> Command {
+        match self {
             Op::Cancel { run, request } => Command::CancelRun(CancelRun {
                 request: request_key(*request),
                 run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
@@ -217,18 +246,13 @@ impl Op {
                     taken_over: operate::taken_over(found, from, *spoilt),
                 }))
             }
-            Op::Release { pick, rerun } => release(model, *pick, *rerun),
-            Op::Decide { picks } => Command::DecideTasks(DecideTasks {
-                decisions: picks.iter().map(|pick| decision(model, *pick)).collect(),
-            }),
-            Op::Drain { worker, is_draining, request } => Command::DrainWorker(DrainWorker {
-                request: request_key(*request),
-                worker: WorkerId(u64::from(*worker)),
-                is_draining: *is_draining,
-            }),
-            Op::Lose { worker } => {
-                Command::LoseWorker(LoseWorker { worker: WorkerId(u64::from(*worker)) })
-            }
+            _ => unreachable!("only called for an operation on runs"),
+        }
+    }
+
+    /// What becomes of attempts.
+    fn work(&self, model: &Model, index: u64) -> Command {
+        match self {
             Op::Place { picks } => {
                 let placements = picks.iter().filter_map(|pick| placement(model, *pick)).collect();
                 Command::PlaceAttempts(PlaceAttempts { placements })
@@ -267,6 +291,7 @@ impl Op {
                 let finishes = vec![Finish { attempt, outcome, duration }];
                 Command::FinishAttempts(FinishAttempts { finishes })
             }
+            _ => unreachable!("only called for what is about attempts"),
         }
     }
 

@@ -141,41 +141,13 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
             let priority = priority.parse().expect("a number");
             Command::PrioritizeRun(PrioritizeRun { request, run: world.run_id(run), priority })
         }
-        "end" => {
-            let (task, how) = rest.split_once(' ').expect("`end TASK succeeded|skipped|cancelled`");
-            let (run, task, _) = world.task(task);
-            let end = match how {
-                "succeeded" => WantedEnd::Succeeded,
-                "skipped" => WantedEnd::Skipped,
-                "cancelled" => WantedEnd::Cancelled,
-                _ => panic!("`{how}` is not an end"),
-            };
-            Command::EndTask(EndTask { request, run, task, end })
-        }
-        "reopen" => {
-            let (run, from) = if rest.matches('/').count() == 2 {
-                let (run, task, _) = world.task(rest);
-                (run, Some(task))
-            } else {
-                (world.run_id(rest), None)
-            };
-            Command::ReopenTasks(ReopenTasks { request, run, from })
-        }
+        "end" => end(world, rest, request),
+        "reopen" => reopen(world, rest, request),
         "retry" | "only" | "rerun" => {
             Command::RetryRun(Box::new(retry(world, verb, rest, options)))
         }
         "fire" => Command::FireSchedule(fire(world, &options.namespace, rest)),
-        "suspend" | "resume" => {
-            let (workflow, schedule) =
-                rest.split_once('/').map_or((rest, None), |(it, schedule)| (it, Some(schedule)));
-            Command::SuspendSchedule(SuspendSchedule {
-                request,
-                namespace: options.namespace,
-                workflow: name(workflow),
-                schedule: schedule.map(name),
-                is_suspended: verb == "suspend",
-            })
-        }
+        "suspend" | "resume" => Command::SuspendSchedule(suspend(rest, verb == "suspend", options)),
         "release" => {
             let (task, how) = rest.split_once(' ').expect("`release TASK rerun|fail`");
             let (run, task, _) = world.task(task);
@@ -188,6 +160,40 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
             Command::UpgradeCluster(UpgradeCluster { version: rest.parse().expect("a version") })
         }
         _ => panic!("`{verb}` is not a command of the transcripts"),
+    }
+}
+
+fn end(world: &World, rest: &str, request: Option<RequestKey>) -> Command {
+    let (task, how) = rest.split_once(' ').expect("`end TASK succeeded|skipped|cancelled`");
+    let (run, task, _) = world.task(task);
+    let end = match how {
+        "succeeded" => WantedEnd::Succeeded,
+        "skipped" => WantedEnd::Skipped,
+        "cancelled" => WantedEnd::Cancelled,
+        _ => panic!("`{how}` is not an end"),
+    };
+    Command::EndTask(EndTask { request, run, task, end })
+}
+
+fn reopen(world: &World, rest: &str, request: Option<RequestKey>) -> Command {
+    let (run, from) = if rest.matches('/').count() == 2 {
+        let (run, task, _) = world.task(rest);
+        (run, Some(task))
+    } else {
+        (world.run_id(rest), None)
+    };
+    Command::ReopenTasks(ReopenTasks { request, run, from })
+}
+
+fn suspend(rest: &str, is_suspended: bool, options: Options) -> SuspendSchedule {
+    let (workflow, schedule) =
+        rest.split_once('/').map_or((rest, None), |(it, schedule)| (it, Some(schedule)));
+    SuspendSchedule {
+        request: options.request,
+        namespace: options.namespace,
+        workflow: name(workflow),
+        schedule: schedule.map(name),
+        is_suspended,
     }
 }
 
