@@ -250,20 +250,17 @@ mod tests {
     /// A story of a lease of 2 s that was confirmed at 10.1 s, and of a leader that began at 9 s and gave its worker up
     /// in the entry 40.
     const STORY: [(Who, &str); 5] = [
+        (Who::Master(1), r#""this master leads","term":3,"member":77,"since_boot_us":9000000"#),
         (
-            Who::Master(1),
-            r#"{"fields":{"message":"this master leads","term":3,"member":77,"since_boot_us":9000000}}"#,
+            Who::Worker(0),
+            r#""registered","worker":5,"incarnation":9,"since_boot_us":10050000,"address":"http://10.99.0.11:7070""#,
         ),
         (
             Who::Worker(0),
-            r#"{"fields":{"message":"registered","worker":5,"incarnation":18446744073709551615,"since_boot_us":10050000,"address":"http://10.99.0.11:7070"}}"#,
+            r#""the lease was renewed","incarnation":9,"since_boot_us":10100000,"end_us":12000000"#,
         ),
-        (
-            Who::Worker(0),
-            r#"{"fields":{"message":"the lease was renewed","incarnation":18446744073709551615,"since_boot_us":10100000,"end_us":12000000}}"#,
-        ),
-        (Who::Master(0), r#"{"fields":{"message":"applied","index":40,"since_boot_us":LOST}}"#),
-        (Who::Master(1), r#"{"fields":{"message":"applied","index":40,"since_boot_us":99000000}}"#),
+        (Who::Master(0), r#""applied","index":40,"since_boot_us":LOST"#),
+        (Who::Master(1), r#""applied","index":40,"since_boot_us":99000000"#),
     ];
 
     fn told(lines: &[(Who, String)]) -> Logbook {
@@ -274,14 +271,18 @@ mod tests {
     }
 
     fn story(lost_us: u64) -> Vec<(Who, String)> {
-        STORY.map(|(who, line)| (who, line.replace("LOST", &lost_us.to_string()))).to_vec()
+        let line = |fields: &str| {
+            let fields = fields.replace("LOST", &lost_us.to_string());
+            format!("{{\"level\":\"INFO\",\"fields\":{{\"message\":{fields}}}}}")
+        };
+        STORY.map(|(who, fields)| (who, line(fields))).to_vec()
     }
 
     /// What the log of that story says.
     fn ledger(logbook: &Logbook) -> Ledger {
         let record = WorkerRecord {
             name: "w0".into(),
-            incarnation: u64::MAX,
+            incarnation: 9,
             leases: BTreeMap::from([(LogIndex(8), Millis(2_000))]),
             registered: LogIndex(8),
             lost: Some(LogIndex(40)),

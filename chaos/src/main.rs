@@ -161,8 +161,8 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Plays the short set, each scenario in a process of its own, and names all seeds. `.ci/run` reads the line that begins
-/// with SKIPPED.
+/// Plays the short set, each scenario in a process of its own, and names all seeds. `.ci/run` reads the line that
+/// begins with SKIPPED.
 fn ci(options: &Ci) -> Result<ExitCode> {
     let mut chance = StdRng::seed_from_u64(options.seed.unwrap_or_else(rand::random));
     let mut ended = Vec::new();

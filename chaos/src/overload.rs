@@ -110,7 +110,10 @@ pub(crate) async fn play(
     let span = Duration::from_secs(scenario.duration_s);
     let callers = Callers::start(&lab.client.endpoints())?;
     let samples = overload(lab, &offered, peak * times, span).await?;
-    let answers = callers.stop().await;
+    let mut answers = callers.stop().await;
+    if let Some(leader) = lab.leader().await {
+        answers = answers.and(callers::crowd(&lab.api_address(leader)).await?);
+    }
     let (began, over) = (before.at, before.at + span);
     let stopped = Instant::now();
     let recovered = recover(lab, &offered, stopped).await;

@@ -22,6 +22,10 @@ const CALLERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long one of them waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A master lets 64 MiB wait.
+const CROWD: usize = 3_000;
+const BALLAST_BYTES: usize = 60 << 10;
+const CROWD_PATIENCE: Duration = Duration::from_secs(30);
 /// The word for "too much to do".
 const OVERLOADED: &str = "OVERLOADED";
 
@@ -35,6 +39,8 @@ pub(super) struct Answers {
     unanswered: u64,
     /// No leader was known, and they were told when to ask again.
     leaderless: u64,
+    /// There is no such workflow: so it was decided, by the log.
+    decided: u64,
     /// Anything else.
     wrong: BTreeMap<String, u64>,
 }
@@ -87,6 +93,34 @@ async fn call(
     answers
 }
 
+/// Many calls at once whose wishes are so large that a master cannot let all of them wait. They name a workflow that
+/// there is not, so that the log decides on those that it takes, and nothing is left of them.
+pub(super) async fn crowd(master: &str) -> Result<Answers> {
+    let channel = Endpoint::from_shared(master.to_owned())?.connect_lazy();
+    let mut calls = JoinSet::new();
+    for _ in 0..CROWD {
+        let mut client = RunServiceClient::new(channel.clone());
+        calls.spawn(async move {
+            let mut answers = Answers::default();
+            let request = v1::SubmitRunRequest {
+                what: Some(What::Workflow("no-such-workflow".to_owned())),
+                params: [("ballast".to_owned(), "x".repeat(BALLAST_BYTES))].into(),
+                ..v1::SubmitRunRequest::default()
+            };
+            match timeout(CROWD_PATIENCE, client.submit_run(request)).await {
+                Ok(Ok(response)) => {
+                    let what = format!("that run {} was made", response.into_inner().run_id);
+                    *answers.wrong.entry(what).or_default() += 1;
+                }
+                Ok(Err(status)) => answers.refused_by(&status),
+                Err(_late) => answers.unanswered += 1,
+            }
+            answers
+        });
+    }
+    Ok(calls.join_all().await.into_iter().fold(Answers::default(), Answers::and))
+}
+
 impl Answers {
     fn refused_by(&mut self, status: &Status) {
         let details = status.get_error_details();
@@ -94,6 +128,7 @@ impl Answers {
         let is_told_when = details.retry_info().is_some_and(|info| info.retry_delay.is_some());
         match (status.code(), word) {
             (Code::ResourceExhausted, Some(OVERLOADED)) if is_told_when => self.refused += 1,
+            (Code::NotFound, _) => self.decided += 1,
             (Code::Unavailable, Some("NO_LEADER")) if is_told_when => self.leaderless += 1,
             (code, word) => {
                 let what = format!("{code:?} {word:?} `{}`", status.message());
@@ -102,11 +137,12 @@ impl Answers {
         }
     }
 
-    fn and(mut self, other: Answers) -> Answers {
+    pub(super) fn and(mut self, other: Answers) -> Answers {
         self.accepted.extend(other.accepted);
         self.refused += other.refused;
         self.unanswered += other.unanswered;
         self.leaderless += other.leaderless;
+        self.decided += other.decided;
         for (what, count) in other.wrong {
             *self.wrong.entry(what).or_default() += count;
         }
@@ -123,11 +159,11 @@ impl Answers {
 
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answers { accepted, refused, unanswered, leaderless, wrong } = self;
+        let Answers { accepted, refused, unanswered, leaderless, decided, wrong } = self;
         write!(
             f,
-            "accepted {}, refused for now {refused}, no leader known {leaderless}, not in time {unanswered}, \
-             something else {}",
+            "accepted {}, no such workflow {decided}, refused for now {refused}, no leader known {leaderless}, \
+             not in time {unanswered}, something else {}",
             accepted.len(),
             wrong.values().sum::<u64>()
         )
