@@ -141,6 +141,7 @@ mod tests {
             "muster apply -f f.yaml -f g.yaml",
             "muster validate --schema",
             "muster get tasks etl/42 -o wide",
+            "muster get workers --status active,draining -l zone=a -o name",
             "muster describe task etl/42/extract",
             "muster explain etl/42/extract",
             "muster explain",
