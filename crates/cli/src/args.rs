@@ -158,6 +158,7 @@ mod tests {
             "muster diff -f f.yaml -f g.yaml --exit-code -o json",
             "muster validate --schema",
             "muster get tasks etl/42 -o wide",
+            "muster get workers --status active,draining -l zone=a -o name",
             "muster describe task etl/42/extract",
             "muster explain etl/42/extract",
             "muster explain",
@@ -184,6 +185,7 @@ mod tests {
             "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",
             "muster cluster transfer-leader muster-1",
             "muster convert wfcommons t.json --time-scale 0.01",
+            "muster convert dolphinscheduler e.json --dir flows --report left.json --strict",
             "muster completion bash",
             "muster version",
         ] {

@@ -51,6 +51,12 @@ pub(crate) struct WorkersArgs {
     /// Only those whose name begins like this
     #[arg(value_name = "PREFIX")]
     prefix: Option<String>,
+    /// Only with one of these statuses
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STATUS,…")]
+    status: Vec<WorkerStatusArg>,
+    /// Only with this label
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = units::pair)]
+    selector: Vec<(String, String)>,
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +111,23 @@ enum TaskStatusArg {
     Failed,
     Skipped,
     Cancelled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WorkerStatusArg {
+    Active,
+    Draining,
+    Lost,
+}
+
+impl From<WorkerStatusArg> for v1::WorkerStatus {
+    fn from(status: WorkerStatusArg) -> Self {
+        match status {
+            WorkerStatusArg::Active => v1::WorkerStatus::Active,
+            WorkerStatusArg::Draining => v1::WorkerStatus::Draining,
+            WorkerStatusArg::Lost => v1::WorkerStatus::Lost,
+        }
+    }
 }
 
 impl From<RunStatusArg> for v1::RunStatus {
@@ -190,10 +213,9 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             print(global, wanted, 0, "no schedules").await
         }
         GetCommand::Workers(args) => {
-            let prefix = args.prefix.unwrap_or_default();
             let all: Vec<v1::Worker> = client
                 .list_workers()
-                .try_filter(|worker| std::future::ready(worker.name.starts_with(&prefix)))
+                .try_filter(|worker| std::future::ready(args.wants(worker)))
                 .try_collect()
                 .await?;
             let before = all.len();
@@ -208,6 +230,16 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             }
             Ok(exit)
         }
+    }
+}
+
+impl WorkersArgs {
+    fn wants(&self, worker: &v1::Worker) -> bool {
+        let is_status =
+            |wanted: &WorkerStatusArg| v1::WorkerStatus::from(*wanted) == worker.status();
+        worker.name.starts_with(self.prefix.as_deref().unwrap_or_default())
+            && (self.status.is_empty() || self.status.iter().any(is_status))
+            && has_labels(&worker.labels, &self.selector)
     }
 }
 
@@ -266,6 +298,30 @@ async fn print<T: Shown>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_are_wanted_by_name_status_and_label() {
+        let worker = v1::Worker {
+            name: "gpu-1".to_owned(),
+            status: v1::WorkerStatus::Draining.into(),
+            labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            ..Default::default()
+        };
+        let wants = |prefix: &str, status: &[WorkerStatusArg], label: Option<&str>| {
+            let selector = label.map(|zone| ("zone".to_owned(), zone.to_owned()));
+            let args = WorkersArgs {
+                prefix: Some(prefix.to_owned()),
+                status: status.to_vec(),
+                selector: selector.into_iter().collect(),
+            };
+            args.wants(&worker)
+        };
+        assert!(WorkersArgs::default().wants(&worker));
+        assert!(wants("gpu", &[WorkerStatusArg::Lost, WorkerStatusArg::Draining], Some("a")));
+        assert!(!wants("cpu", &[], None));
+        assert!(!wants("gpu", &[WorkerStatusArg::Active], None));
+        assert!(!wants("gpu", &[], Some("b")));
+    }
 
     #[test]
     fn earlier_lives_of_a_worker_are_left_out() {

@@ -1,35 +1,11 @@
 //! Names from traces as names that Muster and the shell take.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// Longest task name that is kept; some room is left for a number behind it.
-const NAME_BYTES_MAX: usize = 100;
+use crate::convert::names::{Unique, sanitize};
+
 /// Longest file name that is kept; file systems take 255 bytes.
 const FILE_BYTES_MAX: usize = 180;
-
-/// Gives out names, each once.
-#[derive(Default)]
-struct Unique {
-    taken: BTreeSet<String>,
-    next: BTreeMap<String, u32>,
-}
-
-impl Unique {
-    /// `wanted`, or `wanted` with the first free number behind it. `key` is equal for names that count as one.
-    fn take(&mut self, wanted: String, key: impl Fn(&str) -> String) -> String {
-        if self.taken.insert(key(&wanted)) {
-            return wanted;
-        }
-        let number = self.next.entry(wanted.clone()).or_insert(2);
-        loop {
-            let name = format!("{wanted}-{number}");
-            *number += 1;
-            if self.taken.insert(key(&name)) {
-                return name;
-            }
-        }
-    }
-}
 
 /// A workflow's name from a trace's.
 pub(super) fn workflow(name: &str) -> String {
@@ -39,26 +15,7 @@ pub(super) fn workflow(name: &str) -> String {
 /// Task names, one for each id, all different even where `-` is read as `_`.
 pub(super) fn tasks<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<String> {
     let mut unique = Unique::default();
-    ids.map(|id| unique.take(sanitize(id, "task"), |name| name.replace('-', "_"))).collect()
-}
-
-/// A name of lower-case letters, digits, `_` and `-` that begins with a letter.
-fn sanitize(text: &str, otherwise: &str) -> String {
-    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    let mut name: String = text
-        .chars()
-        .map(|c| c.to_ascii_lowercase())
-        .map(|c| if is_allowed(c) { c } else { '-' })
-        .collect();
-    name.truncate(NAME_BYTES_MAX);
-    let name = name.trim_matches('-');
-    if name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        name.to_owned()
-    } else if name.is_empty() {
-        otherwise.to_owned()
-    } else {
-        format!("{otherwise}-{name}")
-    }
+    ids.map(|id| unique.name(sanitize(id, "task"))).collect()
 }
 
 /// File names by the ids of files: letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`, and all different,
@@ -86,6 +43,8 @@ fn file(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::order::Order;
 use super::trace::{Task, Trace};
 use super::{ConvertError, names};
+use crate::convert::names::word;
 
 /// Longest sleep, in seconds.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
@@ -114,20 +115,4 @@ fn script(
         }
     }
     text
-}
-
-/// A name as YAML, in quotes where other readers would take it for something else than text.
-fn word(name: &str) -> &str {
-    match name {
-        "null" => "\"null\"",
-        "true" => "\"true\"",
-        "false" => "\"false\"",
-        "yes" => "\"yes\"",
-        "no" => "\"no\"",
-        "on" => "\"on\"",
-        "off" => "\"off\"",
-        "y" => "\"y\"",
-        "n" => "\"n\"",
-        name => name,
-    }
 }
