@@ -63,7 +63,8 @@ pub(crate) fn convert(text: &str) -> Result<(Vec<Converted>, Vec<Finding>), Conv
     for definition in &definitions {
         let name = unique.name(sanitize(&definition.name, "workflow"));
         let (text, found) = workflow::write(definition, name.clone())?;
-        if let Err(errors) = spec::parse_with(&text, &muster_calendar::check) {
+        let parsed = spec::parse_with(&text, &muster_calendar::check, &muster_expressions::check);
+        if let Err(errors) = parsed {
             let path = definition.path.clone();
             return Err(ConvertError::Invalid { path, name: definition.name.clone(), errors });
         }
