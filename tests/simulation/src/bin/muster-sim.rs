@@ -204,7 +204,10 @@ fn run_many(seeds: &[u64], many: &Many) -> Result<bool> {
         println!("  again: cargo run --release -p muster-simulation -- run {seed}");
     }
     print!("{}", result.coverage);
-    let doubts = if many.few { Vec::new() } else { result.doubts(Rare::ALL) };
+    // A decision that comes too late needs a cancel within milliseconds; the core's random test has them.
+    let is_wanted = |rare: &Rare| !matches!(rare, Rare::StaleDecision);
+    let wanted: Vec<Rare> = Rare::ALL.iter().copied().filter(is_wanted).collect();
+    let doubts = if many.few { Vec::new() } else { result.doubts(&wanted) };
     println!(
         "{} seeds, {} broken; {:.0} s simulated in {:.0} s",
         result.seeds,
