@@ -1,7 +1,7 @@
 //! Starting and stopping a master.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use muster_core::state::State;
@@ -17,7 +17,7 @@ use muster_proto::v1::workflow_service_server::WorkflowServiceServer;
 use muster_raft::{PeerAddress, RaftConfig, RaftMember, RaftStatus, Timing};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 
 use crate::api::cluster::Cluster;
@@ -206,7 +206,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     reporter.set_service_status("liveness", tonic_health::ServingStatus::Serving).await;
     reporter.set_service_status("readiness", tonic_health::ServingStatus::NotServing).await;
     tokio::spawn(report_readiness(replica.clone(), reporter));
-    let mut routes = Routes::builder();
+    let mut routes = RoutesBuilder::from(REFLECTION.clone());
     let replica = || replica.clone();
     macro_rules! add {
         ($service:expr) => {
@@ -225,17 +225,21 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     add!(ClusterServiceServer::new(Cluster::new(replica())));
     add!(WorkerSessionServiceServer::new(WorkerSessions { replica: replica() }));
     routes.add_service(health);
+    routes.routes()
+}
+
+/// What tells callers how the services look. Some milliseconds of work, and the same for all masters of a process.
+static REFLECTION: LazyLock<Routes> = LazyLock::new(|| {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    if let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {
-        routes.add_service(v1);
-        routes.add_service(v1alpha);
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => Routes::new(v1).add_service(v1alpha),
+        _ => Routes::default(),
     }
-    routes.routes()
-}
+});
 
 /// Ready while a leader is known. Liveness never depends on a quorum.
 async fn report_readiness(replica: Arc<Replica>, reporter: tonic_health::server::HealthReporter) {

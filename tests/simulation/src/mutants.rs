@@ -196,7 +196,10 @@ mod tests {
         let mut outcome = Outcome { trial, seeds: 1, caught: None, besides: BTreeMap::new() };
         outcome.take_in(3, &overdue());
         assert!(outcome.caught.is_none());
-        assert!(outcome.to_string().contains(r#"{"did not return in 300 s": 1}"#), "{outcome}");
+        assert!(
+            outcome.to_string().contains(r#"{"did not return in 300 s of CPU time": 1}"#),
+            "{outcome}"
+        );
     }
 
     #[test]

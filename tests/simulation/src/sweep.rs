@@ -1,10 +1,11 @@
 //! Many seeds, each in a process of its own, and what they saw together.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use muster_checker::linear::one_run::GIVEN_UP;
@@ -13,8 +14,9 @@ use muster_core::mutant::Mutant;
 
 use crate::limited::output_within;
 
-/// How long the process of one seed may take, in real time, before it is killed. A seed that never returns would hold
-/// up a sweep for ever instead of failing it. Most take a second, or ten in the dev profile, on an idle core.
+/// How much CPU time the process of one seed may take, or how long it may use none, before it is killed. A seed that
+/// never returns would hold up a sweep for ever instead of failing it. Most take less than a second, or ten in the dev
+/// profile.
 pub const SEED_MAX: Duration = Duration::from_secs(300);
 /// The search for an order of calls may be given up in one seed of so many: whoever gives up finds nothing.
 const GIVEN_UP_ONE_IN: u64 = 20;
@@ -36,29 +38,46 @@ pub struct Sweep {
     pub took: Duration,
 }
 
-/// Runs `program` (this binary) for each of `seeds`, so many at once. With `twice`, each seed runs twice, and a trace
-/// that differs is a failure.
+/// How a sweep is carried out.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    /// Processes at once.
+    pub threads: usize,
+    /// Runs each seed twice: a trace that differs is a failure.
+    pub twice: bool,
+    /// Once it is set no further seed is begun. Those under way are finished, so that what was run is a beginning of
+    /// the list.
+    pub is_stopped: &'a AtomicBool,
+    /// Told after each seed: all so far, and, if this seed failed, what it printed.
+    pub told: &'a (dyn Fn(&Sweep, Option<&str>) + Sync),
+}
+
+/// Runs `program` (this binary) for each of `seeds`.
 ///
 /// # Errors
 /// A process cannot be started.
-pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::Result<Sweep> {
+pub fn sweep(program: &Path, seeds: &[u64], manner: Manner<'_>) -> io::Result<Sweep> {
     let started = Instant::now();
     let next = AtomicUsize::new(0);
     let result = Mutex::new(Sweep::default());
     let work = || -> io::Result<()> {
-        loop {
+        while !manner.is_stopped.load(Ordering::Relaxed) {
             let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied() else {
-                return Ok(());
+                break;
             };
             let first = run(program, seed)?;
             // What did not return is not tried again.
-            let again = if twice && first.is_some() { Some(run(program, seed)?) } else { None };
+            let is_again = manner.twice && first.is_some();
+            let again = if is_again { Some(run(program, seed)?) } else { None };
             let mut result = result.lock().expect("no thread panics while it holds the lock");
+            let failures = result.failures.len();
             result.add(seed, first.as_ref(), again.as_ref().map(Option::as_ref));
+            (manner.told)(&result, result.failures.get(failures).map(|(_, text)| text.as_str()));
         }
+        Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..manner.threads.max(1)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("workers do not panic"))
     })?;
     let mut result = result.into_inner().expect("no thread panics while it holds the lock");
@@ -69,7 +88,9 @@ pub fn sweep(program: &Path, seeds: &[u64], threads: usize, twice: bool) -> io::
 
 fn run(program: &Path, seed: u64) -> io::Result<Option<Output>> {
     let mut command = Command::new(program);
-    output_within(command.args(["run", "--coverage", &seed.to_string()]), SEED_MAX)
+    // A group of its own: who stops the sweep from a terminal does not mean the seeds under way.
+    command.args(["run", "--coverage", &seed.to_string()]).process_group(0);
+    output_within(&mut command, SEED_MAX)
 }
 
 /// Runs `program` for each of `seeds` with a mutant awake, all at once. Returns what each printed, in the order given.
@@ -91,7 +112,7 @@ pub fn run_each(program: &Path, seeds: &[u64], mutant: Mutant) -> io::Result<Vec
 
 /// What is said of a seed that was killed. It begins as lines about what is broken do.
 pub fn overdue() -> String {
-    format!("  did not return in {} s\n", SEED_MAX.as_secs())
+    format!("  did not return in {} s of CPU time\n", SEED_MAX.as_secs())
 }
 
 fn hash_of(output: &Output) -> Option<String> {
@@ -188,7 +209,7 @@ mod tests {
     fn a_seed_that_did_not_return_is_broken() {
         let mut sweep = Sweep::default();
         sweep.add(3, None, None);
-        let told = "seed=3 BROKEN\n  did not return in 300 s\n".to_owned();
+        let told = "seed=3 BROKEN\n  did not return in 300 s of CPU time\n".to_owned();
         assert_eq!(sweep.failures, [(3, told)]);
     }
 

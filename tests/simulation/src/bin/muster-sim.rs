@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
@@ -13,9 +16,14 @@ use muster_simulation::machine::entropy::{real_time, uses};
 use muster_simulation::mutants::{TRIALS, Trial, hunt};
 use muster_simulation::plan::Plan;
 use muster_simulation::run::{Report, run};
-use muster_simulation::sweep::{COUNTER_PREFIX, read_seeds, sweep};
+use muster_simulation::sweep::{COUNTER_PREFIX, Manner, Sweep, read_seeds, sweep};
 use muster_simulation::trace::Trace;
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How often a sweep says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// A cluster of Muster in one thread, with faults drawn from a seed. Equal seeds give equal traces.
 #[derive(Parser)]
@@ -196,18 +204,31 @@ fn regress(list: &Path) -> Result<bool> {
 
 fn run_many(seeds: &[u64], many: &Many) -> Result<bool> {
     let program = std::env::current_exe()?;
+    let (is_stopped, last_told) = (stopped_by_signals()?, Mutex::new(Instant::now()));
+    let told = |so_far: &Sweep, failed: Option<&str>| {
+        if let Some(text) = failed {
+            let words = text.lines().filter(|line| !line.starts_with(COUNTER_PREFIX));
+            words.for_each(|line| println!("{line}"));
+        }
+        let mut last_told = last_told.lock();
+        if last_told.elapsed() >= TELL_EVERY {
+            *last_told = Instant::now();
+            let Sweep { seeds: done, failures, .. } = so_far;
+            eprintln!("{done} of {} seeds, {} broken", seeds.len(), failures.len());
+        }
+    };
     let threads = many.threads.unwrap_or_else(cores);
-    let result = sweep(&program, seeds, threads, many.twice)?;
-    for (seed, text) in &result.failures {
-        let words = text.lines().filter(|line| !line.starts_with(COUNTER_PREFIX));
-        println!("{}", words.collect::<Vec<_>>().join("\n"));
-        println!("  again: cargo run --release -p muster-simulation -- run {seed}");
-    }
+    let manner = Manner { threads, twice: many.twice, is_stopped: &is_stopped, told: &told };
+    let result = sweep(&program, seeds, manner)?;
+    Ok(conclude(seeds, many, &result))
+}
+
+/// Prints what came of all seeds together. Returns whether all is well.
+fn conclude(seeds: &[u64], many: &Many, result: &Sweep) -> bool {
     print!("{}", result.coverage);
-    // A decision that comes too late needs a cancel within milliseconds; the core's random test has them.
-    let is_wanted = |rare: &Rare| !matches!(rare, Rare::StaleDecision);
-    let wanted: Vec<Rare> = Rare::ALL.iter().copied().filter(is_wanted).collect();
-    let doubts = if many.few { Vec::new() } else { result.doubts(&wanted) };
+    for (seed, _) in &result.failures {
+        println!("again: cargo run --release -p muster-simulation -- run {seed}");
+    }
     println!(
         "{} seeds, {} broken; {:.0} s simulated in {:.0} s",
         result.seeds,
@@ -215,8 +236,33 @@ fn run_many(seeds: &[u64], many: &Many) -> Result<bool> {
         result.simulated.as_secs_f64(),
         result.took.as_secs_f64(),
     );
+    let left = &seeds[result.seeds as usize..];
+    if let Some(next) = left.first() {
+        println!("stopped: {} seeds were not run, from {next} on", left.len());
+    }
+    let is_judged_whole = !many.few && left.is_empty();
+    let doubts = if is_judged_whole { result.doubts(Rare::ALL) } else { Vec::new() };
     doubts.iter().for_each(|doubt| println!("{doubt}"));
-    Ok(result.failures.is_empty() && doubts.is_empty())
+    result.failures.is_empty() && doubts.is_empty() && left.is_empty()
+}
+
+/// Becomes true with the first SIGINT or SIGTERM. Further ones change nothing.
+fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let stops = Arc::clone(&is_stopped);
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        });
+        eprintln!("stopping after the seeds under way");
+        stops.store(true, Ordering::Relaxed);
+    })?;
+    Ok(is_stopped)
 }
 
 fn open(path: Option<PathBuf>) -> io::Result<Option<Box<dyn Write + Send>>> {
