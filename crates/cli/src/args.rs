@@ -157,6 +157,7 @@ mod tests {
             "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",
             "muster cluster transfer-leader muster-1",
             "muster convert wfcommons t.json --time-scale 0.01",
+            "muster convert dolphinscheduler e.json --dir flows --report left.json --strict",
             "muster completion bash",
             "muster version",
         ] {

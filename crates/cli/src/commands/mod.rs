@@ -45,7 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Release(args) => stay::release(args, &global).await,
         Command::Schedule(command) => schedule::run(command, &global).await,
         Command::Cluster(command) => admin::cluster(command, &global).await,
-        Command::Convert(command) => convert::run(&command),
+        Command::Convert(command) => convert::run(&command, &global),
         Command::Bench(bench) => {
             bench.run().await.map_err(|error| Failure::error(format!("{error:#}")))?;
             Ok(Exit::Ok)
