@@ -82,7 +82,7 @@ pub(super) fn rewrite(script: &str, outs: &[Property], binder: &mut Binder<'_>) 
         rest = after;
     }
     out.push_str(rest);
-    out.trim_end().to_owned()
+    out.trim_end_matches('\n').to_owned()
 }
 
 /// Whether a placeholder between these is all that a literal without prefix holds.

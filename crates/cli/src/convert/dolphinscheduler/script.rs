@@ -277,3 +277,6 @@ fn has_word(script: &str, name: &str) -> bool {
         is_whole && !(before.ends_with("${") && after.starts_with('}'))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! (behind a backslash, in a document whose end is in quotes) the script is not converted.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::export::Property;
 use super::scope::{self, Piece, Value};
@@ -52,9 +53,12 @@ pub(super) fn rewrite(
         at: 0,
         copied: 0,
         out: String::new(),
-        within: vec![Quotes::None],
+        within: Vec::new(),
         documents: Vec::new(),
         is_unsure: false,
+        is_in_backticks: false,
+        word: 0,
+        escaped: 0..0,
         binder,
     };
     scanner.scan();
@@ -97,7 +101,7 @@ fn outputs(script: &str, outs: &[Property], binder: &mut Binder<'_>) -> (String,
             binder.lines.push(format!("echo {pair} >> \"$MUSTER_OUTPUT\""));
         }
     }
-    (text.trim_end().to_owned(), keys)
+    (text.trim_end_matches('\n').to_owned(), keys)
 }
 
 /// The outputs that a script writes; `None` if that is not understood.
@@ -132,6 +136,27 @@ fn output(line: &str) -> Option<(String, String)> {
     is_simple.then(|| (key.to_owned(), new))
 }
 
+/// Whether quotes end before the next backtick: what stands between two is taken out before its quotes are read.
+fn is_balanced(rest: &str) -> bool {
+    let inside = rest.split('`').next().unwrap_or_default();
+    let is_even = |quote: char| inside.matches(quote).count().is_multiple_of(2);
+    is_even('\'') && is_even('"') && !inside.contains('\\')
+}
+
+/// Whether what follows belonged to a variable, or to a name of a user, once it was a part of the text.
+fn is_glued(before: &str) -> bool {
+    let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    before.ends_with(['$', '~']) || (name.len() < before.len() && name.ends_with('$'))
+}
+
+/// Whether the shell takes the last word, which begins at `word`, as it is: an assignment, or what stands behind the
+/// mark of a redirection.
+fn takes_one_word(before: &str, word: usize) -> bool {
+    let last = before[word..].replace("\\\n", "");
+    let is_assignment = last.split_once('=').is_some_and(|(name, _)| is_identifier(name));
+    is_assignment || before[..word].trim_end_matches([' ', '\t']).ends_with(['<', '>'])
+}
+
 /// What quotes a place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quotes {
@@ -157,17 +182,23 @@ struct Scanner<'t, 'b, 's> {
     /// Up to where the text is in `out`.
     copied: usize,
     out: String,
-    within: Vec<Quotes>,
+    /// What the scanner is in, and where the word began that it stands in.
+    within: Vec<(Quotes, usize)>,
     documents: Vec<Document>,
-    /// Behind a backtick in double quotes, whose quotes nobody can follow.
+    /// Behind a backtick whose quotes nobody can follow.
     is_unsure: bool,
+    is_in_backticks: bool,
+    /// Where the word begins that the scanner is in.
+    word: usize,
+    /// The last backslash and what it stands before.
+    escaped: Range<usize>,
     binder: &'b mut Binder<'s>,
 }
 
 impl Scanner<'_, '_, '_> {
     fn scan(&mut self) {
         while let Some(byte) = self.text.as_bytes().get(self.at).copied() {
-            let within = *self.within.last().unwrap_or(&Quotes::None);
+            let within = self.within.last().map_or(Quotes::None, |(quotes, _)| *quotes);
             let is_open = within != Quotes::Double;
             match byte {
                 b'\\' => {
@@ -176,7 +207,9 @@ impl Scanner<'_, '_, '_> {
                     if is_placeholder {
                         self.placeholder(Quotes::Fixed);
                     } else {
+                        let start = self.at - 1;
                         self.at += self.rest(0).chars().next().map_or(0, char::len_utf8);
+                        self.escaped = start..self.at;
                     }
                 }
                 b'\'' if is_open => {
@@ -187,22 +220,29 @@ impl Scanner<'_, '_, '_> {
                 b'"' if is_open => self.enter(Quotes::Double, 1),
                 b'"' => self.leave(1),
                 b'`' => {
-                    self.is_unsure |= within == Quotes::Double;
                     self.at += 1;
+                    self.is_in_backticks = !self.is_in_backticks;
+                    self.is_unsure |= within == Quotes::Double || !is_balanced(self.rest(0));
                 }
                 b'$' if self.rest(1).starts_with('(') => self.enter(Quotes::Command, 2),
                 b'(' if within == Quotes::Command => self.enter(Quotes::Command, 1),
                 b')' if within == Quotes::Command => self.leave(1),
                 b'$' if self.rest(1).starts_with(['{', '[']) => self.placeholder(within),
-                b'#' if is_open && self.begins_word() => self.skip_to('\n'),
+                b'#' if is_open && self.begins_word() => self.comment(),
                 b'<' if is_open && self.rest(0).starts_with("<<") => self.document(),
                 b'\n' => {
                     self.at += 1;
+                    self.word = self.at;
                     for document in std::mem::take(&mut self.documents) {
                         self.body(&document);
                     }
                 }
-                _ => self.at += 1,
+                _ => {
+                    self.at += 1;
+                    if is_open && b" \t;|&()<>".contains(&byte) {
+                        self.word = self.at;
+                    }
+                }
             }
         }
     }
@@ -212,22 +252,37 @@ impl Scanner<'_, '_, '_> {
     }
 
     fn enter(&mut self, quotes: Quotes, length: usize) {
-        self.within.push(quotes);
+        self.within.push((quotes, self.word));
         self.at += length;
+        if quotes == Quotes::Command {
+            self.word = self.at;
+        }
     }
 
     fn leave(&mut self, length: usize) {
-        self.within.pop();
+        if let Some((_, word)) = self.within.pop() {
+            self.word = word;
+        }
         self.at += length;
     }
 
+    /// Whether a word begins here. A blank behind a backslash is a part of a word, and a line that ends with one goes
+    /// on.
     fn begins_word(&self) -> bool {
-        let before = self.text[..self.at].chars().next_back();
-        before.is_none_or(|c| c.is_whitespace() || ";|&(".contains(c))
+        let mut before = &self.text[..self.at];
+        if self.escaped.end == self.at && self.at > 0 {
+            if !before.ends_with('\n') {
+                return false;
+            }
+            before = &self.text[..self.escaped.start];
+        }
+        before.chars().next_back().is_none_or(|c| c.is_whitespace() || ";|&(".contains(c))
     }
 
-    fn skip_to(&mut self, end: char) {
-        self.at += self.rest(0).find(end).unwrap_or(self.rest(0).len());
+    /// To the end of a comment.
+    fn comment(&mut self) {
+        let is_end = |c| c == '\n' || (c == '`' && self.is_in_backticks);
+        self.at += self.rest(0).find(is_end).unwrap_or(self.rest(0).len());
     }
 
     /// From behind an opening single quote to behind the closing one.
@@ -238,7 +293,12 @@ impl Scanner<'_, '_, '_> {
                     self.at += 1;
                     return;
                 }
-                '\\' if quotes == Quotes::Fixed => self.at += 2,
+                '\\' if quotes == Quotes::Fixed => {
+                    self.at += 1;
+                    if !self.rest(0).starts_with('$') {
+                        self.at += self.rest(0).chars().next().map_or(0, char::len_utf8);
+                    }
+                }
                 '$' if self.rest(1).starts_with(['{', '[']) => self.placeholder(quotes),
                 c => self.at += c.len_utf8(),
             }
@@ -249,6 +309,7 @@ impl Scanner<'_, '_, '_> {
     fn document(&mut self) {
         if self.rest(0).starts_with("<<<") {
             self.at += 3;
+            self.word = self.at;
             return;
         }
         self.at += 2;
@@ -333,24 +394,23 @@ impl Scanner<'_, '_, '_> {
     /// Something of the shell's own, or a parameter that the export does not have.
     fn unknown(&mut self, inside: &str, end: usize, quotes: Quotes) {
         let is_dotted = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+        self.at = end;
         if is_identifier(inside) {
             self.binder.done.unknown.insert(inside.to_owned());
-            self.at = end;
         } else if inside.starts_with(char::is_alphabetic)
             && inside.contains('.')
             && inside.chars().all(is_dotted)
         {
             self.binder.problem(format!("`${{{inside}}}` is no parameter of the export"));
-            self.at = end;
-        } else if inside.contains("${") && quotes != Quotes::Single {
+        } else if quotes == Quotes::Single || quotes == Quotes::Fixed {
+            self.at = end - inside.len() - 1;
+        } else {
             // DolphinScheduler leaves a name within a name alone, the shell does not.
-            let inner = inside.rsplit("${").next().unwrap_or_default();
-            if self.binder.scope.find(inner).is_some() {
+            let inner = inside.rsplit_once("${").map(|(_, inner)| inner);
+            if let Some(inner) = inner.filter(|inner| self.binder.scope.find(inner).is_some()) {
                 self.binder.problem(format!("`${{{inner}}}` stands within another `${{}}`"));
             }
-            self.at = end;
-        } else {
-            self.at += 2;
+            self.is_unsure |= inside.contains(['\'', '"', '\\', '`', '(']);
         }
     }
 
@@ -358,7 +418,7 @@ impl Scanner<'_, '_, '_> {
         let written = &self.text[begin..self.at];
         if quotes == Quotes::Fixed || self.is_unsure {
             let place = if self.is_unsure {
-                "behind a backtick in quotes"
+                "behind a backtick with quotes"
             } else {
                 "where nothing is filled in"
             };
@@ -366,12 +426,23 @@ impl Scanner<'_, '_, '_> {
             self.binder.problem(problem);
             return;
         }
+        if quotes != Quotes::Single && is_glued(&self.text[..begin]) {
+            self.binder
+                .problem(format!("`{written}` stands right behind what it becomes a part of"));
+        }
+        let texts = self.texts(value);
+        let is_open = matches!(quotes, Quotes::None | Quotes::Command);
+        let is_many = texts.iter().any(|text| text.contains(char::is_whitespace));
+        if is_open && is_many && takes_one_word(&self.text[..begin], self.word) {
+            self.binder
+                .problem(format!("the value of `{written}` was several words, where one is taken"));
+        }
         let read = match quotes {
             Quotes::None | Quotes::Command => READ_IN_PLAIN,
             Quotes::Double | Quotes::Document => READ_IN_DOUBLE,
             Quotes::Single | Quotes::Fixed => "'",
         };
-        if self.texts(value).iter().any(|text| text.contains(|c| read.contains(c))) {
+        if texts.iter().any(|text| text.contains(|c| read.contains(c))) {
             let problem = format!("the value of `{written}` was read as a part of the script");
             self.binder.problem(problem);
         }

@@ -45,7 +45,7 @@ pub(super) fn list(names: &[String]) -> String {
 
 /// A script under the key `run`, indented as a field of a task.
 pub(super) fn script(text: &str) -> String {
-    let text = text.trim_end();
+    let text = text.trim_end_matches('\n');
     let is_block = text.chars().all(|c| c == '\t' || is_printable(c))
         && !text.starts_with(char::is_whitespace);
     if !is_block {
