@@ -83,6 +83,14 @@ rare! {
     Undecidable = "expression not evaluated",
     /// A decision about a task came when that had moved on.
     StaleDecision = "stale decision refused",
+    /// A run was paused.
+    RunPaused = "run paused",
+    /// A person gave a task its end.
+    TaskEnded = "task given an end",
+    /// Ends in a live run were taken back.
+    TasksReopened = "tasks reopened",
+    /// What had failed in an ended run was retried in a new one.
+    RunRetried = "run retried in a new one",
     /// A run waited for an earlier one of its workflow.
     RunQueued = "run queued",
     /// A run took the place of an earlier one.

@@ -37,6 +37,10 @@ pub struct RunRecord {
     pub ended: Option<EndedRun>,
     /// The fire time it was made for, if a schedule made it.
     pub origin: Option<FireOrigin>,
+    /// The run whose failed parts it runs again, if it is a retry.
+    pub retries: Option<RunId>,
+    /// The entry that first cancelled a task of it by itself, if there was one.
+    pub task_cancelled: Option<LogIndex>,
 }
 
 /// How a run ended.
@@ -170,6 +174,9 @@ impl Ledger {
             accepted: index,
             cancelled: run.stop.map(|_| index),
             origin: run.origin.clone(),
+            retries: run.retry.as_ref().map(|retry| retry.run),
+            // An older entry may have done it, as far as can be told.
+            task_cancelled: Some(index),
             ended: None,
         });
         for (at, task) in run.tasks.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use muster_checker::history::{Answer, Call};
 use muster_checker::{Observed, spec_digest};
-use muster_client::{Client, Error, RunFilter, RunKey, Submission};
+use muster_client::{Client, Error, Retry, RetryScope, RunFilter, RunKey, Submission};
 use muster_core::ids::{Fence, LogIndex, RunId, Text};
 use muster_core::state::run::RunStatus;
 use muster_platform::Platform;
@@ -15,8 +15,8 @@ use muster_proto::v1;
 
 use crate::executor::outputs_of;
 use crate::plan::{Action, Step};
-use crate::witness::Witness;
-use crate::workflow::Workflow;
+use crate::witness::{OpenRun, Witness};
+use crate::workflow::{self, Workflow};
 
 /// How long a call may take, retries included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -115,7 +115,56 @@ impl Workload {
                 .await;
             }
             Action::Drain(worker, is_draining) => self.drain(worker, is_draining).await,
+            Action::Pause(..)
+            | Action::Prioritize(..)
+            | Action::EndTask(..)
+            | Action::Retry(..) => self.operate(action).await,
         }
+    }
+
+    /// Changes one of its runs.
+    async fn operate(&mut self, action: Action) {
+        let (Action::Pause(back, _)
+        | Action::Prioritize(back, _)
+        | Action::EndTask(back, ..)
+        | Action::Retry(back, _)) = action
+        else {
+            return;
+        };
+        let Some(run) = self.own_run(back) else { return };
+        let what = format!("{action:?} of run {run}");
+        let key = RunKey::id(run);
+        match action {
+            Action::Pause(_, is_paused) => {
+                self.change(&what, async |client| client.pause(key, is_paused).await).await;
+            }
+            Action::Prioritize(_, priority) => {
+                self.change(&what, async |client| client.prioritize(key, priority).await).await;
+            }
+            Action::EndTask(_, end, task) => {
+                let task = workflow::task(task);
+                self.change(&what, async |client| client.end_task(key, task, end).await).await;
+            }
+            Action::Retry(_, scope) => self.retry(run, scope, &what).await,
+            _ => {}
+        }
+    }
+
+    async fn retry(&mut self, run: u64, scope: RetryScope, what: &str) {
+        let (id, seen) = (self.request_id(), self.client.applied_index());
+        self.witness.note(format_args!("{id} is {what}"));
+        let request = Some(id.as_str().into());
+        let call = self.invoke(Call::Retry { request, body: digest(what), of: RunId(run) });
+        let retry = Retry { scope, ..Retry::default() };
+        let answer = match self.client.with_request_id(id).retry(RunKey::id(run), &retry).await {
+            Ok(retried) if retried.is_new => {
+                self.runs.push(retried.run_id);
+                Answer::Submitted { run: RunId(retried.run_id), number: retried.number }
+            }
+            Ok(_) => Answer::Done {},
+            Err(error) => refusal(&error),
+        };
+        self.returned(call, answer, seen);
     }
 
     fn own_run(&self, back: usize) -> Option<u64> {
@@ -273,13 +322,19 @@ impl Workload {
         .await;
     }
 
-    /// Takes every worker back in and lets every held task fail, so that all runs can end.
-    pub async fn tidy_up(&mut self, workers: usize, held: BTreeMap<u64, Vec<String>>) {
+    /// Takes every worker back in, lets paused runs go on and every held task fail, so that all runs can end.
+    pub async fn tidy_up(&mut self, workers: usize, open: BTreeMap<u64, OpenRun>) {
         for worker in 0..workers {
             self.drain(worker, false).await;
         }
-        for (run, tasks) in held {
-            for task in tasks {
+        for (run, OpenRun { held, is_paused }) in open {
+            if is_paused {
+                self.change(&format!("resume {run}"), async |client| {
+                    client.pause(RunKey::id(run), false).await
+                })
+                .await;
+            }
+            for task in held {
                 self.change(&format!("release {run} {task}"), async |client| {
                     client.release(RunKey::id(run), task.as_str(), false).await
                 })
@@ -346,7 +401,9 @@ impl Workload {
             return;
         }
         let tasks = client.list_tasks(RunKey::id(run.0), &[v1::TaskStatus::Succeeded]);
-        for task in tasks.collect::<Vec<_>>().await.into_iter().flatten() {
+        // Where there was no attempt a person said so, or it is taken over from another run.
+        let tasks = tasks.collect::<Vec<_>>().await.into_iter().flatten();
+        for task in tasks.filter(|task| task.fence > 0) {
             let wanted = outputs_of(run, Fence(task.fence));
             let wanted: BTreeMap<_, _> =
                 wanted.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use muster_client::RetryScope;
+use muster_proto::v1::TaskStatus;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -103,6 +105,14 @@ pub enum Action {
     Wait(usize, Duration),
     /// Takes a worker out, or back in.
     Drain(usize, bool),
+    /// Keeps what is ready of one of its runs from workers, or lets it go on.
+    Pause(usize, bool),
+    /// Gives one of its runs another priority.
+    Prioritize(usize, i32),
+    /// Gives a task of one of its runs an end.
+    EndTask(usize, TaskStatus, u32),
+    /// Runs again what one of its runs did not come to.
+    Retry(usize, RetryScope),
 }
 
 /// A fault and when it strikes.
@@ -234,6 +244,7 @@ impl Plan {
         let mut dice_of_times = Dice(SmallRng::seed_from_u64(seed.rotate_left(32)));
         let times = (mended_at.as_secs(), unit_secs);
         clients.push(timetable(&mut dice_of_times, lasts, times));
+        clients.push(operations(&mut Dice(SmallRng::seed_from_u64(seed.rotate_left(48))), lasts));
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
@@ -347,6 +358,47 @@ fn action(dice: &mut Dice, workers: usize) -> Action {
         88..92 => Action::List,
         92..96 => Action::Wait(dice.below(3), dice.millis(100, 3_000)),
         _ => Action::Drain(dice.below(workers), dice.chance(50)),
+    }
+}
+
+/// What somebody does who does not leave runs alone.
+fn operations(dice: &mut Dice, lasts: Duration) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut passed = Duration::ZERO;
+    while passed < QUIET + lasts {
+        let pause = dice.millis(0, 1_200);
+        passed += pause;
+        let workflow = match dice.chance(60) {
+            true => workflow::draw_conditional(&mut dice.0, "operated"),
+            false => workflow::draw(&mut dice.0, "operated"),
+        };
+        steps.push(Step { pause, action: Action::Submit(workflow) });
+        for _ in 0..dice.below(5) {
+            // Soon: what comes while a decision is under way is the rare part.
+            let pause = if dice.chance(60) { dice.millis(0, 60) } else { dice.millis(60, 900) };
+            passed += pause;
+            steps.push(Step { pause, action: operation(dice) });
+        }
+    }
+    steps
+}
+
+fn operation(dice: &mut Dice) -> Action {
+    let back = if dice.chance(70) { 0 } else { dice.below(6) };
+    let task = dice.below(workflow::TASKS_MAX as usize) as u32;
+    match dice.below(100) {
+        0..16 => Action::Pause(back, true),
+        16..28 => Action::Pause(back, false),
+        28..34 => Action::Prioritize(back, dice.0.random_range(-2..=2)),
+        34..46 => Action::EndTask(back, TaskStatus::Skipped, task),
+        46..58 => Action::EndTask(back, TaskStatus::Succeeded, task),
+        58..70 => Action::EndTask(back, TaskStatus::Cancelled, task),
+        70..80 => Action::Retry(back, RetryScope::Failed),
+        80..87 => Action::Retry(back, RetryScope::From(workflow::task(task))),
+        87..90 => Action::Retry(back, RetryScope::Only(workflow::task(task))),
+        90..93 => Action::Retry(back, RetryScope::All),
+        93..97 => Action::Cancel(back),
+        _ => Action::Read(back),
     }
 }
 

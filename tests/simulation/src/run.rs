@@ -207,7 +207,7 @@ async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &
     loop {
         let open = witness.open_runs();
         if let Some(first) = open.keys().next().copied() {
-            witness.note(format_args!("open runs, and what is held in them: {open:?}"));
+            witness.note(format_args!("open runs, and what they wait for: {open:?}"));
             client.tidy_up(plan.workers.len(), open).await;
             client.read(first, false).await;
         } else if !witness.has_fires_to_come() {

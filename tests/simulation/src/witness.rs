@@ -262,8 +262,8 @@ impl Witness {
         self.0.lock().auditor.verdict().is_clean()
     }
 
-    /// Live runs with those of their tasks that wait for a person, in the newest state.
-    pub fn open_runs(&self) -> BTreeMap<u64, Vec<String>> {
+    /// Live runs, in the newest state.
+    pub fn open_runs(&self) -> BTreeMap<u64, OpenRun> {
         open_in(&self.0.lock().newest.1)
     }
 
@@ -371,11 +371,21 @@ fn has_fires_to_come(state: &Snapshot) -> bool {
     })
 }
 
-fn open_in(state: &Snapshot) -> BTreeMap<u64, Vec<String>> {
-    let held = |run: &Run| {
+/// What a live run needs of a person before it can end.
+#[derive(Clone, Debug)]
+pub struct OpenRun {
+    /// Tasks that are held.
+    pub held: Vec<String>,
+    /// Whether it is paused.
+    pub is_paused: bool,
+}
+
+fn open_in(state: &Snapshot) -> BTreeMap<u64, OpenRun> {
+    let open = |run: &Run| {
         let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
         let held = tasks.filter(|(task, _)| task.cells.tally().of(TaskStatus::Held) > 0);
-        held.map(|(_, spec)| spec.id.to_string()).collect()
+        let held = held.map(|(_, spec)| spec.id.to_string()).collect();
+        OpenRun { held, is_paused: run.paused.is_some() }
     };
-    state.runs.iter().map(|run| (run.id.0, held(run))).collect()
+    state.runs.iter().map(|run| (run.id.0, open(run))).collect()
 }

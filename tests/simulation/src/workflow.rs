@@ -16,6 +16,14 @@ pub const PROGRAM: &str = "sim";
 /// A task that takes so many milliseconds is a long one.
 const LONG_MS: u64 = 1_500;
 
+/// Most tasks of a workflow.
+pub const TASKS_MAX: u32 = 6;
+
+/// The id of a task.
+pub fn task(number: u32) -> String {
+    format!("t{number}")
+}
+
 /// A workflow file with what else a client must know of it.
 #[derive(Clone, Debug)]
 pub struct Workflow {
@@ -41,8 +49,31 @@ pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
         let _ = writeln!(text, "timeout: {}ms", chance.random_range(500..4_000));
     }
     text.push_str("tasks:\n");
-    for task in 0..chance.random_range(1..=6_u32) {
+    for task in 0..chance.random_range(1..=TASKS_MAX) {
         draw_task(chance, &mut text, task);
+    }
+    Workflow { name: name.into(), text }
+}
+
+/// Draws a workflow in which several tasks wait for the leader's decision at once, soon after it is submitted.
+pub fn draw_conditional(chance: &mut SmallRng, name: &str) -> Workflow {
+    let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\ntasks:\n");
+    let last = TASKS_MAX - 1;
+    for number in 0..TASKS_MAX {
+        let (millis, failures) = (chance.random_range(0..120), chance.random_range(0..=1));
+        let needs = match number {
+            0 => String::new(),
+            // All but the first begin when that has ended, the last one after the others.
+            _ if number == last => {
+                ", needs: [t1, t2, t3], if: \"always() and run.number > 0\"".into()
+            }
+            _ => ", needs: [t0], if: \"needs.t0.result != 'skipped' or failure()\"".into(),
+        };
+        let _ = writeln!(
+            text,
+            "  {}: {{command: [{PROGRAM}, \"{millis}\", \"{failures}\"]{needs}, resources: {{cpu: 100m}}}}",
+            task(number)
+        );
     }
     Workflow { name: name.into(), text }
 }
@@ -192,6 +223,8 @@ mod tests {
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "w");
             assert_eq!(muster_expressions::check(&spec), [], "{}", drawn.text);
+            let drawn = draw_conditional(&mut SmallRng::seed_from_u64(seed), "c");
+            assert_eq!(muster_expressions::check(&drawn.parse()), [], "{}", drawn.text);
             let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "s");

@@ -11,6 +11,7 @@ use muster_core::state::task::{StopReason, TaskState, TaskStatus};
 use super::rules;
 use super::step::Step;
 use super::work::Work;
+use crate::coverage::Rare;
 use crate::verdict::Invariant;
 
 impl Step<'_> {
@@ -33,7 +34,7 @@ impl Step<'_> {
         }
         work.paused = command.is_paused.then_some(now);
         if command.is_paused {
-            return;
+            return self.count(Rare::RunPaused);
         }
         // What is ready waits for a worker from here on.
         for task in &mut work.tasks {
@@ -56,7 +57,7 @@ impl Step<'_> {
     }
 
     pub(super) fn end_task(&mut self, command: &EndTask) {
-        let (id, index, now) = (command.run, command.task, self.now);
+        let (id, index, now, entry) = (command.run, command.task, self.now, self.index);
         let Some(work) = self.changed_run(id, "had a task ended") else { return };
         let (Some(task), Some(spec)) = (work.task(index), work.spec(index)) else {
             self.found(Invariant::I17, format!("run {id} has no task {index}, which was ended"));
@@ -81,6 +82,10 @@ impl Step<'_> {
         if !is_stop && cells.iter().any(|(_, is, _)| is.attempt().is_some()) {
             self.found(Invariant::I4, format!("run {id} task {index} was ended while it is live"));
             return self.doubt(id);
+        }
+        self.count(Rare::TaskEnded);
+        if is_stop && let Some(record) = self.ledger.runs.get_mut(&id) {
+            record.task_cancelled.get_or_insert(entry);
         }
         if has_ended {
             let ends = cells.into_iter().map(|(range, _, to)| (range, to)).collect();
@@ -145,5 +150,6 @@ impl Step<'_> {
         changes.extend(ends.map(|(task, cells)| (task.0 as usize, cells)));
         work.reopen(changes, now);
         self.mark_dirty(id);
+        self.count(Rare::TasksReopened);
     }
 }

@@ -11,6 +11,7 @@ use muster_core::state::task::TaskEnd;
 
 use super::rules;
 use super::step::Step;
+use crate::coverage::Rare;
 use crate::mix::spec_digest;
 use crate::verdict::Invariant;
 
@@ -37,6 +38,7 @@ impl Step<'_> {
             0 => ConcurrencyPolicy::Allow,
             _ => command.spec.concurrency,
         };
+        self.count(Rare::RunRetried);
         self.accept_run(&key, &run, request, policy, Some(command));
     }
 

@@ -116,6 +116,8 @@ impl Step<'_> {
             cancelled: None,
             ended: None,
             origin: run.origin.clone(),
+            retries: retries.map(|command| command.of.run),
+            task_cancelled: None,
         };
         self.ledger.runs.insert(id, record);
         for other in replaced {

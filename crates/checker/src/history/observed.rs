@@ -38,7 +38,17 @@ lines! {
         /// Which run.
         run: RunId,
     }
-    /// `ReleaseTask`, `SuspendSchedule`, `DrainWorker`: calls that change something, and whose answer tells nothing.
+    /// `RetryRun`.
+    Retry = "retry" {
+        /// Its request id.
+        request: Option<Text>,
+        /// A digest of the body.
+        body: u64,
+        /// Which run.
+        of: RunId,
+    }
+    /// `ReleaseTask`, `PauseRun`, `PrioritizeRun`, `EndTask`, `SuspendSchedule`, `DrainWorker`: calls that change
+    /// something, and whose answer tells nothing.
     Change = "change" {
         /// Its request id.
         request: Option<Text>,

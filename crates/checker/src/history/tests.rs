@@ -13,6 +13,7 @@ fn samples() -> Vec<Observed> {
         Call::Submit { request: None, body: u64::MAX, spec: Some(3), workflow: "".into() },
         Call::Apply { request: None, body: 4, workflow: "etl".into() },
         Call::Cancel { request: Some("r 1".into()), body: 5, run },
+        Call::Retry { request: Some("r2".into()), body: 6, of: run },
         Call::Change { request: None, body: 5 },
         Call::Get { run, is_stale: false, min_index: Some(LogIndex(9)) },
         Call::List { workflow: None, is_stale: true, min_index: None },

@@ -241,10 +241,20 @@ impl ByLog<'_> {
                     _ => Err(format!("was told version {version}, the log has {:?}", record.reply)),
                 }
             }
-            (Call::Change { .. }, Answer::Done {}) => match self.request(operation)? {
-                Some(record) => self.after_effect(operation, record.index),
-                None => Ok(ANY),
-            },
+            (Call::Retry { request, of, .. }, Answer::Submitted { run, .. }) => {
+                let record = self.record(*run)?;
+                let is_other = record.request.is_some() && record.request != *request;
+                if record.retries != Some(*of) || is_other {
+                    return Err(format!("was told of run {run}, which the log has as {record:?}"));
+                }
+                self.after_effect(operation, record.accepted)
+            }
+            (Call::Change { .. } | Call::Retry { .. }, Answer::Done {}) => {
+                match self.request(operation)? {
+                    Some(record) => self.after_effect(operation, record.index),
+                    None => Ok(ANY),
+                }
+            }
             _ => Err(format!("was answered {answer:?}")),
         }
     }

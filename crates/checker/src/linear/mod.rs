@@ -47,6 +47,7 @@ impl Operation {
             Call::Submit { request, .. }
             | Call::Apply { request, .. }
             | Call::Cancel { request, .. }
+            | Call::Retry { request, .. }
             | Call::Change { request, .. } => request.as_ref(),
             Call::Get { .. } | Call::List { .. } => None,
         }
@@ -64,6 +65,7 @@ impl Operation {
             Call::Submit { .. }
             | Call::Apply { .. }
             | Call::Cancel { .. }
+            | Call::Retry { .. }
             | Call::Change { .. } => false,
         }
     }

@@ -35,6 +35,8 @@ fn ledger(runs: &[Line]) -> Ledger {
             cancelled: cancelled.map(LogIndex),
             ended,
             origin: None,
+            retries: None,
+            task_cancelled: None,
         };
         let answer = RequestRecord { digest: 0, index: LogIndex(*accepted), reply: Reply::Done };
         ledger.requests.insert(request, answer);
@@ -119,6 +121,20 @@ fn a_run_that_lives_again_is_found() {
         returned call=3 answer=run status=running
         returned call=1 answer=submitted run=1 number=1";
     assert_eq!(judge(lines, &[(5, None, Some((9, S)))]), BROKEN);
+}
+
+#[test]
+fn a_retry_is_told_the_run_that_takes_over() {
+    let lines = "
+        1 invoked call=1 client=1 what=retry request=r2 body=7 of=1
+        2 returned call=1 answer=submitted run=2 number=2";
+    let history: History = lines.replace("        ", "").trim().parse().expect("it is a history");
+    let operations = operations(&history);
+    let mut ledger = ledger(&[(5, None, Some((9, S))), (12, None, None)]);
+    for (retries, is_clean) in [(Some(RunId(1)), true), (Some(RunId(3)), false), (None, false)] {
+        ledger.runs.get_mut(&RunId(2)).expect("it has two runs").retries = retries;
+        assert_eq!(by_log::check(&operations, &ledger).is_clean(), is_clean, "{retries:?}");
+    }
 }
 
 #[test]

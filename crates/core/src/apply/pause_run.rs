@@ -4,6 +4,7 @@ use super::Step;
 use crate::command::PauseRun;
 use crate::event::Event;
 use crate::ids::{RunId, TaskIndex};
+use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::Due;
 use crate::state::cells::IndexRange;
@@ -14,6 +15,7 @@ impl Step<'_> {
     pub(super) fn pause_run(&mut self, command: &PauseRun) -> Result<Reply, Rejection> {
         let run = self.changeable(command.run)?;
         match (run.paused, command.is_paused) {
+            _ if mutant::is_on(Mutant::PauseForgotten) => {}
             (None, true) => self.pause(run.id),
             (Some(_), false) => self.resume(run.id),
             (Some(_), true) | (None, false) => return Ok(Reply::Done),
