@@ -126,8 +126,10 @@ fn a_run_that_lives_again_is_found() {
 #[test]
 fn a_retry_is_told_the_run_that_takes_over() {
     let lines = "
-        1 invoked call=1 client=1 what=retry request=r2 body=7 of=1
-        2 returned call=1 answer=submitted run=2 number=2";
+        1 invoked call=1 client=1 what=submit request=r1 body=7 workflow=w
+        2 returned call=1 answer=submitted run=1 number=1
+        3 invoked call=2 client=1 what=retry request=r2 body=7 of=1
+        4 returned call=2 answer=submitted run=2 number=2";
     let history: History = lines.replace("        ", "").trim().parse().expect("it is a history");
     let operations = operations(&history);
     let mut ledger = ledger(&[(5, None, Some((9, S))), (12, None, None)]);
