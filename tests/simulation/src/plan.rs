@@ -158,8 +158,7 @@ pub enum Fault {
     CutWorker { worker: usize, master: Option<usize>, direction: Direction, lasts: Duration },
     /// Messages between a master and all others take up to this long.
     Slow { which: Which, latency: Duration, lasts: Duration },
-    /// The processes of masters are stopped (SIGSTOP) in the midst of what they do, after so many parts of it, and go on
-    /// later.
+    /// The processes of masters are stopped in the midst of what they do, after so many parts of it, and go on later.
     Pause { which: Which, parts: u32, lasts: Duration },
     /// The same for a worker. Its attempts go on, unless their guardian must kill them.
     PauseWorker { worker: usize, parts: u32, lasts: Duration },
@@ -315,26 +314,21 @@ fn stops(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Ve
     stops
 }
 
-/// What stands still for a while: some for longer than any lease and its margin.
+/// Processes that stand still for a while: some for longer than any lease and its margin.
 fn pauses(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Vec<Scheduled> {
-    let lasts = lasts.as_millis() as u64;
-    let length = |dice: &mut Dice| {
-        if dice.chance(60) { dice.millis(100, 2_500) } else { dice.millis(2_500, 8_000) }
-    };
-    let parts = |dice: &mut Dice| dice.0.random_range(0..=PAUSE_PARTS_MAX);
-    let masters = (0..dice.below(3)).map(|_| {
-        let (at, which) = (QUIET + dice.millis(0, lasts), which(dice, masters));
-        let (parts, lasts) = (parts(dice), length(dice));
-        Scheduled { at, fault: Fault::Pause { which, parts, lasts } }
+    let of_masters = dice.below(3);
+    let pauses = (0..of_masters + dice.below(3)).map(|number| {
+        let at = QUIET + dice.millis(0, lasts.as_millis() as u64);
+        let (min, max) = if dice.chance(60) { (100, 2_500) } else { (2_500, 8_000) };
+        let (parts, lasts) = (dice.0.random_range(0..=PAUSE_PARTS_MAX), dice.millis(min, max));
+        let fault = if number < of_masters {
+            Fault::Pause { which: which(dice, masters), parts, lasts }
+        } else {
+            Fault::PauseWorker { worker: dice.below(workers), parts, lasts }
+        };
+        Scheduled { at, fault }
     });
-    let mut pauses: Vec<_> = masters.collect();
-    let workers = (0..dice.below(3)).map(|_| {
-        let (at, worker) = (QUIET + dice.millis(0, lasts), dice.below(workers));
-        let (parts, lasts) = (parts(dice), length(dice));
-        Scheduled { at, fault: Fault::PauseWorker { worker, parts, lasts } }
-    });
-    pauses.extend(workers);
-    pauses
+    pauses.collect()
 }
 
 /// A worker whose answers come late, and that then dies: what it was told last is what counts.

@@ -281,6 +281,23 @@ impl Havoc {
                 machines.workers[*worker].clocks.set_drift(*ppm);
                 self.tell(kind, format!("{} {ppm} ppm", worker_host(*worker)));
             }
+            Fault::Transfer { to } => {
+                self.transfer = Some(*to);
+                self.tell(kind, master_host(*to));
+            }
+            _ => self.strike_process(sim, machines, now, fault),
+        }
+    }
+
+    fn strike_process(
+        &mut self,
+        sim: &mut Sim<'_>,
+        machines: &Machines,
+        now: Duration,
+        fault: &Fault,
+    ) {
+        let kind = fault.kind();
+        match fault {
             Fault::CrashWorker { worker, down, journal_lost } => {
                 self.crash_worker(sim, machines, *worker, now + *down, *journal_lost);
             }
@@ -305,10 +322,6 @@ impl Havoc {
             }
             Fault::PauseWorker { worker, parts, lasts } => {
                 self.pause(machines, kind, (worker_host(*worker), *parts), now + *lasts);
-            }
-            Fault::Transfer { to } => {
-                self.transfer = Some(*to);
-                self.tell(kind, master_host(*to));
             }
             _ => self.strike_network(sim, now, fault),
         }

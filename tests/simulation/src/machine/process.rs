@@ -56,6 +56,21 @@ impl Process {
         Self { runtime, tasks, software, gait: Gait::Runs, missed: Duration::ZERO }
     }
 
+    /// Stops it in its next turn, when it has done so many parts of what it had to do at the beginning of it. Whether it
+    /// ran.
+    pub fn pause(&mut self, parts: u32) -> bool {
+        let is_running = self.gait == Gait::Runs;
+        if is_running {
+            self.gait = Gait::Stops(parts);
+        }
+        is_running
+    }
+
+    /// Lets it go on if it is stopped.
+    pub fn go_on(&mut self) {
+        self.gait = Gait::Runs;
+    }
+
     /// Its turn: `turn` goes by, from `now` on. Tells if it ended in it.
     pub fn run(&mut self, now: Duration, turn: Duration) -> Option<Ended> {
         // Whose software has ended does nothing any more: its machine ends it soon.
@@ -144,23 +159,86 @@ impl Machine {
         *self.process.borrow_mut() = Some(Process::start((self.software)()));
     }
 
-    /// Stops its process in its next turn, when it has done so many parts of what it had to do at the beginning of it.
-    /// Whether there is one that was not stopped.
+    /// See [`Process::pause`]. `false` if there is none.
     pub fn pause(&self, parts: u32) -> bool {
-        let mut process = self.process.borrow_mut();
-        let running = process.as_mut().filter(|process| process.gait == Gait::Runs);
-        let is_running = running.is_some();
-        running.into_iter().for_each(|process| process.gait = Gait::Stops(parts));
-        is_running
+        self.process.borrow_mut().as_mut().is_some_and(|process| process.pause(parts))
     }
 
-    /// Lets its process go on if it is stopped.
+    /// See [`Process::go_on`].
     pub fn go_on(&self) {
-        self.process.borrow_mut().iter_mut().for_each(|process| process.gait = Gait::Runs);
+        self.process.borrow_mut().iter_mut().for_each(Process::go_on);
     }
 
     /// See [`Process::run`].
     pub fn run(&self, now: Duration, turn: Duration) -> Option<Ended> {
         self.process.borrow_mut().as_mut()?.run(now, turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    const TURN: Duration = Duration::from_millis(4);
+
+    /// Gives a process so many turns, from `now` on.
+    fn give(process: &mut Process, now: &mut Duration, turns: u32) {
+        for _ in 0..turns {
+            assert_eq!(process.run(*now, TURN), None);
+            *now += TURN;
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_stopped_process_runs_and_its_clock_goes_on() {
+        let seen = Rc::<RefCell<Vec<Duration>>>::default();
+        let looks = Rc::clone(&seen);
+        let mut process = Process::start(async move {
+            loop {
+                looks.borrow_mut().push(entropy::elapsed());
+                tokio::time::sleep(TURN * 7).await;
+            }
+        });
+        let mut now = Duration::ZERO;
+        give(&mut process, &mut now, 10);
+        assert!(process.pause(0));
+        assert!(!process.pause(0), "it is stopped already");
+        let before = seen.borrow().len();
+        assert_eq!(before, 2);
+        give(&mut process, &mut now, 100);
+        assert_eq!(seen.borrow().len(), before);
+        process.go_on();
+        give(&mut process, &mut now, 1);
+        let seen = seen.borrow();
+        // What was to wake it came due long ago, and whatever it looks at is as late as the world is.
+        assert!(seen.len() > before && seen[before] >= now - TURN, "{seen:?}");
+    }
+
+    #[test]
+    fn a_process_is_stopped_in_the_midst_of_what_it_does() {
+        const TASKS: u32 = 100;
+        let done = Rc::<Cell<u32>>::default();
+        let count = Rc::clone(&done);
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let mut process = Process::start(async move {
+            for number in 0..TASKS {
+                let sender = sender.clone();
+                tokio::spawn(async move { sender.send(number) });
+            }
+            while receiver.recv().await.is_some() {
+                count.set(count.get() + 1);
+            }
+            Ok(())
+        });
+        let mut now = Duration::ZERO;
+        assert!(process.pause(3));
+        give(&mut process, &mut now, 5);
+        assert!((1..TASKS).contains(&done.get()), "{} of {TASKS}", done.get());
+        process.go_on();
+        give(&mut process, &mut now, 1);
+        assert_eq!(done.get(), TASKS);
     }
 }
