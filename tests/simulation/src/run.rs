@@ -145,7 +145,7 @@ fn build<'a>(plan: &Plan) -> Sim<'a> {
         .build()
 }
 
-/// What has arrived waits for the next turn of its process.
+/// How long a message is under way that may take so long: what has arrived waits for the next turn of its process.
 pub fn latency_of(wanted: Duration) -> Duration {
     wanted.saturating_sub(TICK)
 }

@@ -10,6 +10,7 @@ use turmoil::Sim;
 use crate::cluster::{CLIENTS, Machines, master_host, worker_host};
 use crate::machine::disk::Manners;
 use crate::plan::{Direction, Fault, Plan, Which};
+use crate::run::latency_of;
 use crate::witness::Witness;
 
 /// A disk that is full has room for nothing.
@@ -206,7 +207,7 @@ impl Havoc {
                     sim.set_link_max_message_latency(
                         a.as_str(),
                         host.as_str(),
-                        self.plan.latency.1,
+                        latency_of(self.plan.latency.1),
                     );
                 }
             }
