@@ -146,8 +146,9 @@ fn add_master(
             let mut config = master_config(&plan, number, &disk);
             let clocks = Arc::clone(&clocks);
             config.platform = Platform::new(Simulated { clocks, kernel: kernel.clone() });
-            let parts = (witness.clone(), Rc::clone(&failure), Rc::clone(&stop));
-            Box::pin(carry_master(number as u64, incarnation, config, parts)) as Software
+            let (witness, failure, stop) = (witness.clone(), Rc::clone(&failure), Rc::clone(&stop));
+            let master = number as u64;
+            Box::pin(carry_master(master, incarnation, config, witness, failure, stop)) as Software
         }
     };
     let machine = Machine::add(sim, master_host(number), kernel, Box::new(software));
@@ -159,7 +160,9 @@ async fn carry_master(
     master: u64,
     incarnation: u64,
     mut config: MasterConfig,
-    (witness, failure, stop): (Witness, Rc<RefCell<Option<String>>>, Rc<Cell<bool>>),
+    witness: Witness,
+    failure: Rc<RefCell<Option<String>>>,
+    stop: Rc<Cell<bool>>,
 ) -> Ended {
     let is_open = Arc::<AtomicBool>::default();
     let observer = MasterObserver {
@@ -296,8 +299,9 @@ fn add_worker(
                 config.platform.clone(),
                 witness.clone(),
             ))];
-            let parts = (witness.clone(), Rc::clone(&leave), Rc::clone(&has_left));
-            Box::pin(carry_worker(name.clone(), config, clocks, parts)) as Software
+            let (witness, name) = (witness.clone(), name.clone());
+            let (leave, has_left) = (Rc::clone(&leave), Rc::clone(&has_left));
+            Box::pin(carry_worker(name, config, clocks, witness, leave, has_left)) as Software
         }
     };
     let machine = Machine::add(sim, name, kernel, Box::new(software));
@@ -309,7 +313,9 @@ async fn carry_worker(
     name: String,
     mut config: WorkerConfig,
     clocks: Arc<Clocks>,
-    (witness, leave, has_left): (Witness, Rc<Cell<Option<Duration>>>, Rc<Cell<bool>>),
+    witness: Witness,
+    leave: Rc<Cell<Option<Duration>>>,
+    has_left: Rc<Cell<bool>>,
 ) -> Ended {
     let is_done = Arc::<AtomicBool>::default();
     config.observer = Some(Arc::new(WorkerObserver {
