@@ -40,7 +40,8 @@ macro_rules! mutants {
 }
 
 mutants! {
-    LapseIgnored = "lapse-ignored": "A worker does not kill its attempts when its lease is over (P1).",
+    LapseIgnored = "lapse-ignored": "Neither a worker nor its guardian kills its attempts when its lease is over (P1).",
+    GuardianUntold = "guardian-untold": "The guardian does not hear when the lease is over (P1).",
     ApplyAsksWhoLeads = "apply-asks-who-leads": "Time passes on the leader alone (I1).",
     SnapshotLosesRun = "snapshot-loses-run": "A snapshot lacks the newest run (I1).",
     HistoryUnflushed = "history-unflushed": "The history is written late, and the log is purged all the same (I2).",
@@ -53,6 +54,7 @@ mutants! {
     SnapshotForgetsRequests = "snapshot-forgets-requests": "A snapshot lacks the request ids (I3).",
     FenceUnchecked = "fence-unchecked": "A report counts whatever its fence (I4).",
     FenceReused = "fence-reused": "All attempts of a run carry one fence (I4).",
+    LateRenewal = "late-renewal": "What is heard after the end of a lease renews it (I4).",
     StaleReportKept = "stale-report-kept": "A stale report is refused, and leaves its message (I5).",
     EndOverwritten = "end-overwritten": "A cancel makes cancelled what had succeeded (I6).",
     DependencyIgnored = "dependency-ignored": "A task starts when the first task it needs has ended (I7).",

@@ -30,19 +30,23 @@ use turmoil::Sim;
 use crate::executor::SimulatedExecutor;
 use crate::machine::disk::MemoryDisk;
 use crate::machine::journal::MemoryJournal;
+use crate::machine::kernel::Kernel;
 use crate::machine::platform::{Clocks, Simulated};
+use crate::machine::process::{Ended, Machine, Software};
 use crate::plan::Plan;
 use crate::witness::{Witness, nanos};
 
 const API_PORT: u16 = 7070;
 const PEER_PORT: u16 = 7071;
-/// How often a host looks whether its process is told to stop.
+/// How often a process looks whether it is told to stop.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often a worker that leaves is looked at: less than a message takes.
 const LOOK_CLOSELY: Duration = Duration::from_millis(1);
 
-/// One master's machine: what outlives its process.
+/// One master's machine.
 pub struct MasterMachine {
+    /// What runs there.
+    pub machine: Machine,
     /// Its disk.
     pub disk: MemoryDisk,
     /// Its clocks.
@@ -57,6 +61,8 @@ pub struct MasterMachine {
 
 /// One worker's machine.
 pub struct WorkerMachine {
+    /// What runs there.
+    pub machine: Machine,
     /// Its disk, for the folder's lock and marker.
     pub disk: MemoryDisk,
     /// Its clocks.
@@ -76,6 +82,9 @@ pub struct Machines {
     /// `w0`, `w1`, …
     pub workers: Vec<WorkerMachine>,
 }
+
+/// Name of the host that all clients are on: faults do not tell them apart.
+pub const CLIENTS: &str = "clients";
 
 /// Name of a master's host.
 pub fn master_host(number: usize) -> String {
@@ -97,77 +106,85 @@ fn seed_of(plan: &Plan, kind: u64, number: usize) -> u64 {
     plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (kind << 32) ^ number as u64
 }
 
-/// Adds masters and workers to a simulation.
+/// Adds masters and workers to a simulation, and starts them.
 pub fn add_machines(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness) -> Machines {
-    let masters = (0..plan.masters).map(|number| {
-        let machine = MasterMachine {
-            disk: MemoryDisk::new(seed_of(plan, 1, number), plan.disk),
-            clocks: Arc::default(),
-            starts: Rc::default(),
-            failure: Rc::default(),
-            stop: Rc::default(),
-        };
-        add_master(sim, plan, number, &machine, witness);
-        machine
-    });
-    let masters = masters.collect();
-    let workers = (0..plan.workers.len()).map(|number| {
-        let machine = WorkerMachine {
-            disk: MemoryDisk::new(seed_of(plan, 2, number), plan.disk),
-            clocks: Arc::default(),
-            journal: MemoryJournal::new(seed_of(plan, 3, number)),
-            leave: Rc::default(),
-            has_left: Rc::default(),
-        };
-        machine.clocks.set_drift(plan.workers[number].drift_ppm);
-        add_worker(sim, plan, number, &machine, witness);
-        machine
-    });
-    let workers = workers.collect();
+    let masters = (0..plan.masters).map(|number| add_master(sim, plan, number, witness)).collect();
+    let workers = 0..plan.workers.len();
+    let workers = workers.map(|number| add_worker(sim, plan, number, witness)).collect();
     Machines { masters, workers }
+}
+
+impl Machines {
+    /// All, masters first.
+    pub fn all(&self) -> impl Iterator<Item = &Machine> {
+        let masters = self.masters.iter().map(|it| &it.machine);
+        masters.chain(self.workers.iter().map(|it| &it.machine))
+    }
+
+    /// The one of this name.
+    pub fn named(&self, host: &str) -> &Machine {
+        self.all().find(|machine| machine.host == host).expect("machines have these names")
+    }
 }
 
 fn add_master(
     sim: &mut Sim<'_>,
     plan: &Rc<Plan>,
     number: usize,
-    machine: &MasterMachine,
     witness: &Witness,
-) {
-    let (plan, witness) = (Rc::clone(plan), witness.clone());
-    let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
-    let (starts, failure) = (Rc::clone(&machine.starts), Rc::clone(&machine.failure));
-    let stop = Rc::clone(&machine.stop);
-    sim.host(master_host(number), move || {
-        let incarnation = starts.get();
-        starts.set(incarnation + 1);
-        let is_open = Arc::new(AtomicBool::new(false));
-        let observer = MasterObserver {
-            master: number as u64,
-            incarnation,
-            is_open: Arc::clone(&is_open),
-            witness: witness.clone(),
-        };
-        let mut config = master_config(&plan, number, &disk, &clocks);
-        config.observer = Some(Arc::new(observer));
-        let (witness, failure, stop) = (witness.clone(), Rc::clone(&failure), Rc::clone(&stop));
-        let master = number as u64;
-        async move {
-            stop.set(false);
-            witness.observed(Observed::MasterStarted { master, restarts: incarnation });
-            let why = match Master::start(config).await {
-                Ok(running) => {
-                    is_open.store(true, Ordering::Relaxed);
-                    run_master(running, master, &witness, &stop).await
-                }
-                Err(error) => error.to_string(),
-            };
-            witness.observed(Observed::MasterStopped { master });
-            witness.note(format_args!("m{master} stopped by itself: {why}"));
-            *failure.borrow_mut() = Some(why);
-            Ok(())
+) -> MasterMachine {
+    let (disk, clocks) =
+        (MemoryDisk::new(seed_of(plan, 1, number), plan.disk), Arc::<Clocks>::default());
+    let (starts, failure) = (Rc::<Cell<u64>>::default(), Rc::<RefCell<Option<String>>>::default());
+    let (kernel, stop) = (Kernel::default(), Rc::<Cell<bool>>::default());
+    let software = {
+        let (plan, witness, kernel) = (Rc::clone(plan), witness.clone(), kernel.clone());
+        let (disk, clocks, starts) = (disk.clone(), Arc::clone(&clocks), Rc::clone(&starts));
+        let (failure, stop) = (Rc::clone(&failure), Rc::clone(&stop));
+        move || {
+            let incarnation = starts.replace(starts.get() + 1);
+            let mut config = master_config(&plan, number, &disk);
+            let clocks = Arc::clone(&clocks);
+            config.platform = Platform::new(Simulated { clocks, kernel: kernel.clone() });
+            let (witness, failure, stop) = (witness.clone(), Rc::clone(&failure), Rc::clone(&stop));
+            let master = number as u64;
+            Box::pin(carry_master(master, incarnation, config, witness, failure, stop)) as Software
         }
-    });
+    };
+    let machine = Machine::add(sim, master_host(number), kernel, Box::new(software));
+    MasterMachine { machine, disk, clocks, starts, failure, stop }
+}
+
+/// One life of a master.
+async fn carry_master(
+    master: u64,
+    incarnation: u64,
+    mut config: MasterConfig,
+    witness: Witness,
+    failure: Rc<RefCell<Option<String>>>,
+    stop: Rc<Cell<bool>>,
+) -> Ended {
+    let is_open = Arc::<AtomicBool>::default();
+    let observer = MasterObserver {
+        master,
+        incarnation,
+        is_open: Arc::clone(&is_open),
+        witness: witness.clone(),
+    };
+    config.observer = Some(Arc::new(observer));
+    stop.set(false);
+    witness.observed(Observed::MasterStarted { master, restarts: incarnation });
+    let why = match Master::start(config).await {
+        Ok(running) => {
+            is_open.store(true, Ordering::Relaxed);
+            run_master(running, master, &witness, &stop).await
+        }
+        Err(error) => error.to_string(),
+    };
+    witness.observed(Observed::MasterStopped { master });
+    witness.note(format_args!("m{master} stopped by itself: {why}"));
+    *failure.borrow_mut() = Some(why);
+    Ok(())
 }
 
 /// Until it must stop or is told to. Returns why.
@@ -186,12 +203,7 @@ async fn run_master(running: Master, master: u64, witness: &Witness, stop: &Cell
     "it was told to".into()
 }
 
-fn master_config(
-    plan: &Plan,
-    number: usize,
-    disk: &MemoryDisk,
-    clocks: &Arc<Clocks>,
-) -> MasterConfig {
+fn master_config(plan: &Plan, number: usize, disk: &MemoryDisk) -> MasterConfig {
     let host = master_host(number);
     let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let peer = |number| format!("{0}={0}:{PEER_PORT}", master_host(number));
@@ -209,7 +221,6 @@ fn master_config(
         heartbeat: plan.heartbeat,
         history_runs_max: plan.history_runs_max,
         history_look: plan.history_look,
-        platform: Platform::new(Simulated { clocks: Arc::clone(clocks) }),
         disk: Arc::new(disk.clone()) as Arc<dyn Disk>,
         ..MasterConfig::default()
     }
@@ -257,56 +268,75 @@ fn add_worker(
     sim: &mut Sim<'_>,
     plan: &Rc<Plan>,
     number: usize,
-    machine: &WorkerMachine,
     witness: &Witness,
-) {
+) -> WorkerMachine {
     let name = worker_host(number);
-    let (plan, witness) = (Rc::clone(plan), witness.clone());
-    let (disk, clocks) = (machine.disk.clone(), Arc::clone(&machine.clocks));
-    let journal = machine.journal.clone();
-    let (leave, has_left) = (Rc::clone(&machine.leave), Rc::clone(&machine.has_left));
-    sim.host(name.clone(), move || {
-        let platform = Platform::new(Simulated { clocks: Arc::clone(&clocks) });
-        let is_done = Arc::<AtomicBool>::default();
-        let mut config =
-            WorkerConfig::new(name.clone(), Path::new("/data").into(), api_addresses(&plan));
-        config.capacity = capacity(plan.workers[number].cpu_millis);
-        config.runs_processes = false;
-        config.load = LoadMeter::over(Path::new("/nowhere"), 4);
-        config.disk = Arc::new(disk.clone());
-        config.journal = Arc::new(journal.clone());
-        config.observer = Some(Arc::new(WorkerObserver {
-            name: name.clone(),
-            clocks: Arc::clone(&clocks),
-            witness: witness.clone(),
-            told: Mutex::default(),
-            is_done: Arc::clone(&is_done),
-        }));
-        config.executors = vec![Arc::new(SimulatedExecutor {
-            worker: name.clone(),
-            platform: platform.clone(),
-            witness: witness.clone(),
-        })];
-        config.platform = platform;
-        let (witness, name) = (witness.clone(), name.clone());
+    let (disk, clocks) =
+        (MemoryDisk::new(seed_of(plan, 2, number), plan.disk), Arc::<Clocks>::default());
+    clocks.set_drift(plan.workers[number].drift_ppm);
+    let journal = MemoryJournal::new(seed_of(plan, 3, number));
+    let (leave, has_left) = (Rc::<Cell<Option<Duration>>>::default(), Rc::<Cell<bool>>::default());
+    let kernel = Kernel::default();
+    let software = {
+        let (plan, witness, name) = (Rc::clone(plan), witness.clone(), name.clone());
+        let (disk, clocks, journal) = (disk.clone(), Arc::clone(&clocks), journal.clone());
         let (leave, has_left) = (Rc::clone(&leave), Rc::clone(&has_left));
-        async move {
-            leave.set(None);
-            let running = Worker::start(config).await;
-            let running = running.inspect_err(|error| {
-                witness.note(format_args!("{name} cannot start: {error}"));
-            })?;
-            let wait = loop {
-                match leave.take() {
-                    Some(wait) => break wait,
-                    None => tokio::time::sleep(LOOK).await,
-                }
-            };
-            tokio::join!(running.shut_down(wait), tell_when_done(&name, &witness, &is_done));
-            has_left.set(true);
-            Ok(())
+        let kernel = kernel.clone();
+        move || {
+            let mut config =
+                WorkerConfig::new(name.clone(), Path::new("/data").into(), api_addresses(&plan));
+            config.capacity = capacity(plan.workers[number].cpu_millis);
+            config.runs_processes = false;
+            config.load = LoadMeter::over(Path::new("/nowhere"), 4);
+            config.disk = Arc::new(disk.clone());
+            config.journal = Arc::new(journal.clone());
+            let clocks = Arc::clone(&clocks);
+            let simulated = Simulated { clocks: Arc::clone(&clocks), kernel: kernel.clone() };
+            config.platform = Platform::new(simulated);
+            config.executors = vec![Arc::new(SimulatedExecutor::new(
+                name.clone(),
+                kernel.clone(),
+                config.platform.clone(),
+                witness.clone(),
+            ))];
+            let (witness, name) = (witness.clone(), name.clone());
+            let (leave, has_left) = (Rc::clone(&leave), Rc::clone(&has_left));
+            Box::pin(carry_worker(name, config, clocks, witness, leave, has_left)) as Software
         }
-    });
+    };
+    let machine = Machine::add(sim, name, kernel, Box::new(software));
+    WorkerMachine { machine, disk, clocks, journal, leave, has_left }
+}
+
+/// One life of a worker.
+async fn carry_worker(
+    name: String,
+    mut config: WorkerConfig,
+    clocks: Arc<Clocks>,
+    witness: Witness,
+    leave: Rc<Cell<Option<Duration>>>,
+    has_left: Rc<Cell<bool>>,
+) -> Ended {
+    let is_done = Arc::<AtomicBool>::default();
+    config.observer = Some(Arc::new(WorkerObserver {
+        name: name.clone(),
+        clocks,
+        witness: witness.clone(),
+        told: Mutex::default(),
+        is_done: Arc::clone(&is_done),
+    }));
+    leave.set(None);
+    let running = Worker::start(config).await;
+    let running = running.map_err(|error| format!("{name} cannot start: {error}"))?;
+    let wait = loop {
+        match leave.take() {
+            Some(wait) => break wait,
+            None => tokio::time::sleep(LOOK).await,
+        }
+    };
+    tokio::join!(running.shut_down(wait), tell_when_done(&name, &witness, &is_done));
+    has_left.set(true);
+    Ok(())
 }
 
 /// A worker that leaves takes nothing new: once nothing of it lives, it may be given up.

@@ -1,6 +1,8 @@
 //! Attempts that take time and do nothing: what they were told stands in their command (see `workflow.rs`).
+//!
+//! Each is a process of its own beside the worker's, as real ones are. It goes on while the worker is stopped, and is
+//! killed by a guardian if that lasts for too long. A process that is begun too late is not begun at all.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,23 +13,33 @@ use muster_core::ids::{Fence, RunId};
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 use muster_platform::Platform;
 use muster_worker::executor::{Attempt, Ending, Executor, Outputs, Stop, failed, succeeded};
+use tokio::sync::watch;
 
+use crate::machine::kernel::Kernel;
 use crate::witness::{AttemptKey, Witness, ending_of};
 
 /// How long an attempt takes to end when it is asked to, and when it is killed.
 const GENTLE: Duration = Duration::from_millis(120);
 const KILLED: Duration = Duration::from_millis(3);
+/// How long a guardian sleeps at most.
+const NAP: Duration = Duration::from_millis(250);
 /// What a task says that fails.
 const FAILURE: i32 = 1;
 
 /// Carries out every kind of task, and tells the witness.
 pub struct SimulatedExecutor {
-    /// Name of the worker.
-    pub worker: String,
-    /// For the worker's clock.
-    pub platform: Platform,
-    /// Who is told.
-    pub witness: Witness,
+    worker: String,
+    kernel: Kernel,
+    platform: Platform,
+    witness: Witness,
+    lease_end: watch::Sender<Option<Duration>>,
+}
+
+impl SimulatedExecutor {
+    /// The executor of the worker of this name, on the machine with this kernel. `platform` has the worker's clock.
+    pub fn new(worker: String, kernel: Kernel, platform: Platform, witness: Witness) -> Self {
+        Self { worker, kernel, platform, witness, lease_end: watch::Sender::new(None) }
+    }
 }
 
 /// What a task is to do.
@@ -79,26 +91,67 @@ impl Executor for SimulatedExecutor {
     }
 
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Ending> {
-        let assignment = Arc::clone(&attempt.assignment);
-        let behaviour = Behaviour::of(&assignment.task.executor);
         let key = AttemptKey {
             worker: self.worker.clone(),
-            run: assignment.run,
-            task: assignment.task_index,
+            incarnation: self.witness.incarnation(&self.worker),
+            run: attempt.assignment.run,
+            task: attempt.assignment.task_index,
             index: attempt.indices.first,
-            fence: assignment.fence,
+            fence: attempt.assignment.fence,
         };
-        self.witness.attempt_began(&key);
-        let mut live = Live { key, how: Ended::Lost, witness: self.witness.clone() };
-        let platform = self.platform.clone();
-        async move {
-            let started_at = platform.since_boot();
-            let outcome = carry_out(attempt, behaviour).await;
+        let (platform, witness) = (self.platform.clone(), self.witness.clone());
+        self.kernel.run(live(key, attempt, platform, witness, self.lease_end.subscribe())).boxed()
+    }
+
+    fn set_lease_end(&self, end: Option<Duration>) {
+        self.lease_end.send_replace(end);
+    }
+}
+
+/// One process, from its start to its end.
+async fn live(
+    key: AttemptKey,
+    attempt: Attempt,
+    platform: Platform,
+    witness: Witness,
+    lease_end: watch::Receiver<Option<Duration>>,
+) -> Ending {
+    let started_at = platform.since_boot();
+    let is_too_late = lease_end.borrow().is_some_and(|end| started_at >= end);
+    if is_too_late || attempt.stop.current() == Some(Stop::AtOnce) {
+        return Ending::at_once(Outcome::Lost, started_at);
+    }
+    let behaviour = Behaviour::of(&attempt.assignment.task.executor);
+    witness.attempt_began(&key);
+    let mut live = Live { key, how: Ended::Lost, witness };
+    let outcome = tokio::select! {
+        outcome = carry_out(attempt, behaviour) => {
             live.how = ending_of(&outcome);
-            drop(live);
-            Ending { outcome, started_at, ended_at: platform.since_boot() }
+            outcome
         }
-        .boxed()
+        () = overdue(platform.clone(), lease_end) => {
+            tokio::time::sleep(KILLED).await;
+            failed(Some(-libc::SIGKILL), "killed")
+        }
+    };
+    drop(live);
+    Ending { outcome, started_at, ended_at: platform.since_boot() }
+}
+
+/// The guardian: resolves when the worker has let the end of its lease go by.
+async fn overdue(platform: Platform, mut lease_end: watch::Receiver<Option<Duration>>) {
+    loop {
+        let left =
+            lease_end.borrow_and_update().map(|end| end.saturating_sub(platform.since_boot()));
+        match left {
+            Some(Duration::ZERO) => return,
+            Some(left) => tokio::select! {
+                () = tokio::time::sleep(left.min(NAP)) => {}
+                _ = lease_end.changed() => {}
+            },
+            // A sender that is gone is a worker that died, and took its attempts along.
+            None => drop(lease_end.changed().await),
+        }
     }
 }
 

@@ -4,9 +4,13 @@
 //!  seed ──► Plan: size, speeds, what clients ask for, what goes wrong when
 //!             │
 //!             ▼
-//!  turmoil: one host a machine       m0 m1 m2 …   real masters: openraft, tonic, redb over a disk in memory
-//!                                    w0 w1 …      real workers with an executor that only takes time
-//!                                    c0 c1 …      clients of the SDK
+//!  processes, each on a runtime of its own       real masters: openraft, tonic, redb over a disk in memory
+//!     m0 m1 m2 … w0 w1 …                          real workers with an executor that only asks for attempts
+//!        │ each asks its kernel
+//!        ▼
+//!  turmoil: one host a machine                    the network; connections and attempts, which go on
+//!     m0 m1 m2 … w0 w1 …                          while the process is stopped
+//!     clients                                     clients of the SDK
 //!             │
 //!             ▼
 //!  Witness ──► trace (one number)    every entry, lease, attempt and answer

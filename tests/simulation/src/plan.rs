@@ -16,6 +16,8 @@ use crate::workflow::{self, Workflow};
 const DRIFT_PPM_MAX: i64 = 10_000;
 /// A cluster is left alone for so long at the beginning, to form.
 const QUIET: Duration = Duration::from_secs(2);
+/// How much of what a process has to do it does before it is stopped.
+const PAUSE_PARTS_MAX: u32 = 12;
 /// Without masters for so long, fire times are late: more than the minute in which they are on time.
 const BLACKOUT_MIN: Duration = Duration::from_secs(65);
 /// More runs than a plan has.
@@ -166,6 +168,10 @@ pub enum Fault {
     CutWorker { worker: usize, master: Option<usize>, direction: Direction, lasts: Duration },
     /// Messages between a master and all others take up to this long.
     Slow { which: Which, latency: Duration, lasts: Duration },
+    /// The processes of masters are stopped in the midst of what they do, after so many parts of it, and go on later.
+    Pause { which: Which, parts: u32, lasts: Duration },
+    /// The same for a worker. Its attempts go on, unless their guardian must kill them.
+    PauseWorker { worker: usize, parts: u32, lasts: Duration },
     /// A master neither sends nor hears anything; what was sent meanwhile arrives afterwards.
     Freeze { which: Which, lasts: Duration },
     /// The same for a worker.
@@ -226,6 +232,8 @@ impl Plan {
         let (history_runs_max, history_look) = history(&mut also);
         faults.extend(stops(&mut also, masters, workers.len(), lasts));
         faults.extend(late_answers(&mut also, workers.len(), lasts));
+        let mut stops = Dice(SmallRng::seed_from_u64(seed.rotate_left(48)));
+        faults.extend(pauses(&mut stops, masters, workers.len(), lasts));
         faults.sort_by_key(|scheduled| scheduled.at);
         let mut time = Dice(SmallRng::seed_from_u64(seed.rotate_left(16)));
         let clocks_hold = time.chance(85);
@@ -315,6 +323,23 @@ fn stops(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Ve
     });
     stops.extend(workers);
     stops
+}
+
+/// Processes that stand still for a while: some for longer than any lease and its margin.
+fn pauses(dice: &mut Dice, masters: usize, workers: usize, lasts: Duration) -> Vec<Scheduled> {
+    let of_masters = dice.below(3);
+    let pauses = (0..of_masters + dice.below(3)).map(|number| {
+        let at = QUIET + dice.millis(0, lasts.as_millis() as u64);
+        let (min, max) = if dice.chance(60) { (100, 2_500) } else { (2_500, 8_000) };
+        let (parts, lasts) = (dice.0.random_range(0..=PAUSE_PARTS_MAX), dice.millis(min, max));
+        let fault = if number < of_masters {
+            Fault::Pause { which: which(dice, masters), parts, lasts }
+        } else {
+            Fault::PauseWorker { worker: dice.below(workers), parts, lasts }
+        };
+        Scheduled { at, fault }
+    });
+    pauses.collect()
 }
 
 /// A worker whose answers come late, and that then dies: what it was told last is what counts.

@@ -15,11 +15,14 @@ use muster_core::time::{Millis, Timestamp};
 use muster_platform::Platform;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use tokio::task::JoinSet;
 use turmoil::Sim;
 
 use crate::client::Workload;
-use crate::cluster::{Machines, add_machines, api_addresses, master_host};
+use crate::cluster::{CLIENTS, Machines, add_machines, api_addresses, master_host};
 use crate::machine::entropy::{self, EPOCH};
+use crate::machine::kernel::Kernel;
 use crate::machine::platform::Simulated;
 use crate::plan::Plan;
 use crate::strike::Havoc;
@@ -110,12 +113,7 @@ pub fn run(plan: Plan, trace: Trace) -> Report {
     let mut sim = build(&plan);
     let machines = add_machines(&mut sim, &plan, &witness);
     let shared = Rc::<Shared>::default();
-    for number in 0..plan.clients.len() {
-        add_client(&mut sim, &plan, number, &witness, &shared);
-    }
-    if plan.is_pruned() {
-        add_onlooker(&mut sim, &plan, &witness, &shared);
-    }
+    add_clients(&mut sim, &plan, &witness, &shared);
     let mut havoc = Havoc::new(&plan, witness.clone());
     let driven = panic::catch_unwind(AssertUnwindSafe(|| {
         drive(&mut sim, &plan, &machines, &shared, &mut havoc, &witness)
@@ -127,7 +125,10 @@ pub fn run(plan: Plan, trace: Trace) -> Report {
     };
     let simulated = sim.elapsed();
     // Tearing down a host after a panic may panic again; the process ends anyway.
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(sim)));
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| {
+        machines.all().for_each(|machine| machine.crash(&mut sim));
+        drop(sim);
+    }));
     conclude(&plan, &witness, &machines, &havoc, broken, simulated)
 }
 
@@ -139,9 +140,14 @@ fn build<'a>(plan: &Plan) -> Sim<'a> {
         .epoch(UNIX_EPOCH + EPOCH)
         .simulation_duration(plan.mended_at + RECOVERY_MAX * 2)
         .tick_duration(TICK)
-        .min_message_latency(plan.latency.0)
-        .max_message_latency(plan.latency.1)
+        .min_message_latency(latency_of(plan.latency.0))
+        .max_message_latency(latency_of(plan.latency.1))
         .build()
+}
+
+/// How long a message is under way that may take so long: what has arrived waits for the next turn of its process.
+pub fn latency_of(wanted: Duration) -> Duration {
+    wanted.saturating_sub(TICK)
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
@@ -149,47 +155,55 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
 }
 
-fn add_client(
-    sim: &mut Sim<'_>,
-    plan: &Rc<Plan>,
-    number: usize,
-    witness: &Witness,
-    shared: &Rc<Shared>,
-) {
-    let platform = Platform::new(Simulated { clocks: Arc::default() });
+/// All clients, on one host of turmoil: they share no connections, only its turn.
+fn add_clients(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness, shared: &Rc<Shared>) {
     let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
-    sim.client(format!("c{number}"), async move {
-        // Each begins with another master, and stays with it while it answers.
-        let mut addresses = api_addresses(&plan);
-        addresses.rotate_left(number % plan.masters);
-        let mut client = Workload::new(number as u64, &addresses, platform, witness.clone())?;
-        client.run(plan.clients[number].clone()).await;
-        shared.finished.set(shared.finished.get() + 1);
-        if number == 0 {
-            finish(&mut client, &plan, &witness, &shared).await;
+    sim.client(CLIENTS, async move {
+        let kernel = Kernel::default();
+        tokio::spawn(kernel.boot());
+        let platform = Platform::new(Simulated { clocks: Arc::default(), kernel });
+        let mut clients = JoinSet::new();
+        for number in 0..plan.clients.len() {
+            // Each begins with another master, and stays with it while it answers.
+            let mut addresses = api_addresses(&plan);
+            addresses.rotate_left(number % plan.masters);
+            let platform = platform.clone();
+            let client = Workload::new(number as u64, &addresses, platform, witness.clone())?;
+            let of_all = (Rc::clone(&plan), witness.clone(), Rc::clone(&shared));
+            clients.spawn_local(serve_client(number, client, of_all));
         }
-        while !shared.is_over.get() {
-            tokio::time::sleep(POLL).await;
+        if plan.is_pruned() {
+            let (number, addresses) = (plan.clients.len() as u64, api_addresses(&plan));
+            let client = Workload::new(number, &addresses, platform, witness)?;
+            clients.spawn_local(look_on(client, addresses, shared));
+        }
+        while let Some(ended) = clients.join_next().await {
+            ended?;
         }
         Ok(())
     });
 }
 
+async fn serve_client(
+    number: usize,
+    mut client: Workload,
+    (plan, witness, shared): (Rc<Plan>, Witness, Rc<Shared>),
+) {
+    client.run(plan.clients[number].clone()).await;
+    shared.finished.set(shared.finished.get() + 1);
+    if number == 0 {
+        finish(&mut client, &plan, &witness, &shared).await;
+    }
+}
+
 /// Looks at the masters' histories all the time: a run that should be gone is soon pruned once more.
-fn add_onlooker(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness, shared: &Rc<Shared>) {
-    let platform = Platform::new(Simulated { clocks: Arc::default() });
-    let (plan, witness, shared) = (Rc::clone(plan), witness.clone(), Rc::clone(shared));
-    sim.client("onlooker", async move {
-        let addresses = api_addresses(&plan);
-        let client = Workload::new(plan.clients.len() as u64, &addresses, platform, witness)?;
-        while !shared.is_over.get() {
-            for (master, address) in addresses.iter().enumerate() {
-                client.look_at_history(master, address).await;
-            }
-            tokio::time::sleep(LOOK_PAUSE).await;
+async fn look_on(client: Workload, addresses: Vec<String>, shared: Rc<Shared>) {
+    while !shared.is_over.get() {
+        for (master, address) in addresses.iter().enumerate() {
+            client.look_at_history(master, address).await;
         }
-        Ok(())
-    });
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// When everything is mended: lets held tasks go, submits something new, waits until all runs have ended, and asks
@@ -243,7 +257,7 @@ fn drive(
     havoc: &mut Havoc,
     witness: &Witness,
 ) -> Result<(), Broken> {
-    let fell = |error| Broken::Fell(format!("a host failed: {error}"));
+    let mut order = SmallRng::seed_from_u64(!plan.seed);
     let mut faults = plan.faults.iter().peekable();
     loop {
         let now = sim.elapsed();
@@ -262,16 +276,30 @@ fn drive(
             let open = witness.open_runs();
             return Err(Broken::NoEnd(format!("{} runs are open: {open:?}", open.len())));
         }
-        if sim.step().map_err(fell)? {
+        if step(sim, machines, &mut order)? {
             break;
         }
     }
     let end = sim.elapsed() + AFTERWARDS;
     while sim.elapsed() < end {
         entropy::set_elapsed(sim.elapsed());
-        sim.step().map_err(fell)?;
+        step(sim, machines, &mut order)?;
     }
     Ok(())
+}
+
+/// One step of time for all: first the processes, in any order, then the network, the kernels and the clients. Whether
+/// the clients are done.
+fn step(sim: &mut Sim<'_>, machines: &Machines, order: &mut SmallRng) -> Result<bool, Broken> {
+    let now = sim.elapsed();
+    let mut all: Vec<_> = machines.all().collect();
+    all.shuffle(order);
+    for machine in all {
+        if let Some(Err(why)) = machine.run(now, TICK) {
+            return Err(Broken::Fell(format!("{} failed: {why}", machine.host)));
+        }
+    }
+    sim.step().map_err(|error| Broken::Fell(format!("a host failed: {error}")))
 }
 
 fn conclude(

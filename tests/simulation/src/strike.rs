@@ -7,9 +7,10 @@ use muster_checker::Observed;
 use muster_core::ids::Text;
 use turmoil::Sim;
 
-use crate::cluster::{Machines, master_host, worker_host};
+use crate::cluster::{CLIENTS, Machines, master_host, worker_host};
 use crate::machine::disk::Manners;
 use crate::plan::{Direction, Fault, Plan, Which};
+use crate::run::latency_of;
 use crate::witness::Witness;
 
 /// A disk that is full has room for nothing.
@@ -47,6 +48,8 @@ kinds! {
     Isolated = "isolated",
     WorkerCutOff = "worker cut off",
     SlowLinks = "slow links",
+    Paused = "paused",
+    WorkerPaused = "worker paused",
     Frozen = "frozen",
     WorkerFrozen = "worker frozen",
     WorkerSlow = "worker slow",
@@ -71,6 +74,8 @@ impl Fault {
             Fault::Isolate { .. } => Kind::Isolated,
             Fault::CutWorker { .. } => Kind::WorkerCutOff,
             Fault::Slow { .. } => Kind::SlowLinks,
+            Fault::Pause { .. } => Kind::Paused,
+            Fault::PauseWorker { .. } => Kind::WorkerPaused,
             Fault::Freeze { .. } => Kind::Frozen,
             Fault::FreezeWorker { .. } => Kind::WorkerFrozen,
             Fault::SlowWorker { .. } => Kind::WorkerSlow,
@@ -105,6 +110,7 @@ enum Mend {
     Release { a: String, b: Vec<String> },
     Latency { a: String, b: Vec<String> },
     Disk { master: usize },
+    Pause { host: String },
 }
 
 impl Havoc {
@@ -147,8 +153,8 @@ impl Havoc {
     fn all_hosts_but(&self, host: &str) -> Vec<String> {
         let masters = (0..self.plan.masters).map(master_host);
         let workers = (0..self.plan.workers.len()).map(worker_host);
-        let clients = (0..self.plan.clients.len()).map(|number| format!("c{number}"));
-        masters.chain(workers).chain(clients).filter(|other| other != host).collect()
+        let others = masters.chain(workers).chain([CLIENTS.to_owned()]);
+        others.filter(|other| other != host).collect()
     }
 
     /// Starts hosts again whose time has come, and those that stopped by themselves; mends what has lasted its time.
@@ -158,14 +164,13 @@ impl Havoc {
             if machine.failure.borrow_mut().take().is_some() && !self.down.contains_key(&host) {
                 // As a supervisor would: the process ended, its machine goes on.
                 machine.disk.release();
-                sim.crash(host.as_str());
-                self.down.insert(host, now + RESTART);
+                self.stop(sim, machines, host, now + RESTART);
             }
         }
         for (number, machine) in machines.workers.iter().enumerate() {
             if machine.has_left.take() {
                 let away = self.leaving.remove(&number).unwrap_or_default();
-                self.stop(sim, worker_host(number), now + away);
+                self.stop(sim, machines, worker_host(number), now + away);
             }
         }
         let up: Vec<String> =
@@ -173,7 +178,7 @@ impl Havoc {
         for host in up {
             self.down.remove(&host);
             self.witness.note(format_args!("{host} starts again"));
-            sim.bounce(host.as_str());
+            machines.named(&host).start(sim);
         }
         let mends = std::mem::take(&mut self.mends);
         let (due, rest): (Vec<_>, Vec<_>) = mends.into_iter().partition(|(at, _)| *at <= now);
@@ -202,9 +207,12 @@ impl Havoc {
                     sim.set_link_max_message_latency(
                         a.as_str(),
                         host.as_str(),
-                        self.plan.latency.1,
+                        latency_of(self.plan.latency.1),
                     );
                 }
+            }
+            Mend::Pause { host } => {
+                machines.named(&host).go_on();
             }
             Mend::Disk { master } => {
                 let normal = self.plan.disk;
@@ -215,8 +223,8 @@ impl Havoc {
         }
     }
 
-    fn stop(&mut self, sim: &mut Sim<'_>, host: String, until: Duration) {
-        sim.crash(host.as_str());
+    fn stop(&mut self, sim: &mut Sim<'_>, machines: &Machines, host: String, until: Duration) {
+        machines.named(&host).crash(sim);
         self.down.insert(host, until);
     }
 
@@ -242,7 +250,7 @@ impl Havoc {
                 }
                 machines.masters[master].disk.wipe();
                 self.master_stopped(master);
-                self.stop(sim, host.clone(), now + *down);
+                self.stop(sim, machines, host.clone(), now + *down);
                 self.tell(kind, host);
             }
             Fault::SyncFails { which } => {
@@ -274,6 +282,23 @@ impl Havoc {
                 machines.workers[*worker].clocks.set_drift(*ppm);
                 self.tell(kind, format!("{} {ppm} ppm", worker_host(*worker)));
             }
+            Fault::Transfer { to } => {
+                self.transfer = Some(*to);
+                self.tell(kind, master_host(*to));
+            }
+            _ => self.strike_process(sim, machines, now, fault),
+        }
+    }
+
+    fn strike_process(
+        &mut self,
+        sim: &mut Sim<'_>,
+        machines: &Machines,
+        now: Duration,
+        fault: &Fault,
+    ) {
+        let kind = fault.kind();
+        match fault {
             Fault::CrashWorker { worker, down, journal_lost } => {
                 self.crash_worker(sim, machines, *worker, now + *down, *journal_lost);
             }
@@ -291,9 +316,13 @@ impl Havoc {
                     self.tell(kind, format!("{} {wait:?}", worker_host(*worker)));
                 }
             }
-            Fault::Transfer { to } => {
-                self.transfer = Some(*to);
-                self.tell(kind, master_host(*to));
+            Fault::Pause { which, parts, lasts } => {
+                for master in self.masters_of(*which) {
+                    self.pause(machines, kind, (master_host(master), *parts), now + *lasts);
+                }
+            }
+            Fault::PauseWorker { worker, parts, lasts } => {
+                self.pause(machines, kind, (worker_host(*worker), *parts), now + *lasts);
             }
             _ => self.strike_network(sim, now, fault),
         }
@@ -352,7 +381,7 @@ impl Havoc {
             disk.release();
         }
         self.master_stopped(master);
-        self.stop(sim, host.clone(), until);
+        self.stop(sim, machines, host.clone(), until);
         self.tell(kind, host);
     }
 
@@ -379,13 +408,26 @@ impl Havoc {
             machine.journal.damage();
         }
         let incarnation = self.witness.incarnation(&host);
-        self.stop(sim, host.clone(), until);
+        self.stop(sim, machines, host.clone(), until);
         let name: Text = host.as_str().into();
         if journal_lost {
             self.witness.observed(Observed::JournalLost { worker: name.clone() });
         }
         self.witness.observed(Observed::WorkerStopped { worker: name, incarnation });
         self.tell(Kind::WorkerKilled, format!("{host} journal_lost={journal_lost}"));
+    }
+
+    fn pause(
+        &mut self,
+        machines: &Machines,
+        kind: Kind,
+        (host, parts): (String, u32),
+        until: Duration,
+    ) {
+        if machines.named(&host).pause(parts) {
+            self.tell(kind, host.clone());
+            self.mends.push((until, Mend::Pause { host }));
+        }
     }
 
     fn cut(

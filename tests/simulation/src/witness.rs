@@ -79,6 +79,8 @@ pub struct Account {
 pub struct AttemptKey {
     /// Name of its worker.
     pub worker: String,
+    /// Incarnation of that worker's process when it asked for it.
+    pub incarnation: u64,
     /// Which run.
     pub run: RunId,
     /// Which task.
@@ -201,10 +203,9 @@ impl Witness {
 
     /// An attempt began.
     pub fn attempt_began(&self, key: &AttemptKey) {
-        let incarnation = self.0.lock().incarnations.get(&key.worker).copied().unwrap_or_default();
         self.observed(Observed::AttemptBegan {
             worker: key.worker.as_str().into(),
-            incarnation,
+            incarnation: key.incarnation,
             run: key.run,
             task: key.task,
             index: key.index,

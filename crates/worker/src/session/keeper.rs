@@ -81,13 +81,16 @@ impl LeaseKeeper {
         let is_late = mutant::is_on(Mutant::LeaseFromAnswer);
         let seq = if is_late { watched.lease.sent(self.platform.since_boot()) } else { seq };
         let is_ignored = mutant::is_on(Mutant::LapseIgnored);
-        let now = if is_ignored { Duration::ZERO } else { self.platform.since_boot() };
+        let is_late_enough = is_ignored || mutant::is_on(Mutant::LateRenewal);
+        let now = if is_late_enough { Duration::ZERO } else { self.platform.since_boot() };
         if !watched.lease.confirmed(seq, length, now) {
             return;
         }
         if let Some((stop_at, end)) = watched.lease.stop_at().zip(watched.lease.end_at()) {
             // What acts in the worker's stead does so halfway between the worker and the end.
-            self.attempts.set_lease_end(Some(stop_at + (end - stop_at) / 2));
+            if !is_ignored && !mutant::is_on(Mutant::GuardianUntold) {
+                self.attempts.set_lease_end(Some(stop_at + (end - stop_at) / 2));
+            }
             self.witness.tell(|incarnation| Event::LeaseConfirmed { incarnation, stop_at, end });
             tracing::debug!(
                 incarnation = self.witness.incarnation(),

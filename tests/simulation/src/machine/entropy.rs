@@ -10,6 +10,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// What `CLOCK_REALTIME` shows when a simulation begins: 2026-01-01 00:00 UTC.
 pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 /// What every other clock shows then.
@@ -20,6 +22,8 @@ thread_local! {
     static CHANCE: Cell<Option<u64>> = const { Cell::new(None) };
     /// Time since the simulation began, for whoever asks between the turns of the hosts.
     static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// The turn of a process: when it began, in both times.
+    static TURN: Cell<Option<(Duration, Instant)>> = const { Cell::new(None) };
     static DRAWS: Cell<u64> = const { Cell::new(0) };
     static READINGS: Cell<u64> = const { Cell::new(0) };
 }
@@ -39,12 +43,23 @@ pub fn set_elapsed(elapsed: Duration) {
     ELAPSED.set(elapsed);
 }
 
-/// Time since the simulation began, as the host whose turn it is sees it.
+/// It is a process's turn, which begins `now`, at `began` by the clock of its runtime.
+pub fn begin_turn(now: Duration, began: Instant) {
+    TURN.set(Some((now, began)));
+}
+
+/// The turn is over.
+pub fn end_turn() {
+    TURN.set(None);
+}
+
+/// Time since the simulation began, as whoever's turn it is sees it: a process, or a host of turmoil.
 pub fn elapsed() -> Duration {
-    // Between turns, and while a host is torn down, there is no host to ask.
+    // Between turns, and while a runtime is torn down, there is nobody to ask.
     let is_in_runtime = tokio::runtime::Handle::try_current().is_ok();
-    let of_host = is_in_runtime.then(turmoil::sim_elapsed).flatten();
-    of_host.unwrap_or_default().max(ELAPSED.get())
+    let of_turn = || TURN.get().map(|(now, began)| now + began.elapsed());
+    let seen = is_in_runtime.then(|| of_turn().or_else(turmoil::sim_elapsed)).flatten();
+    seen.unwrap_or_default().max(ELAPSED.get())
 }
 
 /// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

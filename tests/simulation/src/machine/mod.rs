@@ -1,6 +1,8 @@
-//! The machines of the simulation: entropy, disks, and the platform over turmoil's network.
+//! The machines of the simulation: entropy, disks, kernels over turmoil's network, and processes that can be stopped.
 
 pub mod disk;
 pub mod entropy;
 pub mod journal;
+pub mod kernel;
 pub mod platform;
+pub mod process;

@@ -1,9 +1,7 @@
-//! [`Provider`] over turmoil: one for each simulated host.
+//! [`Provider`] of the simulation: one for each process.
 
-use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -12,14 +10,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use muster_platform::{Connection, Dedicated, Executor, Listener, Provider};
 use tokio::runtime::Handle;
-use turmoil::net::{TcpListener, TcpStream};
 
 use super::entropy::{EPOCH, UPTIME, elapsed};
+use super::kernel::{Arrivals, Kernel};
 
 /// How long work on a blocking thread takes before its result is seen.
 const BLOCKING: Duration = Duration::from_micros(50);
-/// How long a connection may take to come about, whatever the caller says: turmoil's never fails by itself.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// Parts of a whole.
 const PPM: i128 = 1_000_000;
@@ -80,29 +76,30 @@ impl Clocks {
     }
 }
 
-/// What one simulated host runs on.
+/// What a process runs on: its machine.
 #[derive(Debug)]
 pub struct Simulated {
-    /// Its clocks.
+    /// The clocks.
     pub clocks: Arc<Clocks>,
+    /// What opens connections.
+    pub kernel: Kernel,
 }
 
 impl Provider for Simulated {
     fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Connection>> {
-        let address = address.to_owned();
+        let (kernel, address) = (self.kernel.clone(), address.to_owned());
         Box::pin(async move {
-            let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address)).await??;
-            let remote = stream.peer_addr().ok();
+            let stream = kernel.connect(address).await?;
+            let remote = stream.remote();
             Ok(Connection::new(stream, remote))
         })
     }
 
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        let kernel = self.kernel.clone();
         Box::pin(async move {
-            // turmoil has no addresses of interfaces to listen on.
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?;
-            let listener: Box<dyn Listener> =
-                Box::new(Accepting { listener: Arc::new(listener), next: None });
+            let arrivals = kernel.listen(address.port()).await?;
+            let listener: Box<dyn Listener> = Box::new(Accepting { address, arrivals });
             Ok(listener)
         })
     }
@@ -133,26 +130,19 @@ impl Provider for Simulated {
     }
 }
 
-type Accepted = io::Result<(TcpStream, SocketAddr)>;
-
 struct Accepting {
-    listener: Arc<TcpListener>,
-    next: Option<Pin<Box<dyn Future<Output = Accepted> + Send>>>,
+    address: SocketAddr,
+    arrivals: Arrivals,
 }
 
 impl Listener for Accepting {
     fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        Ok(self.address)
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
-        let listener = &self.listener;
-        let next = self.next.get_or_insert_with(|| {
-            let listener = Arc::clone(listener);
-            Box::pin(async move { listener.accept().await })
-        });
-        let accepted = ready!(next.as_mut().poll(context));
-        self.next = None;
-        Poll::Ready(accepted.map(|(stream, remote)| Connection::new(stream, Some(remote))))
+        let arrived = ready!(self.arrivals.poll_recv(context));
+        let (stream, remote) = arrived.ok_or(io::ErrorKind::NotConnected)?;
+        Poll::Ready(Ok(Connection::new(stream, Some(remote))))
     }
 }
