@@ -1,8 +1,8 @@
 //! Many simulated workers in one process: each holds a session over the workers' protocol, heartbeats, and carries out
 //! what does nothing. When their leader goes away they all look for the next one at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -21,6 +21,8 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Endpoint;
 
+use crate::lab::Lab;
+
 /// The pool they serve, so that no task that is a process comes to them.
 pub(crate) const POOL: &str = "herd";
 /// What each has, in thousandths of a core.
@@ -34,12 +36,11 @@ const WAIT_GROWTH: f64 = 1.6;
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// A stream without an answer to so many heartbeats is dead.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
+const CALM: &str = "nothing panics while holding it";
 
 /// What the herd lived through.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Sessions that are registered.
-    pub(crate) registered: AtomicU64,
     /// Registrations so far.
     pub(crate) registrations: AtomicU64,
     /// Workers that were told that they had been declared lost.
@@ -48,44 +49,100 @@ pub(crate) struct Tally {
     pub(crate) attempts: AtomicU64,
 }
 
+/// A session, as its worker sees it. That it is open says little: its master may be stopped, or deposed and not know.
+#[derive(Clone, Debug)]
+struct Standing {
+    master: String,
+    /// When the master took the worker in.
+    since: Instant,
+    /// When it last confirmed that the worker's lease goes on.
+    confirmed: Instant,
+}
+
+/// What each of them stands on, by number.
+#[derive(Debug)]
+struct Roll(Vec<Mutex<Option<Standing>>>);
+
+impl Roll {
+    fn new(size: usize) -> Roll {
+        Roll((0..size).map(|_| Mutex::new(None)).collect())
+    }
+
+    fn enter(&self, number: usize, master: &str) {
+        let now = Instant::now();
+        let standing = Standing { master: master.to_owned(), since: now, confirmed: now };
+        *self.0[number].lock().expect(CALM) = Some(standing);
+    }
+
+    fn confirm(&self, number: usize) {
+        if let Some(standing) = &mut *self.0[number].lock().expect(CALM) {
+            standing.confirmed = Instant::now();
+        }
+    }
+
+    fn leave(&self, number: usize) {
+        *self.0[number].lock().expect(CALM) = None;
+    }
+
+    /// Since when each of those has been back whom `leader` has confirmed since `over`. Whoever had its session before
+    /// `began` was not away from it, as far as is known from `over` on.
+    fn back(&self, leader: &str, began: Instant, over: Instant) -> Vec<Instant> {
+        let standings = self.0.iter().filter_map(|it| it.lock().expect(CALM).clone());
+        standings
+            .filter(|it| it.master == leader && it.confirmed >= over)
+            .map(|it| if it.since >= began { it.since } else { over })
+            .collect()
+    }
+}
+
 /// See the module documentation. It ends when dropped.
 pub(crate) struct Herd {
     pub(crate) tally: Arc<Tally>,
-    pub(crate) size: usize,
+    roll: Arc<Roll>,
     _members: JoinSet<()>,
 }
 
 impl Herd {
     pub(crate) fn start(size: usize, masters: &[String]) -> Herd {
-        let tally = Arc::new(Tally::default());
+        let (tally, roll) = (Arc::new(Tally::default()), Arc::new(Roll::new(size)));
         let mut members = JoinSet::new();
         for number in 0..size {
             let member = Sheep {
+                number,
                 name: format!("herd-{number}"),
                 incarnation: rand::random(),
                 masters: masters.to_vec(),
                 next: number % masters.len().max(1),
                 tally: tally.clone(),
+                roll: roll.clone(),
             };
             members.spawn(member.live());
         }
-        Herd { tally, size, _members: members }
+        Herd { tally, roll, _members: members }
     }
 
-    /// Waits until all are registered; how long that took.
-    pub(crate) async fn gather(&self, patience: Duration) -> Result<Duration> {
-        const POLL: Duration = Duration::from_millis(10);
-        let started = Instant::now();
+    /// Waits until whoever leads then has confirmed each of them since the call of this. Returns how long after `began`
+    /// the last of them was there.
+    pub(crate) async fn gather(
+        &self,
+        lab: &Lab,
+        began: Instant,
+        patience: Duration,
+    ) -> Result<Duration> {
+        const POLL: Duration = Duration::from_millis(100);
+        let (over, size) = (Instant::now(), self.roll.0.len());
         loop {
-            let registered = self.tally.registered.load(Ordering::Relaxed);
-            if registered == self.size as u64 {
-                return Ok(started.elapsed());
+            let back = match lab.leader().await {
+                Some(leader) => self.roll.back(&lab.api_address(leader), began, over),
+                None => Vec::new(),
+            };
+            if back.len() == size {
+                let last = back.into_iter().max().unwrap_or(over);
+                return Ok(last.saturating_duration_since(began));
             }
-            if started.elapsed() > patience {
-                bail!(
-                    "{registered} of {} simulated workers are registered after {patience:?}",
-                    self.size
-                );
+            if over.elapsed() > patience {
+                let back = back.len();
+                bail!("{back} of {size} simulated workers are with the leader after {patience:?}");
             }
             sleep(POLL).await;
         }
@@ -94,11 +151,13 @@ impl Herd {
 
 /// One simulated worker.
 struct Sheep {
+    number: usize,
     name: String,
     incarnation: u64,
     masters: Vec<String>,
     next: usize,
     tally: Arc<Tally>,
+    roll: Arc<Roll>,
 }
 
 /// Why a session is over.
@@ -116,8 +175,8 @@ impl Sheep {
             let address = redirected.take().unwrap_or_else(|| self.masters[self.next].clone());
             let mut was_registered = false;
             let end = self.serve(&address, &mut was_registered).await;
+            self.roll.leave(self.number);
             if was_registered {
-                self.tally.registered.fetch_sub(1, Ordering::Relaxed);
                 wait = WAIT_FIRST;
             }
             match end {
@@ -175,7 +234,7 @@ impl Sheep {
             _ => return End::Broken,
         };
         *was_registered = true;
-        self.tally.registered.fetch_add(1, Ordering::Relaxed);
+        self.roll.enter(self.number, address);
         self.tally.registrations.fetch_add(1, Ordering::Relaxed);
         let mut heartbeats = interval(Duration::from_millis(registered.heartbeat_ms.max(1).into()));
         let (mut seq, mut silent, mut reports) = (0, 0, 0);
@@ -197,7 +256,10 @@ impl Sheep {
                                 return End::Broken;
                             }
                         }
-                        Some(Response::HeartbeatAck(_)) => silent = 0,
+                        Some(Response::HeartbeatAck(_)) => {
+                            silent = 0;
+                            self.roll.confirm(self.number);
+                        }
                         Some(Response::Lost(_)) => return End::Lost,
                         Some(Response::Redirect(to)) => return End::Redirected(to.leader),
                         _ => {}
@@ -224,5 +286,37 @@ impl Sheep {
         let finishes: Vec<FinishReport> = dispatch.assignments.iter().map(finish).collect();
         self.tally.attempts.fetch_add(finishes.len() as u64, Ordering::Relaxed);
         Report { seq, starts: Vec::new(), finishes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_is_whom_the_leader_confirmed_since_the_fault() {
+        let step = || {
+            let at = Instant::now();
+            while Instant::now() <= at {}
+        };
+        let roll = Roll::new(3);
+        (0..3).for_each(|number| roll.enter(number, "old"));
+        step();
+        let began = Instant::now();
+        step();
+        let moved = Instant::now();
+        roll.leave(0);
+        roll.enter(0, "new");
+        step();
+        let over = Instant::now();
+        assert!(roll.back("old", began, over).is_empty(), "two have an open session only");
+        assert!(roll.back("new", began, over).is_empty(), "it may have left again unnoticed");
+        roll.confirm(0);
+        roll.confirm(1);
+        let back = roll.back("new", began, over);
+        assert!(back.len() == 1 && (moved..over).contains(&back[0]), "since it was taken in");
+        assert_eq!(roll.back("old", began, over), [over]);
+        roll.leave(0);
+        assert!(roll.back("new", began, over).is_empty());
     }
 }

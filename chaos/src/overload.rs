@@ -5,7 +5,7 @@
 
 mod callers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -57,13 +57,20 @@ const DRAIN_MAX: Duration = Duration::from_secs(1_800);
 struct Offered {
     sent: AtomicU64,
     not_sent: AtomicU64,
-    refused: AtomicU64,
+    /// By what the caller was told last.
+    refused: Mutex<BTreeMap<String, u64>>,
     accepted: Mutex<BTreeSet<u64>>,
 }
 
 impl Offered {
     fn accept(&self, run: u64) {
         self.accepted.lock().expect("nothing panics while holding it").insert(run);
+    }
+
+    fn refuse(&self, error: &muster_client::Error) {
+        let word = format!("{:?} {}", error.code(), error.reason().unwrap_or("-"));
+        *self.refused.lock().expect("nothing panics while holding it").entry(word).or_default() +=
+            1;
     }
 
     fn accepted(&self) -> u64 {
@@ -110,24 +117,27 @@ pub(crate) async fn play(
     let span = Duration::from_secs(scenario.duration_s);
     let callers = Callers::start(&lab.client.endpoints())?;
     let samples = overload(lab, &offered, peak * times, span).await?;
-    let mut answers = callers.stop().await;
-    if let Some(leader) = lab.leader().await {
-        answers = answers.and(callers::crowd(&lab.api_address(leader)).await?);
-    }
+    let told = callers.stop().await;
+    let told_crowd = match lab.leader().await {
+        Some(leader) => callers::crowd(&lab.api_address(leader)).await?,
+        None => callers::Answers::default(),
+    };
     let (began, over) = (before.at, before.at + span);
     let stopped = Instant::now();
     let recovered = recover(lab, &offered, stopped).await;
     let fired = calm::end_schedules(&lab.client, stopped + DRAIN_MAX, violations).await;
     let drained = drain(lab, stopped).await;
-    answers.accepted.iter().for_each(|run| offered.accept(*run));
+    told.accepted.iter().chain(&told_crowd.accepted).for_each(|run| offered.accept(*run));
     let (ends, lost) = ends(lab, &offered).await?;
 
     let goodput = ends.rate(began, over);
     let outcome = Outcome { peak, goodput, span, before, samples, ends, recovered, drained, lost };
     outcome.print(&offered);
-    println!("\nCallers that do not try again were told: {answers}.");
-    answers.judge(violations);
-    if answers.refused == 0 && scenario.evidence.contains(&Evidence::OverloadRefused) {
+    println!("\nCallers that do not try again were told: {told}.");
+    println!("\nA crowd that called once, in the end, was told: {told_crowd}.");
+    told.judge(violations);
+    told_crowd.judge(violations);
+    if !told_crowd.were_refused() && scenario.evidence.contains(&Evidence::OverloadRefused) {
         violations.add("evidence", "nobody was told that there is too much to do");
     }
     if lost > 0 {
@@ -204,7 +214,8 @@ impl Outcome {
     fn print(&self, offered: &Offered) {
         let Outcome { peak, goodput, before, samples, .. } = self;
         let rate = offered.sent.load(Relaxed) as f64 / self.span.as_secs_f64();
-        let (accepted, refused) = (offered.accepted(), offered.refused.load(Relaxed));
+        let accepted = offered.accepted();
+        let refusals = offered.refused.lock().expect("nothing panics while holding it");
         let not_sent = offered.not_sent.load(Relaxed);
         let memory = self.memory_most() >> 20;
         let live_at = |it: &Sample| it.accepted.saturating_sub(self.ends.before(it.at));
@@ -213,7 +224,10 @@ impl Outcome {
         println!("| peak, {CALLERS} callers that wait for their runs | {peak:.0} runs/s |");
         println!("| offered for {} s | {rate:.0} runs/s |", self.span.as_secs());
         println!("| not offered for want of room in the harness | {not_sent} |");
-        println!("| accepted / not accepted | {accepted} / {refused} |");
+        println!("| accepted | {accepted} |");
+        for (word, count) in &*refusals {
+            println!("| not accepted, tried again until in the end {word} | {count} |");
+        }
         let share = 100.0 * goodput / peak;
         println!(
             "| runs that were accepted and ended meanwhile | {goodput:.0} runs/s, {share:.0} % of peak |"
@@ -304,9 +318,7 @@ async fn overload(
             calls.spawn(async move {
                 match client.submit(Submission::workflow("overload")).await {
                     Ok(run) => offered.accept(run.run_id),
-                    Err(_) => {
-                        offered.refused.fetch_add(1, Relaxed);
-                    }
+                    Err(error) => offered.refuse(&error),
                 }
             });
         }

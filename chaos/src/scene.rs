@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio::time::Instant;
 
 use crate::enter::{self, Inside};
 use crate::faults::{Fault, Stage};
@@ -99,7 +100,7 @@ impl Play<'_> {
             0 => None,
             size => {
                 let herd = Herd::start(size, &stand.lab.client.endpoints());
-                let took = herd.gather(GATHER_MAX).await?;
+                let took = herd.gather(&stand.lab, Instant::now(), GATHER_MAX).await?;
                 writeln!(report, "  {size} simulated workers registered in {took:.1?}")?;
                 Some(herd)
             }

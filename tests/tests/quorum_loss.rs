@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use muster_client::v1::run_service_client::RunServiceClient;
-use muster_client::{Submission, v1};
+use muster_client::{Code, Submission, v1};
 use muster_tests::cluster::Cluster;
 
 /// Tasks that end all the time for some seconds.
@@ -76,6 +76,42 @@ async fn writes_fail_in_bounded_time_without_a_majority() {
     let started = Instant::now();
     submit(0).await.expect("nothing panics").expect_err("still no majority");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    for follower in [(leader + 1) % 3, (leader + 2) % 3] {
+        cluster.masters[follower].signal("CONT");
+    }
+    let client = cluster.client.with_deadline(Duration::from_secs(20));
+    client.submit(Submission::source(SMALL)).await.expect("a majority is back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_told_at_once_that_there_is_too_much_to_do() {
+    /// Four times 1,024 submissions wait at most, and twice 1,024 are on their way.
+    const ADMITTED_MAX: usize = 6 * 1024;
+    const CROWD: usize = 7_500;
+    let cluster = Cluster::start(3, 0).await;
+    let leader = cluster.leader().await;
+    for follower in [(leader + 1) % 3, (leader + 2) % 3] {
+        cluster.masters[follower].signal("STOP");
+    }
+    let address = format!("http://{}", cluster.addresses[leader]);
+    let runs = RunServiceClient::connect(address).await.expect("the leader listens");
+    let submit = |_| {
+        let mut runs = runs.clone();
+        tokio::spawn(async move {
+            let what = v1::submit_run_request::What::Workflow("no-such-workflow".to_owned());
+            let request = v1::SubmitRunRequest { what: Some(what), ..Default::default() };
+            runs.submit_run(request).await.expect_err("nobody can have confirmed it")
+        })
+    };
+    let told = join_all((0..CROWD).map(submit)).await;
+    let told = told.into_iter().map(|it| it.expect("nothing panics"));
+    let refused: Vec<_> = told.filter(|it| it.code() == Code::ResourceExhausted).collect();
+    assert!(refused.len() >= CROWD - ADMITTED_MAX, "{}", refused.len());
+    for status in refused {
+        let details = String::from_utf8_lossy(status.details());
+        assert!(details.contains("OVERLOADED"), "it does not say why: {status:?}");
+        assert!(details.contains("google.rpc.RetryInfo"), "it does not say when: {status:?}");
+    }
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         cluster.masters[follower].signal("CONT");
     }

@@ -168,12 +168,11 @@ impl Stage<'_> {
                 continue;
             }
             let fault = self.choose();
-            let called = witness::now();
+            let (called, began) = (witness::now(), Instant::now());
             let done = self.carry_out(&fault).await?;
             self.history.note(called, What::Fault(done));
             if let Some(herd) = self.herd {
-                herd.gather(GATHER_MAX).await?;
-                self.gathered.push(witness::now().saturating_sub(called));
+                self.gathered.push(herd.gather(self.lab, began, GATHER_MAX).await?);
                 self.logbook.see(Evidence::HerdGathered, 1);
             }
         }

@@ -10,8 +10,8 @@ use muster_client::v1::run_service_client::RunServiceClient;
 use muster_client::v1::submit_run_request::What;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tonic::transport::Endpoint;
+use tokio::time::{Instant, timeout};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -22,9 +22,9 @@ const CALLERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long one of them waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A master lets 64 MiB wait.
-const CROWD: usize = 3_000;
-const BALLAST_BYTES: usize = 60 << 10;
+/// A crowd calls once, all at the same time, and waits for the answer. A master lets 4,096 submissions wait.
+const CROWD: usize = 12_000;
+const CROWD_CHANNELS: usize = 4;
 const CROWD_PATIENCE: Duration = Duration::from_secs(30);
 /// The word for "too much to do".
 const OVERLOADED: &str = "OVERLOADED";
@@ -33,14 +33,12 @@ const OVERLOADED: &str = "OVERLOADED";
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) accepted: Vec<u64>,
-    /// Refused with the word for it, and told when to ask again.
-    pub(super) refused: u64,
+    /// After how long each was refused with the word for it, and told when to ask again.
+    refused: Vec<Duration>,
     /// No answer came in time.
     unanswered: u64,
     /// No leader was known, and they were told when to ask again.
     leaderless: u64,
-    /// There is no such workflow: so it was decided, by the log.
-    decided: u64,
     /// Anything else.
     wrong: BTreeMap<String, u64>,
 }
@@ -69,66 +67,58 @@ impl Callers {
     }
 }
 
-async fn call(
-    mut client: RunServiceClient<tonic::transport::Channel>,
-    stopped: watch::Receiver<bool>,
-) -> Answers {
+/// More calls at once than `master`, who leads, lets wait.
+pub(super) async fn crowd(master: &str) -> Result<Answers> {
+    let mut calls = JoinSet::new();
+    for _ in 0..CROWD_CHANNELS {
+        let channel = Endpoint::from_shared(master.to_owned())?.connect_lazy();
+        for _ in 0..CROWD / CROWD_CHANNELS {
+            let mut client = RunServiceClient::new(channel.clone());
+            calls.spawn(async move {
+                let mut answers = Answers::default();
+                answers.ask(&mut client, CROWD_PATIENCE).await;
+                answers
+            });
+        }
+    }
+    Ok(calls.join_all().await.into_iter().fold(Answers::default(), Answers::and))
+}
+
+async fn call(mut client: RunServiceClient<Channel>, stopped: watch::Receiver<bool>) -> Answers {
     let mut answers = Answers::default();
     while !*stopped.borrow() {
-        let request = v1::SubmitRunRequest {
-            request_id: format!("once-{:032x}", rand::random::<u128>()),
-            what: Some(What::Workflow("overload".to_owned())),
-            ..v1::SubmitRunRequest::default()
-        };
-        match timeout(PATIENCE, client.submit_run(request)).await {
-            Ok(Ok(response)) => {
-                let run = response.into_inner();
-                answers.accepted.push(run.run_id);
-            }
-            Ok(Err(status)) => answers.refused_by(&status),
-            Err(_late) => answers.unanswered += 1,
-        }
+        answers.ask(&mut client, PATIENCE).await;
         tokio::time::sleep(PAUSE).await;
     }
     answers
 }
 
-/// Many calls at once whose wishes are so large that a master cannot let all of them wait. They name a workflow that
-/// there is not, so that the log decides on those that it takes, and nothing is left of them.
-pub(super) async fn crowd(master: &str) -> Result<Answers> {
-    let channel = Endpoint::from_shared(master.to_owned())?.connect_lazy();
-    let mut calls = JoinSet::new();
-    for _ in 0..CROWD {
-        let mut client = RunServiceClient::new(channel.clone());
-        calls.spawn(async move {
-            let mut answers = Answers::default();
-            let request = v1::SubmitRunRequest {
-                what: Some(What::Workflow("no-such-workflow".to_owned())),
-                params: [("ballast".to_owned(), "x".repeat(BALLAST_BYTES))].into(),
-                ..v1::SubmitRunRequest::default()
-            };
-            match timeout(CROWD_PATIENCE, client.submit_run(request)).await {
-                Ok(Ok(response)) => {
-                    let what = format!("that run {} was made", response.into_inner().run_id);
-                    *answers.wrong.entry(what).or_default() += 1;
-                }
-                Ok(Err(status)) => answers.refused_by(&status),
-                Err(_late) => answers.unanswered += 1,
-            }
-            answers
-        });
-    }
-    Ok(calls.join_all().await.into_iter().fold(Answers::default(), Answers::and))
-}
-
 impl Answers {
-    fn refused_by(&mut self, status: &Status) {
+    /// Submits once.
+    async fn ask(&mut self, client: &mut RunServiceClient<Channel>, patience: Duration) {
+        let request = v1::SubmitRunRequest {
+            request_id: format!("once-{:032x}", rand::random::<u128>()),
+            what: Some(What::Workflow("overload".to_owned())),
+            ..v1::SubmitRunRequest::default()
+        };
+        let called = Instant::now();
+        match timeout(patience, client.submit_run(request)).await {
+            Ok(Ok(response)) => self.accepted.push(response.into_inner().run_id),
+            Ok(Err(status)) => self.refused_by(&status, called.elapsed()),
+            Err(_late) => self.unanswered += 1,
+        }
+    }
+
+    pub(super) fn were_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    fn refused_by(&mut self, status: &Status, after: Duration) {
         let details = status.get_error_details();
         let word = details.error_info().map(|info| info.reason.as_str());
         let is_told_when = details.retry_info().is_some_and(|info| info.retry_delay.is_some());
         match (status.code(), word) {
-            (Code::ResourceExhausted, Some(OVERLOADED)) if is_told_when => self.refused += 1,
-            (Code::NotFound, _) => self.decided += 1,
+            (Code::ResourceExhausted, Some(OVERLOADED)) if is_told_when => self.refused.push(after),
             (Code::Unavailable, Some("NO_LEADER")) if is_told_when => self.leaderless += 1,
             (code, word) => {
                 let what = format!("{code:?} {word:?} `{}`", status.message());
@@ -137,12 +127,11 @@ impl Answers {
         }
     }
 
-    pub(super) fn and(mut self, other: Answers) -> Answers {
+    fn and(mut self, other: Answers) -> Answers {
         self.accepted.extend(other.accepted);
-        self.refused += other.refused;
+        self.refused.extend(other.refused);
         self.unanswered += other.unanswered;
         self.leaderless += other.leaderless;
-        self.decided += other.decided;
         for (what, count) in other.wrong {
             *self.wrong.entry(what).or_default() += count;
         }
@@ -159,13 +148,22 @@ impl Answers {
 
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answers { accepted, refused, unanswered, leaderless, decided, wrong } = self;
+        let Answers { accepted, refused, unanswered, leaderless, wrong } = self;
         write!(
             f,
-            "accepted {}, no such workflow {decided}, refused for now {refused}, no leader known {leaderless}, \
-             not in time {unanswered}, something else {}",
+            "accepted {}, refused for now {}, no leader known {leaderless}, not in time {unanswered}, \
+             something else {}",
             accepted.len(),
+            refused.len(),
             wrong.values().sum::<u64>()
+        )?;
+        let mut spans = refused.clone();
+        spans.sort_unstable();
+        let Some(longest) = spans.last() else { return Ok(()) };
+        let [half, most] = [50, 99].map(|percent| spans[(spans.len() - 1) * percent / 100]);
+        write!(
+            f,
+            ". Refusals came within {half:.1?} (half), {most:.1?} (99 %), {longest:.1?} (all)"
         )
     }
 }
@@ -183,7 +181,7 @@ mod tests {
             details.set_retry_info(after);
         }
         let mut answers = Answers::default();
-        answers.refused_by(&Status::with_error_details(code, "", details));
+        answers.refused_by(&Status::with_error_details(code, "", details), Duration::ZERO);
         answers
     }
 
@@ -196,7 +194,7 @@ mod tests {
             violations.codes().len()
         };
         let fine = told(Code::ResourceExhausted, OVERLOADED, soon);
-        assert_eq!((fine.refused, judged(fine)), (1, 0));
+        assert_eq!((fine.were_refused(), judged(fine)), (true, 0));
         assert_eq!(judged(told(Code::ResourceExhausted, OVERLOADED, None)), 1);
         assert_eq!(judged(told(Code::ResourceExhausted, "LIMIT_REACHED", soon)), 1);
         assert_eq!(judged(told(Code::Internal, OVERLOADED, soon)), 1);

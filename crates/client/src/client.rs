@@ -423,13 +423,11 @@ impl<'c> Call<'c> {
         if !self.is_late && std::error::Error::source(&status).is_none() {
             self.last = Some(status);
         }
-        let wait = wait + self.client.shared.budget.take();
         let patience = self.client.options.connect_patience.filter(|_| self.is_unreachable);
         let end = patience.map_or(self.deadline, |span| self.deadline.min(self.started + span));
-        if Instant::now() + wait >= end {
-            return Err(self.give_up());
-        }
-        tokio::time::sleep(wait).await;
+        let left = end.saturating_duration_since(Instant::now() + wait);
+        let Some(more) = self.client.shared.budget.take(left) else { return Err(self.give_up()) };
+        tokio::time::sleep(wait + more).await;
         Ok(())
     }
 

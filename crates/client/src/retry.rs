@@ -50,17 +50,19 @@ impl Budget {
         Budget { level: Mutex::new((BUDGET_MAX, Instant::now())) }
     }
 
-    /// Takes one retry out. If none is left, it is taken in advance, and the answer is how long to wait for it.
-    pub(crate) fn take(&self) -> Duration {
+    /// Takes one retry out. If none is left, it is taken in advance, and the answer is how long to wait for it. If that
+    /// is not shorter than `patience`, none is taken: whoever gives up leaves others nothing to pay off.
+    pub(crate) fn take(&self, patience: Duration) -> Option<Duration> {
         let mut level = self.level.lock().expect("nothing panics while holding it");
         let now = Instant::now();
         let gained = now.duration_since(level.1).as_secs_f64() * BUDGET_PER_S;
         let left = (level.0 + gained).min(BUDGET_MAX) - 1.0;
-        *level = (left, now);
-        if left >= 0.0 {
-            return Duration::ZERO;
+        let wait = Duration::from_secs_f64((-left).max(0.0) / BUDGET_PER_S);
+        if wait >= patience {
+            return None;
         }
-        Duration::from_secs_f64(-left / BUDGET_PER_S)
+        *level = (left, now);
+        Some(wait)
     }
 }
 
@@ -119,13 +121,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_budget_slows_a_herd_down() {
         let budget = Budget::new();
+        let patience = Duration::from_secs(1);
         for _ in 0..500 {
-            assert_eq!(budget.take(), Duration::ZERO);
+            assert_eq!(budget.take(patience), Some(Duration::ZERO));
         }
-        let wait = budget.take();
+        let wait = budget.take(patience).expect("there is time for it");
         assert!(wait > Duration::from_millis(5) && wait < Duration::from_millis(15), "{wait:?}");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(budget.take(), Duration::ZERO);
+        assert_eq!(budget.take(patience), Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_no_debt() {
+        let (budget, patience) = (Budget::new(), Duration::from_secs(1));
+        let taken = (0..10_000).filter(|_| budget.take(patience).is_some()).count();
+        assert!((590..=610).contains(&taken), "500 at once, and 100 in advance: {taken}");
+        tokio::time::advance(2 * patience).await;
+        assert_eq!(budget.take(patience), Some(Duration::ZERO));
     }
 
     #[test]

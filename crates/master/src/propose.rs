@@ -6,6 +6,10 @@
 //! Nobody waits for ever: while no majority answers, what is on its way is given up after [`COMMIT_WAIT_MAX`], and what
 //! comes after it is refused by the log at once. To give up is not to take back: the caller is told that the command
 //! may still be carried out, and a request id makes it safe to try again.
+//!
+//! Nobody waits in a long queue either: beyond [`SUBMISSIONS_WAITING_MAX`] a submission is refused at once. Whatever
+//! finishes, places, cancels or holds back work has room beyond that, so that a crowd does not keep the masters from
+//! working it off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +32,9 @@ use crate::observer::Observer;
 const WAITING_MAX: usize = 16_384;
 /// Most commands in one entry.
 const COMMANDS_PER_ENTRY_MAX: usize = 1024;
+/// Submissions among the commands that may wait; beyond it callers are told to try again. They fill the next entries:
+/// if more waited, no more would be committed, and each would wait longer, until whoever submitted has lost patience.
+const SUBMISSIONS_WAITING_MAX: usize = 4 * COMMANDS_PER_ENTRY_MAX;
 /// An entry takes no further command past this size.
 const ENTRY_BYTES_SOFT_MAX: usize = 512 << 10;
 /// Entries that may be on their way at once. Two keep disk and processor busy at the same time; more only make entries
@@ -50,6 +57,8 @@ struct Proposal {
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
     /// Its share of the bytes that may wait, until it is on its way.
     _room: OwnedSemaphorePermit,
+    /// A submission's share of how many may wait, until it is on its way.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// See the module documentation.
@@ -57,7 +66,10 @@ struct Proposal {
 pub(crate) struct Proposer {
     raft: RaftMember,
     waiting: mpsc::Sender<Proposal>,
+    /// Bytes.
     room: Arc<Semaphore>,
+    /// Submissions.
+    turns: Arc<Semaphore>,
 }
 
 /// Why a command was not carried out.
@@ -87,13 +99,22 @@ impl Proposer {
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
         let log = Log { raft: raft.clone(), clock, observer };
         tokio::spawn(propose_all(Arc::new(log), receiver));
-        Proposer { raft, waiting, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
+        let turns = Arc::new(Semaphore::new(SUBMISSIONS_WAITING_MAX));
+        Proposer { raft, waiting, room, turns }
     }
 
     /// Proposes a command in the term of now, and waits until it is applied.
     pub(crate) async fn propose(&self, command: &Command) -> Result<(LogIndex, Reply), NotDone> {
         let term = self.raft.watch_leadership().borrow().term;
         self.propose_in(term, command).await
+    }
+
+    /// Proposes a command that makes new work, as [`Proposer::propose`] does, unless too many of its kind wait.
+    pub(crate) async fn submit(&self, command: &Command) -> Result<(LogIndex, Reply), NotDone> {
+        let turn = self.turns.clone().try_acquire_owned().map_err(|_| overloaded())?;
+        let term = self.raft.watch_leadership().borrow().term;
+        self.propose_with(term, command, Some(turn)).await
     }
 
     /// Proposes what was decided in a term, and waits until it is applied. In another term it is refused, even if the
@@ -103,20 +124,30 @@ impl Proposer {
         term: u64,
         command: &Command,
     ) -> Result<(LogIndex, Reply), NotDone> {
+        self.propose_with(term, command, None).await
+    }
+
+    async fn propose_with(
+        &self,
+        term: u64,
+        command: &Command,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<(LogIndex, Reply), NotDone> {
         let command = convert::encode_command(command);
-        let overloaded = |_| NotDone::Uncommitted(faults::overloaded());
         let bytes = u32::try_from(command.len()).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(overloaded)?;
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| overloaded())?;
         let (answer, answered) = oneshot::channel();
-        let proposal = Proposal { term, command, answer, _room: room };
-        if self.waiting.try_send(proposal).is_err() {
-            return Err(NotDone::Uncommitted(faults::overloaded()));
-        }
+        let proposal = Proposal { term, command, answer, _room: room, _turn: turn };
+        self.waiting.try_send(proposal).map_err(|_| overloaded())?;
         let committed = answered.await.map_err(|_| NotDone::Uncommitted(faults::no_leader()))?;
         let (index, reply) =
             committed.map_err(|error| NotDone::Uncommitted(uncommitted(&error)))?;
         reply.map(|reply| (index, reply)).map_err(NotDone::Rejected)
     }
+}
+
+fn overloaded() -> NotDone {
+    NotDone::Uncommitted(faults::overloaded())
 }
 
 fn uncommitted(error: &ProposeError) -> Status {

@@ -36,7 +36,7 @@ impl Runs {
         }
         let run = self.replica.with_run(id, Clone::clone)?;
         let command = retry_of(&run, &body, key)?;
-        match self.replica.proposer.propose(&Command::RetryRun(Box::new(command))).await? {
+        match self.replica.proposer.submit(&Command::RetryRun(Box::new(command))).await? {
             (_, Reply::RunSubmitted { run, .. }) => self.retried(run, true),
             _ => Err(Status::internal("a retry was answered by something else")),
         }

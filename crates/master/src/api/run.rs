@@ -57,7 +57,7 @@ impl RunService for Runs {
             params: Arc::new(params(&body.params)?),
             priority: body.priority,
         };
-        match self.replica.proposer.propose(&Command::SubmitRun(command)).await? {
+        match self.replica.proposer.submit(&Command::SubmitRun(command)).await? {
             (_, Reply::RunSubmitted { run, workflow, number }) => {
                 let (namespace, workflow) = (namespace.to_string(), workflow.to_string());
                 Ok(answer(
