@@ -95,6 +95,10 @@ impl State {
                 format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
             );
         }
+        let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
+        if max_parallel.is_some_and(|max| task.live() > max) {
+            return violated("I11", format!("{} indices of {} are live", task.live(), name()));
+        }
         for (_, state) in task.cells.iter() {
             let waits = matches!(
                 state.status(),

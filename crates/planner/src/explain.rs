@@ -62,7 +62,9 @@ pub struct Explanation {
     pub skipped: Option<Skipped>,
     /// What the attempt said that let the task fail; the first of an array's.
     pub message: Option<Text>,
-    /// What the workers say to it, if any index is ready.
+    /// Present if `maxParallel` keeps ready indices from being placed.
+    pub parallel: Option<Parallel>,
+    /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
     /// The names of the workers in `parts`.
     pub worker_names: BTreeMap<WorkerId, Text>,
@@ -88,6 +90,17 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
+}
+
+/// What `maxParallel` says to the ready indices of an array task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// Most indices that may be live at once.
+    pub max: u32,
+    /// Indices that are.
+    pub live: u32,
+    /// Ready indices that have to wait until others end.
+    pub waiting: u32,
 }
 
 /// Why a task was skipped.
@@ -157,7 +170,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let (progress, spec) = (run.task(task)?, run.spec(task)?);
     let tally = progress.cells.tally();
     let is_blocked = tally.of(TaskStatus::Blocked) > 0 && run.begun_at.is_some();
-    let is_ready = tally.of(TaskStatus::Ready) > 0;
+    let placeable = progress.placeable(spec.max_parallel);
     let request = run.version.request(task)?;
     let mut explanation = Explanation {
         at: state.now(),
@@ -167,7 +180,9 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             condition: spec.condition.clone(),
             upstream: open_upstream(run, task),
         }),
-        workers: (is_ready && run.paused.is_none()).then(|| report(state, view, request, progress)),
+        parallel: parallel(spec, progress),
+        workers: (placeable > 0 && run.paused.is_none())
+            .then(|| report(state, view, request, progress)),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -198,6 +213,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         blocked: None,
         skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
         message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
+        parallel: None,
         workers: None,
         worker_names: BTreeMap::new(),
     })
@@ -218,6 +234,14 @@ fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {
         upstream: ended,
         upstream_left_out,
     }
+}
+
+/// Whether, and how many, ready indices wait because of `maxParallel`.
+fn parallel(spec: &TaskSpec, progress: &Task) -> Option<Parallel> {
+    let max = spec.max_parallel?;
+    let ready = progress.cells.tally().of(TaskStatus::Ready);
+    let waiting = ready - progress.placeable(spec.max_parallel);
+    (waiting > 0).then_some(Parallel { max, live: progress.live(), waiting })
 }
 
 /// The live runs of the workflow that come before a run that waits.

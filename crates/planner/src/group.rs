@@ -21,6 +21,8 @@ pub(crate) struct Group<'a> {
     /// Tasks all of whose ready indices this pass placed.
     pub(crate) done: usize,
     waiting: btree_map::Iter<'a, ReadyKey, u32>,
+    /// How many indices of the latest task may be placed.
+    pub(crate) placeable: u32,
     class: Option<usize>,
     /// The workers with room for this request. Made when the best worker of the class turns out to have none; until
     /// then the group uses the ranking it shares with the other groups of its class.
@@ -34,6 +36,7 @@ impl<'a> Group<'a> {
             tasks: ready.len(),
             done: 0,
             waiting: ready.iter(),
+            placeable: 0,
             class: None,
             own: None,
         }
@@ -41,7 +44,10 @@ impl<'a> Group<'a> {
 
     /// The next task in the order of service. After the last one the group's own ranking is dropped.
     pub(crate) fn next_task(&mut self) -> Option<ReadyKey> {
-        let next = self.waiting.next().map(|(key, _)| *key);
+        let next = self.waiting.next().map(|(key, count)| {
+            self.placeable = *count;
+            *key
+        });
         if next.is_none() {
             self.close();
         }

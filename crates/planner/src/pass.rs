@@ -28,7 +28,7 @@ const SUMMARIES_MAX: usize = 64;
 /// How far the placing of one task got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// All ready indices have a worker.
+    /// All ready indices that may be live have a worker.
     Done,
     /// No worker has room for the next.
     NoRoom,
@@ -125,7 +125,13 @@ impl<'a> Pass<'a> {
             TaskState::Ready { avoid, .. } => Some((range, *avoid)),
             _ => None,
         });
+        let mut left = group.placeable;
         for (range, avoid) in ready {
+            if left == 0 {
+                break;
+            }
+            let range = IndexRange { last: range.last.min(range.first + (left - 1)), ..range };
+            left -= range.count();
             leanings.truncate(locals);
             if let Some(slot) = avoid.and_then(|worker| self.slots.find(worker)) {
                 leanings.push((slot, -self.slots.policy().weights.avoid));

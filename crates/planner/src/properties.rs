@@ -151,8 +151,11 @@ proptest! {
                 for (task, progress) in (0..).map(muster_core::ids::TaskIndex).zip(&run.tasks) {
                     let explanation = explain(state, &view, run.id, task).expect("the run is live");
                     prop_assert!(explanation.to_string().starts_with(&explanation.name));
-                    let is_ready = progress.cells.tally().of(TaskStatus::Ready) > 0;
-                    prop_assert_eq!(explanation.workers.is_some(), is_ready);
+                    let max = run.spec(task).and_then(|spec| spec.max_parallel);
+                    let ready = progress.cells.tally().of(TaskStatus::Ready);
+                    let placeable = progress.placeable(max);
+                    prop_assert_eq!(explanation.workers.is_some(), placeable > 0);
+                    prop_assert_eq!(explanation.parallel.is_some(), placeable < ready);
                     let Some(report) = explanation.workers else { continue };
                     check_summary(&report.summary);
                     prop_assert_eq!(report.workers.len() as u32, report.summary.workers);

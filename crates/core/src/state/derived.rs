@@ -106,9 +106,10 @@ impl State {
         for (position, task) in run.tasks.iter().enumerate() {
             let index = TaskIndex(position as u32);
             let Some(request) = run.version.request(index) else { continue };
+            let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
             let priority = std::cmp::Reverse(run.task_priority(index));
             let key = ReadyKey { priority, run: run.id, task: index };
-            let count = if is_queued { task.cells.tally().of(TaskStatus::Ready) } else { 0 };
+            let count = if is_queued { task.placeable(max_parallel) } else { 0 };
             self.queue.set(request, key, count);
         }
     }

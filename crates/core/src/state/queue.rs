@@ -1,4 +1,5 @@
-//! The ready tasks, grouped by what they ask for, each group in the order it is served.
+//! The ready tasks, grouped by what they ask for, each group in the order it is served. A task whose `maxParallel` lets
+//! no further index be live is not among them.
 //!
 //! Derived from the task states. A million ready tasks of which none can be placed cost the planner one look a group.
 
@@ -20,7 +21,7 @@ pub struct ReadyKey {
     pub task: TaskIndex,
 }
 
-/// Ready tasks of one request, with the number of ready indices of each.
+/// Ready tasks of one request, with the number of indices of each that may be placed.
 pub type ReadyGroup = BTreeMap<ReadyKey, u32>;
 
 /// See the module documentation.
@@ -35,17 +36,17 @@ impl ReadyQueue {
         self.groups.iter()
     }
 
-    /// How many tasks are ready.
+    /// How many tasks there are of which something may be placed.
     pub fn len(&self) -> usize {
         self.groups.values().map(BTreeMap::len).sum()
     }
 
-    /// Whether no task is ready.
+    /// Whether nothing may be placed.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Records that a task has `count` ready indices.
+    /// Records that `count` ready indices of a task may be placed.
     pub fn set(&mut self, request: &Arc<Request>, key: ReadyKey, count: u32) {
         if count > 0 {
             match self.groups.get_mut(request) {

@@ -34,6 +34,7 @@ enum Step {
 struct Shape {
     request: Request,
     array: Option<ArraySpec>,
+    max_parallel: Option<u32>,
     needs: Vec<Index>,
     priority: Option<i32>,
 }
@@ -87,12 +88,16 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     );
     let needs = prop::collection::vec(any::<Index>(), 0..3);
     let priority = prop::option::weighted(0.2, -1..=2);
-    (request, array, needs, priority).prop_map(|(request, array, needs, priority)| Shape {
-        request,
-        array,
-        needs,
-        priority,
-    })
+    let max_parallel = prop::option::weighted(0.4, 1u32..8);
+    (request, (array, max_parallel), needs, priority).prop_map(
+        |(request, (array, max_parallel), needs, priority)| Shape {
+            request,
+            array,
+            max_parallel: max_parallel.filter(|_| array.is_some()),
+            needs,
+            priority,
+        },
+    )
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -231,6 +236,7 @@ fn submit(priority: i32, shapes: Vec<Shape>) -> Command {
         let mut task = TaskSpec::new(name(&format!("t{position}")), ExecutorSpec::Noop);
         task.request = shape.request;
         task.array = shape.array;
+        task.max_parallel = shape.max_parallel;
         task.priority = shape.priority;
         task.retry.limit = 3;
         task.retry.backoff = Backoff { initial: Millis(0), ..Backoff::default() };

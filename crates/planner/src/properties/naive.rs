@@ -20,12 +20,12 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
     let mut placements: Vec<Placement> = Vec::new();
     let mut attempts_left = policy.attempts_max;
     let mut given_up: BTreeSet<&Request> = BTreeSet::new();
-    for (key, request) in ready_tasks(state) {
+    for (key, placeable, request) in ready_tasks(state) {
         if given_up.contains(request) {
             continue;
         }
         let run = state.run(key.run).expect("ready tasks are of live runs");
-        for (range, avoid) in ready_ranges(run, key) {
+        for (range, avoid) in ready_ranges(run, key, placeable) {
             let mut shares: Vec<(SlotIndex, u32)> = Vec::new();
             let mut left = range.count();
             let mut is_cut = false;
@@ -78,30 +78,40 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
 /// How many ready ranges avoid a worker, and how many ready tasks have a local one.
 pub(super) fn leanings_in_queue(state: &State) -> (usize, usize) {
     let (mut avoiding, mut local) = (0, 0);
-    for (key, _) in ready_tasks(state) {
+    for (key, placeable, _) in ready_tasks(state) {
         let run = state.run(key.run).expect("ready tasks are of live runs");
-        avoiding += ready_ranges(run, key).iter().filter(|(_, avoid)| avoid.is_some()).count();
+        avoiding +=
+            ready_ranges(run, key, placeable).iter().filter(|(_, avoid)| avoid.is_some()).count();
         local += usize::from(!ran_upstream(run, key).is_empty());
     }
     (avoiding, local)
 }
 
-fn ready_tasks(state: &State) -> Vec<(ReadyKey, &Request)> {
-    let mut ready: Vec<(ReadyKey, &Request)> = Vec::new();
+fn ready_tasks(state: &State) -> Vec<(ReadyKey, u32, &Request)> {
+    let mut ready: Vec<(ReadyKey, u32, &Request)> = Vec::new();
     for (request, group) in state.queue().groups() {
-        ready.extend(group.keys().map(|key| (*key, &**request)));
+        ready.extend(group.iter().map(|(key, count)| (*key, *count, &**request)));
     }
     ready.sort();
     ready
 }
 
-fn ready_ranges(run: &Run, key: ReadyKey) -> Vec<(IndexRange, Option<WorkerId>)> {
+/// The first so many ready indices of a task, as ranges.
+fn ready_ranges(run: &Run, key: ReadyKey, placeable: u32) -> Vec<(IndexRange, Option<WorkerId>)> {
     let cells = &run.task(key.task).expect("ready tasks exist").cells;
     let ready = cells.iter().filter_map(|(range, state)| match state {
         TaskState::Ready { avoid, .. } => Some((range, *avoid)),
         _ => None,
     });
-    ready.collect()
+    let mut left = placeable;
+    let cut = ready.map(|(range, avoid)| {
+        let count = range.count().min(left);
+        left -= count;
+        (range.first, count, avoid)
+    });
+    let some = cut.filter(|(_, count, _)| *count > 0);
+    some.map(|(first, count, avoid)| (IndexRange { first, last: first + count - 1 }, avoid))
+        .collect()
 }
 
 fn best(

@@ -85,6 +85,7 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             let (first, last) = value.split_once('-').ok_or("an array is `first-last`")?;
             task.array = Some(ArraySpec { first: number(first)?, last: number(last)? });
         }
+        "parallel" => task.max_parallel = Some(number(value)?),
         "rule" => {
             task.rule = match value {
                 "any" => DependencyRule::AnySucceeded,
