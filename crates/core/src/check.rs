@@ -237,6 +237,9 @@ impl State {
         if fresh.held != self.held {
             return violated("I16", "what workers hold differs from the task states".to_owned());
         }
+        if fresh.usage != self.usage {
+            return violated("I16", "what namespaces use differs from the task states".to_owned());
+        }
         if fresh.undecided != self.undecided {
             return violated("I16", "the undecided tasks differ from the task states".to_owned());
         }

@@ -5,7 +5,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
+use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{Condition, DependencyRule, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{IndexRange, Tally};
@@ -15,6 +15,7 @@ use muster_core::time::Timestamp;
 
 use crate::class::Class;
 use crate::obstacle::{self, Obstacle};
+use crate::party::{Share, Whole};
 use crate::policy::Policy;
 use crate::slot::Slots;
 use crate::summary::Summary;
@@ -24,6 +25,8 @@ use crate::view::LiveView;
 const PARTS_MAX: usize = 16;
 /// Upstream tasks that an explanation of a skipped task names.
 pub const UPSTREAM_MAX: usize = 5;
+/// Namespaces that an explanation names.
+const NAMESPACES_MAX: usize = 4;
 
 /// Everything there is to say about one task of a run. Its `Display` is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Explanation {
     pub parallel: Option<Parallel>,
     /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
+    /// Who comes first: namespaces with ready tasks that have less of the cluster, if it is ready and may be placed.
+    pub ahead: Option<Ahead>,
     /// The names of the workers in `parts`.
     pub worker_names: BTreeMap<WorkerId, Text>,
 }
@@ -101,6 +106,19 @@ pub struct Parallel {
     pub live: u32,
     /// Ready indices that have to wait until others end.
     pub waiting: u32,
+}
+
+/// Namespaces that come before a task's own, since they have less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Its own.
+    pub namespace: Name,
+    /// What that has of the cluster, of the resource of which it has most, in percent.
+    pub share: u32,
+    /// Those that have less, with what they have; who has least first. At most 4.
+    pub less: Vec<(Name, u32)>,
+    /// How many more there are.
+    pub left_out: usize,
 }
 
 /// Why a task was skipped.
@@ -170,7 +188,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let (progress, spec) = (run.task(task)?, run.spec(task)?);
     let tally = progress.cells.tally();
     let is_blocked = tally.of(TaskStatus::Blocked) > 0 && run.begun_at.is_some();
-    let placeable = progress.placeable(spec.max_parallel);
+    let may_be_placed = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
     let request = run.version.request(task)?;
     let mut explanation = Explanation {
         at: state.now(),
@@ -181,8 +199,8 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             upstream: open_upstream(run, task),
         }),
         parallel: parallel(spec, progress),
-        workers: (placeable > 0 && run.paused.is_none())
-            .then(|| report(state, view, request, progress)),
+        workers: may_be_placed.then(|| report(state, view, request, progress)),
+        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace)).flatten(),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -215,6 +233,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
         parallel: None,
         workers: None,
+        ahead: None,
         worker_names: BTreeMap::new(),
     })
 }
@@ -311,6 +330,20 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
         summary: Summary::new(&slots, &class, request),
         workers: workers.collect(),
     }
+}
+
+/// The namespaces with ready tasks that have less of the cluster than this one.
+fn ahead(state: &State, view: &LiveView, namespace: &Name) -> Option<Ahead> {
+    let whole = Whole::of(&Slots::new(state, view, &Policy::default()));
+    let own = whole.share_of(state, namespace);
+    let others = state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other), other));
+    let mut less: Vec<(Share, &Name)> = others.filter(|(share, _)| *share < own).collect();
+    less.sort();
+    let named = less.iter().take(NAMESPACES_MAX);
+    let named: Vec<_> = named.map(|(share, name)| ((*name).clone(), share.percent())).collect();
+    let left_out = less.len() - named.len();
+    let (namespace, share) = (namespace.clone(), own.percent());
+    (!named.is_empty()).then_some(Ahead { namespace, share, less: named, left_out })
 }
 
 /// The worker a state tells of.

@@ -8,7 +8,7 @@ use super::run::Run;
 use super::task::TaskStatus;
 use super::worker::WorkerStatus;
 use super::{State, TaskKey};
-use crate::ids::{RunId, TaskIndex, WorkerId};
+use crate::ids::{Name, RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::spec::Resources;
@@ -28,6 +28,15 @@ impl Default for Holding {
     }
 }
 
+/// What the live attempts of one namespace take, on all workers together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The sum of their requests.
+    pub used: Resources,
+    /// How many there are; never 0.
+    pub attempts: u32,
+}
+
 impl State {
     /// Rebuilds every derived index. The replicated part must be complete.
     pub(crate) fn derive(&mut self) {
@@ -36,6 +45,7 @@ impl State {
         self.workers_by_name.clear();
         self.version_uses.clear();
         self.held.clear();
+        self.usage.clear();
         self.queue = Default::default();
         self.deadlines = Default::default();
         self.fires = Default::default();
@@ -91,7 +101,9 @@ impl State {
                     self.deadlines.insert(at, Due::Cell(id, index, range.first));
                 }
                 if let Some(attempt) = state.attempt() {
-                    self.take(attempt.worker, (id, index), &request.resources, range.count());
+                    let (part, count) = (&request.resources, range.count());
+                    self.take(attempt.worker, (id, index), part, count);
+                    self.use_more(&run.version.namespace, part, count);
                 }
             }
             if task.cells.tally().of(TaskStatus::Undecided) > 0 {
@@ -107,10 +119,8 @@ impl State {
             let index = TaskIndex(position as u32);
             let Some(request) = run.version.request(index) else { continue };
             let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
-            let priority = std::cmp::Reverse(run.task_priority(index));
-            let key = ReadyKey { priority, run: run.id, task: index };
             let count = if is_queued { task.placeable(max_parallel) } else { 0 };
-            self.queue.set(request, key, count);
+            self.queue.set(&run.version.namespace, request, ReadyKey::of(run, index), count);
         }
     }
 
@@ -124,6 +134,29 @@ impl State {
         let holding = self.held.entry(worker).or_default();
         holding.used.add(part, count);
         *holding.tasks.entry(task).or_default() += count;
+    }
+
+    /// Books `count` attempts on a namespace.
+    pub(crate) fn use_more(&mut self, namespace: &Name, part: &Resources, count: u32) {
+        let usage = match self.usage.get_mut(namespace) {
+            Some(usage) => usage,
+            None => self
+                .usage
+                .entry(namespace.clone())
+                .or_insert(Usage { used: Resources::ZERO, attempts: 0 }),
+        };
+        usage.used.add(part, count);
+        usage.attempts = usage.attempts.saturating_add(count);
+    }
+
+    /// Gives back what `count` attempts took of a namespace.
+    pub(crate) fn use_less(&mut self, namespace: &Name, part: &Resources, count: u32) {
+        let Some(usage) = self.usage.get_mut(namespace) else { return };
+        usage.used.sub(part, count);
+        usage.attempts = usage.attempts.saturating_sub(count);
+        if usage.attempts == 0 {
+            self.usage.remove(namespace);
+        }
     }
 
     /// Gives back what `count` attempts of a task took on a worker.

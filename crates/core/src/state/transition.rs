@@ -1,7 +1,5 @@
 //! The one place where a task's state changes: keeps every derived index in step.
 
-use std::cmp::Reverse;
-
 use super::State;
 use super::cells::IndexRange;
 use super::deadlines::Due;
@@ -41,7 +39,7 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id.0) else { return Changed::Nothing };
         let spans = run.spans(index);
         let version = run.version.clone();
-        let priority = Reverse(run.task_priority(index));
+        let key = ReadyKey::of(run, index);
         let is_paused = run.paused.is_some();
         let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
         let Some(request) = version.request(index) else { return Changed::Nothing };
@@ -79,11 +77,14 @@ impl State {
             if let Some(at) = old.deadline(&spans) {
                 self.deadlines.remove(at, Due::Cell(run_id, index, piece.first));
             }
+            let (part, count) = (&request.resources, piece.count());
             if let Some(attempt) = old.attempt() {
-                self.give_back(attempt.worker, (run_id, index), &request.resources, piece.count());
+                self.give_back(attempt.worker, (run_id, index), part, count);
+                self.use_less(&version.namespace, part, count);
             }
             if let Some(attempt) = to.attempt() {
-                self.take(attempt.worker, (run_id, index), &request.resources, piece.count());
+                self.take(attempt.worker, (run_id, index), part, count);
+                self.use_more(&version.namespace, part, count);
             }
         }
         if let (Some(at), Some((first, last))) = (to.deadline(&spans), merged) {
@@ -108,8 +109,7 @@ impl State {
         }
         let was_waiting = pieces.iter().any(|(_, old)| old.status() == TaskStatus::Backoff);
         if touches_queue && !(was_waiting && mutant::is_on(Mutant::QueueForgets)) {
-            let key = ReadyKey { priority, run: run_id, task: index };
-            self.queue.set(request, key, placeable);
+            self.queue.set(&version.namespace, request, key, placeable);
         }
         if was_open && tally.open() == 0 { Changed::Ended } else { Changed::Open }
     }

@@ -379,14 +379,15 @@ impl Model {
     }
 
     /// Every ready index that may be placed, as the queue counts them: request, priority, run, task, indices.
-    pub(crate) fn ready(&self) -> BTreeMap<(Request, i32, RunId, TaskIndex), u32> {
+    pub(crate) fn ready(&self) -> BTreeMap<(Request, i64, RunId, TaskIndex), u32> {
         let mut ready = BTreeMap::new();
         for (id, run) in self.runs.iter().filter(|(_, run)| !run.is_paused) {
             for ((task, _), cell) in &run.cells {
                 if matches!(cell, Cell::Ready { .. }) {
                     let spec = &run.spec.tasks[*task as usize];
-                    let priority = spec.priority.unwrap_or(run.priority);
-                    let key = (spec.request.clone(), priority, RunId(*id), TaskIndex(*task));
+                    let priority = i64::from(spec.priority.unwrap_or(run.priority));
+                    let turn = run.submitted as i64 - priority * 60_000;
+                    let key = (spec.request.clone(), turn, RunId(*id), TaskIndex(*task));
                     let count: &mut u32 = ready.entry(key).or_default();
                     let max = spec.max_parallel.unwrap_or(u32::MAX) as usize;
                     *count += u32::from(*count as usize + run.live(*task) < max);
