@@ -110,7 +110,7 @@ impl<'a> Party<'a> {
         let heads = heads.filter_map(|(at, group)| Some(Reverse((group.next_task()?, at))));
         let heads = heads.collect();
         let usage = state.used_by(namespace).cloned();
-        let usage = usage.unwrap_or(Usage { used: Resources::ZERO, attempts: 0 });
+        let usage = usage.unwrap_or_default();
         let share = whole.share(&usage.used, usage.attempts);
         Party { groups, heads, usage, share }
     }

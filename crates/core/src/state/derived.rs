@@ -37,6 +37,12 @@ pub struct Usage {
     pub attempts: u32,
 }
 
+impl Default for Usage {
+    fn default() -> Self {
+        Usage { used: Resources::ZERO, attempts: 0 }
+    }
+}
+
 impl State {
     /// Rebuilds every derived index. The replicated part must be complete.
     pub(crate) fn derive(&mut self) {
@@ -102,8 +108,7 @@ impl State {
                 }
                 if let Some(attempt) = state.attempt() {
                     let (part, count) = (&request.resources, range.count());
-                    self.take(attempt.worker, (id, index), part, count);
-                    self.use_more(&run.version.namespace, part, count);
+                    self.take(&run.version.namespace, attempt.worker, (id, index), part, count);
                 }
             }
             if task.cells.tally().of(TaskStatus::Undecided) > 0 {
@@ -129,44 +134,42 @@ impl State {
         self.workflow_by_name.get(&version.namespace)?.get(&version.workflow).copied()
     }
 
-    /// Books `count` attempts of a task on a worker.
-    pub(crate) fn take(&mut self, worker: WorkerId, task: TaskKey, part: &Resources, count: u32) {
-        let holding = self.held.entry(worker).or_default();
-        holding.used.add(part, count);
-        *holding.tasks.entry(task).or_default() += count;
-    }
-
-    /// Books `count` attempts on a namespace.
-    pub(crate) fn use_more(&mut self, namespace: &Name, part: &Resources, count: u32) {
-        let usage = match self.usage.get_mut(namespace) {
-            Some(usage) => usage,
-            None => self
-                .usage
-                .entry(namespace.clone())
-                .or_insert(Usage { used: Resources::ZERO, attempts: 0 }),
-        };
-        usage.used.add(part, count);
-        usage.attempts = usage.attempts.saturating_add(count);
-    }
-
-    /// Gives back what `count` attempts took of a namespace.
-    pub(crate) fn use_less(&mut self, namespace: &Name, part: &Resources, count: u32) {
-        let Some(usage) = self.usage.get_mut(namespace) else { return };
-        usage.used.sub(part, count);
-        usage.attempts = usage.attempts.saturating_sub(count);
-        if usage.attempts == 0 {
-            self.usage.remove(namespace);
-        }
-    }
-
-    /// Gives back what `count` attempts of a task took on a worker.
-    pub(crate) fn give_back(
+    /// Books `count` attempts of a task on a worker and a namespace.
+    pub(crate) fn take(
         &mut self,
+        namespace: &Name,
         worker: WorkerId,
         task: TaskKey,
         part: &Resources,
         count: u32,
     ) {
+        let holding = self.held.entry(worker).or_default();
+        holding.used.add(part, count);
+        *holding.tasks.entry(task).or_default() += count;
+        let usage = match self.usage.get_mut(namespace) {
+            Some(usage) => usage,
+            None => self.usage.entry(namespace.clone()).or_default(),
+        };
+        usage.used.add(part, count);
+        usage.attempts = usage.attempts.saturating_add(count);
+    }
+
+    /// Gives back what `count` attempts of a task took on a worker and of a namespace.
+    pub(crate) fn give_back(
+        &mut self,
+        namespace: &Name,
+        worker: WorkerId,
+        task: TaskKey,
+        part: &Resources,
+        count: u32,
+    ) {
+        if let Some(usage) = self.usage.get_mut(namespace) {
+            usage.used.sub(part, count);
+            usage.attempts = usage.attempts.saturating_sub(count);
+            if usage.attempts == 0 {
+                self.usage.remove(namespace);
+            }
+        }
         let Some(holding) = self.held.get_mut(&worker) else { return };
         let count = if mutant::is_on(Mutant::CountDrifts) { 1 } else { count };
         holding.used.sub(part, count);

@@ -79,12 +79,10 @@ impl State {
             }
             let (part, count) = (&request.resources, piece.count());
             if let Some(attempt) = old.attempt() {
-                self.give_back(attempt.worker, (run_id, index), part, count);
-                self.use_less(&version.namespace, part, count);
+                self.give_back(&version.namespace, attempt.worker, (run_id, index), part, count);
             }
             if let Some(attempt) = to.attempt() {
-                self.take(attempt.worker, (run_id, index), part, count);
-                self.use_more(&version.namespace, part, count);
+                self.take(&version.namespace, attempt.worker, (run_id, index), part, count);
             }
         }
         if let (Some(at), Some((first, last))) = (to.deadline(&spans), merged) {
