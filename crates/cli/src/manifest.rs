@@ -163,6 +163,9 @@ fn task(spec: &TaskSpec) -> Value {
     fields.put_filled("env", texts(&spec.env));
     fields.put_filled("outputs", list(&spec.outputs));
     fields.put_some("array", spec.array.map(|array| format!("{}-{}", array.first, array.last)));
+    if let Some(max) = spec.max_parallel {
+        fields.put("maxParallel", json!(max));
+    }
     fields.put_filled("resources", resources(&spec.request.resources));
     fields.put_some("pool", spec.request.pool.as_deref());
     fields.put_filled("selector", texts(&spec.request.selector));

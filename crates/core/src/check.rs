@@ -95,6 +95,10 @@ impl State {
                 format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
             );
         }
+        let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
+        if max_parallel.is_some_and(|max| task.live() > max) {
+            return violated("I11", format!("{} indices of {} are live", task.live(), name()));
+        }
         for (_, state) in task.cells.iter() {
             let waits = matches!(
                 state.status(),
@@ -232,6 +236,9 @@ impl State {
         }
         if fresh.held != self.held {
             return violated("I16", "what workers hold differs from the task states".to_owned());
+        }
+        if fresh.usage != self.usage {
+            return violated("I16", "what namespaces use differs from the task states".to_owned());
         }
         if fresh.undecided != self.undecided {
             return violated("I16", "the undecided tasks differ from the task states".to_owned());

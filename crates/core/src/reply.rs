@@ -62,6 +62,9 @@ pub enum ItemRefusal {
     /// The worker has not enough left.
     #[error("the worker has not enough capacity left")]
     NoCapacity,
+    /// More indices of the task would be live than its `maxParallel` says.
+    #[error("the task's `maxParallel` does not let so many more indices be live")]
+    TooParallel,
     /// The report's fence is not that of the live attempt (any more).
     #[error("stale attempt: its fence is not the current one")]
     Stale,

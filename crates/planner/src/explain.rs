@@ -5,7 +5,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
+use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{Condition, DependencyRule, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{IndexRange, Tally};
@@ -15,6 +15,7 @@ use muster_core::time::Timestamp;
 
 use crate::class::Class;
 use crate::obstacle::{self, Obstacle};
+use crate::party::{Share, Whole};
 use crate::policy::Policy;
 use crate::slot::Slots;
 use crate::summary::Summary;
@@ -24,6 +25,8 @@ use crate::view::LiveView;
 const PARTS_MAX: usize = 16;
 /// Upstream tasks that an explanation of a skipped task names.
 pub const UPSTREAM_MAX: usize = 5;
+/// Namespaces that an explanation names.
+const NAMESPACES_MAX: usize = 4;
 
 /// Everything there is to say about one task of a run. Its `Display` is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +65,12 @@ pub struct Explanation {
     pub skipped: Option<Skipped>,
     /// What the attempt said that let the task fail; the first of an array's.
     pub message: Option<Text>,
-    /// What the workers say to it, if any index is ready.
+    /// Present if `maxParallel` keeps ready indices from being placed.
+    pub parallel: Option<Parallel>,
+    /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
+    /// Who comes first: namespaces with ready tasks that have less of the cluster, if it is ready and may be placed.
+    pub ahead: Option<Ahead>,
     /// The names of the workers in `parts`.
     pub worker_names: BTreeMap<WorkerId, Text>,
 }
@@ -88,6 +95,30 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
+}
+
+/// What `maxParallel` says to the ready indices of an array task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// Most indices that may be live at once.
+    pub max: u32,
+    /// Indices that are.
+    pub live: u32,
+    /// Ready indices that have to wait until others end.
+    pub waiting: u32,
+}
+
+/// Namespaces that come before a task's own, since they have less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Its own.
+    pub namespace: Name,
+    /// What that has of the cluster, of the resource of which it has most, in percent.
+    pub share: u32,
+    /// Those that have less, with what they have; who has least first. At most 4.
+    pub less: Vec<(Name, u32)>,
+    /// How many more there are.
+    pub left_out: usize,
 }
 
 /// Why a task was skipped.
@@ -157,7 +188,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let (progress, spec) = (run.task(task)?, run.spec(task)?);
     let tally = progress.cells.tally();
     let is_blocked = tally.of(TaskStatus::Blocked) > 0 && run.begun_at.is_some();
-    let is_ready = tally.of(TaskStatus::Ready) > 0;
+    let may_be_placed = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
     let request = run.version.request(task)?;
     let mut explanation = Explanation {
         at: state.now(),
@@ -167,7 +198,9 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             condition: spec.condition.clone(),
             upstream: open_upstream(run, task),
         }),
-        workers: (is_ready && run.paused.is_none()).then(|| report(state, view, request, progress)),
+        parallel: parallel(spec, progress),
+        workers: may_be_placed.then(|| report(state, view, request, progress)),
+        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace)).flatten(),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -198,7 +231,9 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         blocked: None,
         skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
         message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
+        parallel: None,
         workers: None,
+        ahead: None,
         worker_names: BTreeMap::new(),
     })
 }
@@ -218,6 +253,14 @@ fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {
         upstream: ended,
         upstream_left_out,
     }
+}
+
+/// Whether, and how many, ready indices wait because of `maxParallel`.
+fn parallel(spec: &TaskSpec, progress: &Task) -> Option<Parallel> {
+    let max = spec.max_parallel?;
+    let ready = progress.cells.tally().of(TaskStatus::Ready);
+    let waiting = ready - progress.placeable(spec.max_parallel);
+    (waiting > 0).then_some(Parallel { max, live: progress.live(), waiting })
 }
 
 /// The live runs of the workflow that come before a run that waits.
@@ -287,6 +330,20 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
         summary: Summary::new(&slots, &class, request),
         workers: workers.collect(),
     }
+}
+
+/// The namespaces with ready tasks that have less of the cluster than this one.
+fn ahead(state: &State, view: &LiveView, namespace: &Name) -> Option<Ahead> {
+    let whole = Whole::of(&Slots::new(state, view, &Policy::default()));
+    let own = whole.share_of(state, namespace);
+    let others = state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other), other));
+    let mut less: Vec<(Share, &Name)> = others.filter(|(share, _)| *share < own).collect();
+    less.sort();
+    let named = less.iter().take(NAMESPACES_MAX);
+    let named: Vec<_> = named.map(|(share, name)| ((*name).clone(), share.percent())).collect();
+    let left_out = less.len() - named.len();
+    let (namespace, share) = (namespace.clone(), own.percent());
+    (!named.is_empty()).then_some(Ahead { namespace, share, less: named, left_out })
 }
 
 /// The worker a state tells of.

@@ -1,8 +1,9 @@
-//! One group of ready tasks with equal requests, and how it finds the best worker for one more of them.
+//! One group of ready tasks of one namespace with equal requests, and how it finds the best worker for one more of them.
 
 use std::collections::btree_map;
 use std::sync::Arc;
 
+use muster_core::ids::Name;
 use muster_core::spec::Request;
 use muster_core::state::queue::{ReadyGroup, ReadyKey};
 
@@ -15,12 +16,17 @@ pub(crate) type Leaning = (SlotIndex, f64);
 
 /// See the module documentation.
 pub(crate) struct Group<'a> {
+    pub(crate) namespace: &'a Name,
     pub(crate) request: &'a Arc<Request>,
     /// Tasks that are ready.
     pub(crate) tasks: usize,
     /// Tasks all of whose ready indices this pass placed.
     pub(crate) done: usize,
     waiting: btree_map::Iter<'a, ReadyKey, u32>,
+    /// How many indices of the latest task may be placed.
+    pub(crate) placeable: u32,
+    /// How many of those this pass has placed.
+    pub(crate) placed: u32,
     class: Option<usize>,
     /// The workers with room for this request. Made when the best worker of the class turns out to have none; until
     /// then the group uses the ranking it shares with the other groups of its class.
@@ -28,12 +34,19 @@ pub(crate) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    pub(crate) fn new(request: &'a Arc<Request>, ready: &'a ReadyGroup) -> Self {
+    pub(crate) fn new(
+        namespace: &'a Name,
+        request: &'a Arc<Request>,
+        ready: &'a ReadyGroup,
+    ) -> Self {
         Group {
+            namespace,
             request,
             tasks: ready.len(),
             done: 0,
             waiting: ready.iter(),
+            placeable: 0,
+            placed: 0,
             class: None,
             own: None,
         }
@@ -41,7 +54,10 @@ impl<'a> Group<'a> {
 
     /// The next task in the order of service. After the last one the group's own ranking is dropped.
     pub(crate) fn next_task(&mut self) -> Option<ReadyKey> {
-        let next = self.waiting.next().map(|(key, _)| *key);
+        let next = self.waiting.next().map(|(key, count)| {
+            (self.placeable, self.placed) = (*count, 0);
+            *key
+        });
         if next.is_none() {
             self.close();
         }

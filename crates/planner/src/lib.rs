@@ -13,8 +13,9 @@
 //! from one state and may be out of date when it is applied, so apply trusts nothing in it; this crate may therefore
 //! use floats and change between versions, since only its result is replicated.
 //!
-//! How a pass goes: ready tasks are grouped by equal request ([`muster_core::state::queue`]), the
-//! groups are merged by priority, age and file order, and each task goes to the best worker with room. Which worker is
+//! How a pass goes: ready tasks are grouped by namespace and equal request ([`muster_core::state::queue`]). The
+//! namespace with the smallest share of the cluster comes next (`party`), its groups are merged by priority, age and
+//! file order, and each task goes to the best worker with room. Which worker is
 //! best hardly depends on the task, so groups with equal pool and selector share one ranking of the workers. A group no
 //! worker has room for drops out as a whole: a million waiting tasks cost one look a group, and never hold up the tasks
 //! of other groups.
@@ -28,6 +29,7 @@ mod class;
 mod explain;
 mod group;
 mod obstacle;
+mod party;
 mod pass;
 mod plan;
 mod policy;
@@ -40,8 +42,8 @@ mod view;
 mod properties;
 
 pub use explain::{
-    Blocked, Explanation, Part, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict,
-    explain, explain_progress,
+    Ahead, Blocked, Explanation, Parallel, Part, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport,
+    WorkerVerdict, explain, explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};

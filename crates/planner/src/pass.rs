@@ -1,4 +1,4 @@
-//! One planning pass: merges the groups in the order of service and deals their tasks out.
+//! One planning pass: whose turn it is, in which order its tasks are served, and where they go.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use muster_core::command::Placement;
 use muster_core::ids::{RunId, WorkerId};
+use muster_core::spec::Request;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::queue::ReadyKey;
@@ -14,6 +15,7 @@ use muster_core::state::task::TaskState;
 
 use crate::class::Classes;
 use crate::group::{Group, Leaning};
+use crate::party::{Party, Share, Whole};
 use crate::plan::Unplaced;
 use crate::policy::{Policy, Strategy};
 use crate::slot::{SlotIndex, Slots};
@@ -28,16 +30,18 @@ const SUMMARIES_MAX: usize = 64;
 /// How far the placing of one task got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// All ready indices have a worker.
+    /// All ready indices that may be live have a worker.
     Done,
     /// No worker has room for the next.
     NoRoom,
+    /// It is another namespace's turn.
+    Turn,
     /// The bounds of the pass are reached.
     Cut,
 }
 
 /// How many indices one worker gets of one range.
-struct Share {
+struct Dealt {
     slot: SlotIndex,
     count: u32,
 }
@@ -52,7 +56,7 @@ pub(crate) struct Pass<'a> {
     unplaced: Vec<Unplaced>,
     /// The latest run that was looked up: neighbours in the order of service mostly share it.
     run: Option<(RunId, &'a Arc<Run>)>,
-    shares: Vec<Share>,
+    shares: Vec<Dealt>,
     /// By worker: where in `shares` it is, or beyond its end.
     share_of: Vec<u32>,
 }
@@ -75,31 +79,51 @@ impl<'a> Pass<'a> {
 
     /// Runs the pass: placements, what found no worker, and whether a bound cut the pass short.
     pub(crate) fn run(mut self) -> (Vec<Placement>, Vec<Unplaced>, bool) {
-        let mut groups = Vec::new();
-        for (request, ready) in self.state.queue().groups() {
-            groups.push(Group::new(request, ready));
-        }
-        // Smallest key first; no key is in two groups.
-        let mut heads = BinaryHeap::with_capacity(groups.len());
-        for (position, group) in groups.iter_mut().enumerate() {
-            heads.extend(group.next_task().map(|key| Reverse((key, position))));
-        }
+        let whole = Whole::of(&self.slots);
+        let namespaces = self.state.queue().namespaces().map(|(namespace, groups)| {
+            let groups = groups.map(|(request, ready)| Group::new(namespace, request, ready));
+            Party::new(self.state, &whole, namespace, groups.collect())
+        });
+        let mut parties: Vec<Party<'a>> = namespaces.collect();
+        let ranks = parties.iter().enumerate();
+        let mut order: BinaryHeap<_> =
+            ranks.filter_map(|(at, party)| Some(Reverse((party.rank()?, at)))).collect();
         let mut is_cut = false;
-        while let Some(Reverse((key, position))) = heads.pop() {
-            let group = &mut groups[position];
-            match self.place_task(group, key) {
-                Progress::Done => {
-                    group.done += 1;
-                    heads.extend(group.next_task().map(|key| Reverse((key, position))));
-                }
-                Progress::NoRoom => self.give_up(group, key),
-                Progress::Cut => {
-                    is_cut = true;
-                    break;
-                }
+        while let Some(Reverse((_, at))) = order.pop() {
+            let next = order.peek().map(|Reverse(((share, _), _))| *share);
+            is_cut = !self.serve(&mut parties[at], &whole, next);
+            if is_cut {
+                break;
             }
+            order.extend(parties[at].rank().map(|rank| Reverse((rank, at))));
         }
         (self.placements, self.unplaced, is_cut)
+    }
+
+    /// One turn of a namespace: its first task, as far as it is its turn. `next` is what the next namespace has.
+    /// Returns false if the pass is over.
+    fn serve(&mut self, party: &mut Party<'a>, whole: &Whole, next: Option<Share>) -> bool {
+        let Some(Reverse((key, position))) = party.heads.pop() else { return true };
+        let request: &'a Arc<Request> = party.groups[position].request;
+        let part = &request.resources;
+        let turn = next.map_or(u32::MAX, |next| whole.turn(party.share, next, part));
+        let group = &mut party.groups[position];
+        let before = self.attempts_left;
+        let progress = self.place_task(group, key, turn);
+        let head = match progress {
+            Progress::Done => {
+                group.done += 1;
+                group.next_task()
+            }
+            Progress::NoRoom => {
+                self.give_up(group, key);
+                None
+            }
+            Progress::Turn | Progress::Cut => Some(key),
+        };
+        party.heads.extend(head.map(|key| Reverse((key, position))));
+        party.took(whole, part, before - self.attempts_left);
+        progress != Progress::Cut
     }
 
     /// Drops a group for the rest of the pass: what its first task lacks, all its tasks lack.
@@ -109,6 +133,7 @@ impl<'a> Pass<'a> {
             .then(|| Summary::new(&self.slots, class, group.request));
         group.close();
         self.unplaced.push(Unplaced {
+            namespace: group.namespace.clone(),
             request: group.request.clone(),
             tasks: group.tasks - group.done,
             first,
@@ -116,7 +141,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    fn place_task(&mut self, group: &mut Group<'a>, key: ReadyKey) -> Progress {
+    /// Places at most `turn` further indices of a task.
+    fn place_task(&mut self, group: &mut Group<'a>, key: ReadyKey, turn: u32) -> Progress {
         let Some(run) = self.find_run(key.run) else { return Progress::Done };
         let Some(task) = run.task(key.task) else { return Progress::Done };
         let mut leanings = self.localities(run, key);
@@ -125,7 +151,20 @@ impl<'a> Pass<'a> {
             TaskState::Ready { avoid, .. } => Some((range, *avoid)),
             _ => None,
         });
+        let wanted = group.placeable - group.placed;
+        let (mut skipped, mut left) = (group.placed, wanted.min(turn));
         for (range, avoid) in ready {
+            let Some(range) = without_first(range, skipped) else {
+                skipped -= range.count();
+                continue;
+            };
+            skipped = 0;
+            if left == 0 {
+                break;
+            }
+            let range = IndexRange { last: range.last.min(range.first + (left - 1)), ..range };
+            left -= range.count();
+            group.placed += range.count();
             leanings.truncate(locals);
             if let Some(slot) = avoid.and_then(|worker| self.slots.find(worker)) {
                 leanings.push((slot, -self.slots.policy().weights.avoid));
@@ -135,7 +174,7 @@ impl<'a> Pass<'a> {
                 return progress;
             }
         }
-        Progress::Done
+        if wanted > turn { Progress::Turn } else { Progress::Done }
     }
 
     fn find_run(&mut self, id: RunId) -> Option<&'a Run> {
@@ -210,7 +249,7 @@ impl<'a> Pass<'a> {
             Some(share) => share.count += count,
             None => {
                 *position = self.shares.len() as u32;
-                self.shares.push(Share { slot, count });
+                self.shares.push(Dealt { slot, count });
             }
         }
     }
@@ -248,6 +287,11 @@ fn ran_on(task: &muster_core::state::task::Task) -> Option<WorkerId> {
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,
     }
+}
+
+/// What is left of a range without its first indices.
+fn without_first(range: IndexRange, count: u32) -> Option<IndexRange> {
+    (count < range.count()).then(|| IndexRange { first: range.first + count, ..range })
 }
 
 /// Adds up the leanings of each worker.

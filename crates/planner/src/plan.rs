@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_core::command::{Command, PlaceAttempts, Placement};
+use muster_core::ids::Name;
 use muster_core::spec::Request;
 use muster_core::state::State;
 use muster_core::state::queue::ReadyKey;
@@ -20,16 +21,18 @@ pub struct Plan {
     pub at: Timestamp,
     /// In the order of service. None hinders another: applied to the same state, all are accepted.
     pub placements: Vec<Placement>,
-    /// One entry a group of equal requests that has ready tasks left and no worker with room; groups the pass never got
+    /// One entry a group of equal requests of one namespace that has ready tasks left and no worker with room; groups the pass never got
     /// to because it was cut have none.
     pub unplaced: Vec<Unplaced>,
     /// Whether a bound of the policy ended the pass: there may be more to place once this plan is applied.
     pub is_cut: bool,
 }
 
-/// Ready tasks with equal requests, none of which finds a worker once the plan's placements are made.
+/// Ready tasks of one namespace with equal requests, none of which finds a worker once the plan's placements are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unplaced {
+    /// Whose they are.
+    pub namespace: Name,
     /// What they ask for.
     pub request: Arc<Request>,
     /// How many tasks there are. An array task counts once, however many of its indices are left.
@@ -44,8 +47,8 @@ impl Unplaced {
     /// How many indices of these tasks were ready in the state the plan was made from, those it places included. Costs
     /// a walk over all tasks with this request.
     pub fn ready_indices(&self, state: &State) -> u64 {
-        let group = state.queue().groups().find(|(request, _)| **request == self.request);
-        group.map_or(0, |(_, ready)| ready.values().map(|count| u64::from(*count)).sum())
+        let group = state.queue().group(&self.namespace, &self.request);
+        group.map_or(0, |ready| ready.values().map(|count| u64::from(*count)).sum())
     }
 }
 

@@ -5,15 +5,20 @@ mod cluster;
 mod naive;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use muster_core::command::Command;
+use muster_core::ids::{Name, TaskIndex};
 use muster_core::reply::Reply;
+use muster_core::spec::Request;
 use muster_core::state::State;
-use muster_core::state::queue::ReadyKey;
+use muster_core::state::queue::{ReadyGroup, ReadyKey};
 use muster_core::state::task::TaskStatus;
 use muster_core::state::worker::WorkerStatus;
 use proptest::prelude::*;
 
+use crate::party::{TURN, Whole};
+use crate::slot::Slots;
 use crate::{ATTEMPTS_PER_WORKER_MAX, LiveView, Plan, Policy, Summary, Unplaced, explain, plan};
 use cluster::{any_cluster, any_policy};
 
@@ -31,12 +36,6 @@ fn applied(state: &State, plan: &Plan) -> State {
     after
 }
 
-fn key_of(state: &State, placement: &muster_core::command::Placement) -> ReadyKey {
-    let run = state.run(placement.run).expect("placements are of live runs");
-    let priority = std::cmp::Reverse(run.task_priority(placement.task));
-    ReadyKey { priority, run: placement.run, task: placement.task }
-}
-
 /// Whether some worker would take one more attempt of `request`.
 fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Request) -> bool {
     state.workers().iter().any(|worker| {
@@ -50,14 +49,21 @@ fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Reques
     })
 }
 
+/// The groups, with the namespace of each.
+fn groups(state: &State) -> impl Iterator<Item = (&Name, &Arc<Request>, &ReadyGroup)> {
+    let namespaces = state.queue().namespaces();
+    namespaces.flat_map(|(namespace, groups)| groups.map(move |(of, ready)| (namespace, of, ready)))
+}
+
 /// What is left ready in `after` must be what the plan says it could not place.
 fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
-    let unplaced: BTreeMap<_, &Unplaced> =
-        plan.unplaced.iter().map(|unplaced| (unplaced.request.clone(), unplaced)).collect();
+    let named = plan.unplaced.iter().map(|it| ((it.namespace.clone(), it.request.clone()), it));
+    let unplaced: BTreeMap<_, &Unplaced> = named.collect();
     assert_eq!(unplaced.len(), plan.unplaced.len(), "a group was reported twice");
-    for (request, ready) in after.queue().groups() {
+    for (namespace, request, ready) in groups(after) {
         assert!(!some_room(after, view, request), "a worker has room for {request:?}");
-        let reported = unplaced.get(request).expect("a group that is left is reported");
+        let reported = unplaced.get(&(namespace.clone(), request.clone()));
+        let reported = reported.expect("a group that is left is reported");
         assert_eq!(reported.tasks, ready.len());
         assert_eq!(Some(&reported.first), ready.keys().next());
         assert_eq!(
@@ -66,7 +72,7 @@ fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
         );
         check_summary(reported.summary.as_ref().expect("there are few groups"));
     }
-    assert_eq!(unplaced.len(), after.queue().groups().count());
+    assert_eq!(unplaced.len(), groups(after).count());
 }
 
 fn check_summary(summary: &Summary) {
@@ -123,16 +129,48 @@ proptest! {
     #[test]
     fn the_order_of_service_is_kept((state, view) in any_cluster(), policy in any_policy()) {
         let plan = made(&state, &view, &policy);
-        let keys: Vec<_> = plan.placements.iter().map(|it| key_of(&state, it)).collect();
-        prop_assert!(keys.is_sorted(), "{:?}", keys);
+        let mut keys: BTreeMap<&Name, Vec<ReadyKey>> = BTreeMap::new();
+        for placement in &plan.placements {
+            let run = state.run(placement.run).expect("placements are of live runs");
+            let of = keys.entry(&run.version.namespace).or_default();
+            of.push(ReadyKey::of(run, placement.task));
+        }
         let after = applied(&state, &plan);
-        let placed: BTreeSet<_> = keys.into_iter().collect();
-        for (_, ready) in after.queue().groups() {
-            let Some((first_left, _)) = ready.first_key_value() else { continue };
-            let request = state.run(first_left.run).and_then(|run| run.version.request(first_left.task));
-            let before = state.queue().groups().find(|(known, _)| Some(*known) == request);
-            for (later, _) in before.into_iter().flat_map(|(_, group)| group.range(first_left..)) {
-                prop_assert!(later == first_left || !placed.contains(later), "{:?} overtook", later);
+        for (namespace, keys) in keys {
+            prop_assert!(keys.is_sorted(), "{namespace}: {keys:?}");
+            let placed: BTreeSet<_> = keys.into_iter().collect();
+            for (_, request, ready) in groups(&after).filter(|(of, ..)| *of == namespace) {
+                let Some((first_left, _)) = ready.first_key_value() else { continue };
+                let before = state.queue().group(namespace, request);
+                for (later, _) in before.into_iter().flat_map(|group| group.range(first_left..)) {
+                    let overtook = later != first_left && placed.contains(later);
+                    prop_assert!(!overtook, "{later:?} overtook");
+                }
+            }
+        }
+    }
+
+    /// Nobody is given anything while somebody waits for the same who has less, but for one turn.
+    #[test]
+    fn who_has_least_comes_next((state, view) in any_cluster(), policy in any_policy()) {
+        let plan = made(&state, &view, &policy);
+        let after = applied(&state, &plan);
+        let slots = Slots::new(&after, &view, &policy);
+        let whole = Whole::of(&slots);
+        let share = |namespace: &Name| whole.share_of(&after, namespace).0;
+        let requests = after.runs().iter().flat_map(|run| {
+            (0..run.tasks.len() as u32).filter_map(|at| run.version.request(TaskIndex(at)))
+        });
+        let largest = requests.map(|it| whole.share(&it.resources, 1).0).fold(0.0, f64::max);
+        for placement in &plan.placements {
+            let run = state.run(placement.run).expect("placements are of live runs");
+            let request = run.version.request(placement.task).expect("the task exists");
+            let others = groups(&after).filter(|(namespace, of, _)| {
+                **namespace != run.version.namespace && *of == request
+            });
+            for (other, ..) in others {
+                let (has, less) = (share(&run.version.namespace), share(other));
+                prop_assert!(has <= less + TURN + largest + 1e-9, "{has} beside {less} of {other}");
             }
         }
     }
@@ -151,8 +189,11 @@ proptest! {
                 for (task, progress) in (0..).map(muster_core::ids::TaskIndex).zip(&run.tasks) {
                     let explanation = explain(state, &view, run.id, task).expect("the run is live");
                     prop_assert!(explanation.to_string().starts_with(&explanation.name));
-                    let is_ready = progress.cells.tally().of(TaskStatus::Ready) > 0;
-                    prop_assert_eq!(explanation.workers.is_some(), is_ready);
+                    let max = run.spec(task).and_then(|spec| spec.max_parallel);
+                    let ready = progress.cells.tally().of(TaskStatus::Ready);
+                    let placeable = progress.placeable(max);
+                    prop_assert_eq!(explanation.workers.is_some(), placeable > 0);
+                    prop_assert_eq!(explanation.parallel.is_some(), placeable < ready);
                     let Some(report) = explanation.workers else { continue };
                     check_summary(&report.summary);
                     prop_assert_eq!(report.workers.len() as u32, report.summary.workers);
@@ -177,6 +218,7 @@ fn random_clusters_have_what_the_properties_are_about() {
     let mut runner = TestRunner::deterministic();
     let (mut placed, mut unplaced, mut cut, mut avoided, mut local, mut ranges) =
         (0, 0, 0, 0, 0, 0);
+    let mut contested = 0;
     for _ in 0..300 {
         let (state, view) = any_cluster().new_tree(&mut runner).expect("no filters").current();
         let policy = any_policy().new_tree(&mut runner).expect("no filters").current();
@@ -185,6 +227,8 @@ fn random_clusters_have_what_the_properties_are_about() {
         unplaced += plan.unplaced.len();
         cut += usize::from(plan.is_cut);
         ranges += plan.placements.iter().filter(|it| it.range.count() > 1).count();
+        let namespaces: BTreeSet<_> = plan.unplaced.iter().map(|it| &it.namespace).collect();
+        contested += usize::from(namespaces.len() > 1 && !plan.placements.is_empty());
         let leanings = naive::leanings_in_queue(&state);
         avoided += leanings.0;
         local += leanings.1;
@@ -192,7 +236,7 @@ fn random_clusters_have_what_the_properties_are_about() {
             assert_eq!(it.placements, plan.placements);
         }
     }
-    for count in [placed, unplaced, cut, avoided, local, ranges] {
+    for count in [placed, unplaced, cut, avoided, local, ranges, contested] {
         assert!(count >= 20, "{:?}", [placed, unplaced, cut, avoided, local, ranges]);
     }
 }

@@ -5,6 +5,7 @@ use muster_core::command::{
 };
 use muster_core::ids::{Fence, RunId, TaskIndex};
 use muster_core::reply::{ItemRefusal, Reply};
+use muster_core::spec::TaskSpec;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::{Attempt, FailureReason, TaskState, TaskStatus, Tries};
 use muster_core::state::worker::WorkerStatus;
@@ -13,6 +14,7 @@ use muster_core::time::Millis;
 use super::load::Load;
 use super::rules::{self, Fate};
 use super::step::{Claim, Step, place};
+use super::work::Work;
 use super::workers::is_lost;
 use crate::coverage::Rare;
 use crate::history::Ending;
@@ -50,8 +52,9 @@ impl Step<'_> {
     pub(super) fn place_attempts(&mut self, command: &PlaceAttempts, claim: &Claim) {
         let refusals = refusals(claim, command.placements.len());
         for (placement, refusal) in command.placements.iter().zip(refusals) {
-            if refusal.is_some() {
+            if let Some(refusal) = refusal {
                 self.count(Rare::PlacementRefused);
+                self.judge_too_parallel(placement, refusal);
                 self.touch_refused(placement.run, placement.task);
             } else if let Err((invariant, problem)) = self.judge_placement(placement) {
                 let at = place(placement.run, placement.task, placement.range);
@@ -87,6 +90,11 @@ impl Step<'_> {
         if !upstream.is_empty() && !may_start {
             return Err((Invariant::I7, format!("the tasks before it stand at {upstream:?}")));
         }
+        let live = live_indices(work, task);
+        if !may_run_beside(spec, live, range) {
+            let max = spec.max_parallel;
+            return Err((Invariant::I11, format!("{live} are live, and `maxParallel` is {max:?}")));
+        }
         let request = spec.request.clone();
         let (limit, max_lost) = (spec.retry.limit, spec.max_lost.max(1));
         for (_, state) in &cells {
@@ -112,6 +120,20 @@ impl Step<'_> {
             return Err((Invariant::I4, format!("fence {new} after fence {before:?}")));
         }
         self.judge_worker(placement, &request)
+    }
+
+    /// A placement that was refused for the task's `maxParallel` must have been too much for it.
+    fn judge_too_parallel(&mut self, placement: &Placement, refusal: ItemRefusal) {
+        let (run, task, range) = (placement.run, placement.task, placement.range);
+        let work = self.live_run(run).filter(|work| !work.is_doubtful);
+        let Some((work, spec)) = work.and_then(|work| Some((&*work, work.spec(task)?))) else {
+            return;
+        };
+        let live = live_indices(work, task);
+        if refusal == ItemRefusal::TooParallel && may_run_beside(spec, live, range) {
+            let at = place(run, task, range);
+            self.found(Invariant::I11, format!("{at} was too much, and only {live} are live"));
+        }
     }
 
     fn judge_worker(
@@ -325,6 +347,18 @@ impl Step<'_> {
             _ => {}
         }
     }
+}
+
+/// How many indices of a task have a live attempt.
+fn live_indices(work: &Work, task: TaskIndex) -> u32 {
+    let cells = work.task(task).into_iter().flat_map(|it| it.cells.iter());
+    cells.filter(|(_, state)| state.attempt().is_some()).map(|(range, _)| range.count()).sum()
+}
+
+/// Whether `maxParallel` lets the indices of `range` be live beside so many others.
+fn may_run_beside(spec: &TaskSpec, live: u32, range: IndexRange) -> bool {
+    let most = spec.max_parallel.map(u64::from);
+    most.is_none_or(|most| u64::from(live) + u64::from(range.count()) <= most)
 }
 
 /// What a placement breaks if the task is not ready.

@@ -1,10 +1,12 @@
 //! Workers, what they have, and their lives: I11, I12.
 
 use muster_checker::Invariant::*;
-use muster_core::command::{Command, DrainWorker, RegisterWorker};
-use muster_core::ids::WorkerId;
-use muster_core::reply::Reply;
+use muster_core::command::{Command, DrainWorker, PlaceAttempts, Placement, RegisterWorker};
+use muster_core::ids::{RunId, TaskIndex, WorkerId};
+use muster_core::reply::{ItemRefusal, Reply};
+use muster_core::spec::ArraySpec;
 use muster_core::state::State;
+use muster_core::state::cells::IndexRange;
 
 use crate::log::*;
 use crate::{expect, expect_among, named};
@@ -101,4 +103,39 @@ fn i12_a_worker_that_changes_by_itself() {
     snapshot.workers.remove(2);
     log.turn_into(State::restore(snapshot).expect("it is whole"));
     expect(log, &[I12]);
+}
+
+/// An array task of which one index runs under fence 4, and so many may at once.
+fn begun_array(max_parallel: u32) -> Log {
+    let mut spec = workflow(&["a"]);
+    spec.tasks[0].array = Some(ArraySpec { first: 0, last: 3 });
+    spec.tasks[0].max_parallel = Some(max_parallel);
+    begun(&spec)
+}
+
+fn place_index(index: u32, worker: u64) -> Command {
+    let (run, task, worker) = (RunId(1), TaskIndex(0), WorkerId(worker));
+    let placement = Placement { run, task, range: IndexRange::single(index), worker };
+    Command::PlaceAttempts(PlaceAttempts { placements: vec![placement] })
+}
+
+#[test]
+fn i11_more_indices_are_live_than_the_task_says() {
+    let mut log = begun_array(1);
+    let (entry, state, mut applied) = log.prepare(place_index(1, 2));
+    assert_ne!(applied.replies, [Ok(Reply::Items { refused: vec![] })], "the core refuses it");
+    applied.replies = vec![Ok(Reply::Items { refused: vec![] })];
+    log.show(1, &entry, &state, &applied);
+    expect_among(log, I11);
+}
+
+#[test]
+fn i11_an_index_is_kept_waiting_though_more_may_be_live() {
+    let mut log = begun_array(2);
+    let refused = vec![(0, ItemRefusal::TooParallel)];
+    log.answer(place_index(1, 2), Ok(Reply::Items { refused: refused.clone() }));
+    expect(log, &[I11]);
+    let mut log = begun_array(1);
+    log.answer(place_index(1, 2), Ok(Reply::Items { refused }));
+    expect(log, &[]);
 }

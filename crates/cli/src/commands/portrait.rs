@@ -225,7 +225,8 @@ fn task_row(task: &v1::TaskSpec) -> Vec<String> {
         0 => String::new(),
         bytes => Memory(bytes).to_string(),
     };
-    let indices = task.array.map(|array| format!("{}-{}", array.first, array.last));
+    let at_once = task.max_parallel.map_or_else(String::new, |max| format!(", {max} at once"));
+    let indices = task.array.map(|array| format!("{}-{}{at_once}", array.first, array.last));
     vec![
         task.id.clone(),
         task.needs.join(","),

@@ -62,6 +62,10 @@ impl Step<'_> {
                 _ => return Err(ItemRefusal::NotReady),
             }
         }
+        let max_parallel = run.spec(placement.task).and_then(|spec| spec.max_parallel);
+        if placement.range.count() > task.parallel_room(max_parallel) {
+            return Err(ItemRefusal::TooParallel);
+        }
         let worker = self.state.worker(placement.worker).ok_or(ItemRefusal::WorkerNotActive)?;
         if worker.status != WorkerStatus::Active {
             return Err(ItemRefusal::WorkerNotActive);

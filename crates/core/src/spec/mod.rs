@@ -89,6 +89,8 @@ pub struct TaskSpec {
     pub outputs: Vec<Text>,
     /// Present for an array task.
     pub array: Option<ArraySpec>,
+    /// Most indices of an array task that have a live attempt at once; at least 1. All, if absent.
+    pub max_parallel: Option<u32>,
     /// What a worker must have to take it.
     pub request: Request,
     /// Attempts after a failure or a timeout.
@@ -308,6 +310,7 @@ impl TaskSpec {
             env: BTreeMap::new(),
             outputs: Vec::new(),
             array: None,
+            max_parallel: None,
             request: Request::default(),
             retry: RetryPolicy::default(),
             on_lost: OnLost::default(),

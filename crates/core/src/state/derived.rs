@@ -8,7 +8,7 @@ use super::run::Run;
 use super::task::TaskStatus;
 use super::worker::WorkerStatus;
 use super::{State, TaskKey};
-use crate::ids::{RunId, TaskIndex, WorkerId};
+use crate::ids::{Name, RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::spec::Resources;
@@ -28,6 +28,21 @@ impl Default for Holding {
     }
 }
 
+/// What the live attempts of one namespace take, on all workers together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The sum of their requests.
+    pub used: Resources,
+    /// How many there are; never 0.
+    pub attempts: u32,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Usage { used: Resources::ZERO, attempts: 0 }
+    }
+}
+
 impl State {
     /// Rebuilds every derived index. The replicated part must be complete.
     pub(crate) fn derive(&mut self) {
@@ -36,6 +51,7 @@ impl State {
         self.workers_by_name.clear();
         self.version_uses.clear();
         self.held.clear();
+        self.usage.clear();
         self.queue = Default::default();
         self.deadlines = Default::default();
         self.fires = Default::default();
@@ -91,7 +107,8 @@ impl State {
                     self.deadlines.insert(at, Due::Cell(id, index, range.first));
                 }
                 if let Some(attempt) = state.attempt() {
-                    self.take(attempt.worker, (id, index), &request.resources, range.count());
+                    let (part, count) = (&request.resources, range.count());
+                    self.take(&run.version.namespace, attempt.worker, (id, index), part, count);
                 }
             }
             if task.cells.tally().of(TaskStatus::Undecided) > 0 {
@@ -106,10 +123,9 @@ impl State {
         for (position, task) in run.tasks.iter().enumerate() {
             let index = TaskIndex(position as u32);
             let Some(request) = run.version.request(index) else { continue };
-            let priority = std::cmp::Reverse(run.task_priority(index));
-            let key = ReadyKey { priority, run: run.id, task: index };
-            let count = if is_queued { task.cells.tally().of(TaskStatus::Ready) } else { 0 };
-            self.queue.set(request, key, count);
+            let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
+            let count = if is_queued { task.placeable(max_parallel) } else { 0 };
+            self.queue.set(&run.version.namespace, request, ReadyKey::of(run, index), count);
         }
     }
 
@@ -118,21 +134,42 @@ impl State {
         self.workflow_by_name.get(&version.namespace)?.get(&version.workflow).copied()
     }
 
-    /// Books `count` attempts of a task on a worker.
-    pub(crate) fn take(&mut self, worker: WorkerId, task: TaskKey, part: &Resources, count: u32) {
-        let holding = self.held.entry(worker).or_default();
-        holding.used.add(part, count);
-        *holding.tasks.entry(task).or_default() += count;
-    }
-
-    /// Gives back what `count` attempts of a task took on a worker.
-    pub(crate) fn give_back(
+    /// Books `count` attempts of a task on a worker and a namespace.
+    pub(crate) fn take(
         &mut self,
+        namespace: &Name,
         worker: WorkerId,
         task: TaskKey,
         part: &Resources,
         count: u32,
     ) {
+        let holding = self.held.entry(worker).or_default();
+        holding.used.add(part, count);
+        *holding.tasks.entry(task).or_default() += count;
+        let usage = match self.usage.get_mut(namespace) {
+            Some(usage) => usage,
+            None => self.usage.entry(namespace.clone()).or_default(),
+        };
+        usage.used.add(part, count);
+        usage.attempts = usage.attempts.saturating_add(count);
+    }
+
+    /// Gives back what `count` attempts of a task took on a worker and of a namespace.
+    pub(crate) fn give_back(
+        &mut self,
+        namespace: &Name,
+        worker: WorkerId,
+        task: TaskKey,
+        part: &Resources,
+        count: u32,
+    ) {
+        if let Some(usage) = self.usage.get_mut(namespace) {
+            usage.used.sub(part, count);
+            usage.attempts = usage.attempts.saturating_sub(count);
+            if usage.attempts == 0 {
+                self.usage.remove(namespace);
+            }
+        }
         let Some(holding) = self.held.get_mut(&worker) else { return };
         let count = if mutant::is_on(Mutant::CountDrifts) { 1 } else { count };
         holding.used.sub(part, count);

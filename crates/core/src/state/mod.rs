@@ -34,7 +34,7 @@ use worker::{Worker, WorkerStatus};
 use workflow::{Workflow, WorkflowVersion};
 
 pub(crate) use deadlines::Due;
-pub use derived::Holding;
+pub use derived::{Holding, Usage};
 pub(crate) use transition::Changed;
 
 /// The counters and scalars of the state.
@@ -89,6 +89,8 @@ pub struct State {
     /// How many live runs use a version.
     pub(crate) version_uses: BTreeMap<u64, u32>,
     pub(crate) held: BTreeMap<WorkerId, Holding>,
+    /// What the namespaces with live attempts take.
+    pub(crate) usage: BTreeMap<Name, Usage>,
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
     pub(crate) fires: Fires,
@@ -218,6 +220,11 @@ impl State {
     /// What a worker has taken, and by which tasks.
     pub fn held_by(&self, worker: WorkerId) -> Option<&Holding> {
         self.held.get(&worker)
+    }
+
+    /// What the live attempts of a namespace take; `None` if it has none.
+    pub fn used_by(&self, namespace: &Name) -> Option<&Usage> {
+        self.usage.get(namespace)
     }
 
     /// The live attempts of a worker, as the state has them.

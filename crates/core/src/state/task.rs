@@ -368,6 +368,22 @@ impl Task {
         Tries { attempts: self.attempts, ..Tries::default() }
     }
 
+    /// How many of its indices have a live attempt.
+    pub fn live(&self) -> u32 {
+        let tally = self.cells.tally();
+        tally.of(TaskStatus::Placed) + tally.of(TaskStatus::Running)
+    }
+
+    /// How many more of its indices may be live, with this `maxParallel`.
+    pub fn parallel_room(&self, max_parallel: Option<u32>) -> u32 {
+        max_parallel.map_or(u32::MAX, |max| max.saturating_sub(self.live()))
+    }
+
+    /// How many of its ready indices may be placed, with this `maxParallel`.
+    pub fn placeable(&self, max_parallel: Option<u32>) -> u32 {
+        self.cells.tally().of(TaskStatus::Ready).min(self.parallel_room(max_parallel))
+    }
+
     /// How the task ended; `None` while any index has not.
     pub fn end(&self) -> Option<TaskEnd> {
         let tally = self.cells.tally();

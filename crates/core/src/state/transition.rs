@@ -1,7 +1,5 @@
 //! The one place where a task's state changes: keeps every derived index in step.
 
-use std::cmp::Reverse;
-
 use super::State;
 use super::cells::IndexRange;
 use super::deadlines::Due;
@@ -41,8 +39,9 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id.0) else { return Changed::Nothing };
         let spans = run.spans(index);
         let version = run.version.clone();
-        let priority = Reverse(run.task_priority(index));
+        let key = ReadyKey::of(run, index);
         let is_paused = run.paused.is_some();
+        let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
         let Some(request) = version.request(index) else { return Changed::Nothing };
         let Some(task) = run.tasks.get_mut(index.0 as usize) else { return Changed::Nothing };
 
@@ -61,23 +60,29 @@ impl State {
         let was_open = task.cells.tally().open() > 0;
         task.cells.set(range, to);
         let tally = task.cells.tally();
+        let placeable = if is_paused { 0 } else { task.placeable(max_parallel) };
         let merged = task.cells.at(range.first).map(|(cell, _)| (cell.first, cell.last));
         let right_remnant = range.last.checked_add(1).and_then(|next| {
             let (cell, state) = task.cells.at(next)?;
             (cell.first == next).then_some((next, *state))
         });
 
-        let mut touches_queue = to.status() == TaskStatus::Ready;
+        let counts = |state: &TaskState| {
+            let is_live = max_parallel.is_some() && state.attempt().is_some();
+            state.status() == TaskStatus::Ready || is_live
+        };
+        let mut touches_queue = counts(&to);
         for (piece, old) in pieces {
-            touches_queue |= old.status() == TaskStatus::Ready;
+            touches_queue |= counts(old);
             if let Some(at) = old.deadline(&spans) {
                 self.deadlines.remove(at, Due::Cell(run_id, index, piece.first));
             }
+            let (part, count) = (&request.resources, piece.count());
             if let Some(attempt) = old.attempt() {
-                self.give_back(attempt.worker, (run_id, index), &request.resources, piece.count());
+                self.give_back(&version.namespace, attempt.worker, (run_id, index), part, count);
             }
             if let Some(attempt) = to.attempt() {
-                self.take(attempt.worker, (run_id, index), &request.resources, piece.count());
+                self.take(&version.namespace, attempt.worker, (run_id, index), part, count);
             }
         }
         if let (Some(at), Some((first, last))) = (to.deadline(&spans), merged) {
@@ -102,9 +107,7 @@ impl State {
         }
         let was_waiting = pieces.iter().any(|(_, old)| old.status() == TaskStatus::Backoff);
         if touches_queue && !(was_waiting && mutant::is_on(Mutant::QueueForgets)) {
-            let key = ReadyKey { priority, run: run_id, task: index };
-            let count = if is_paused { 0 } else { tally.of(TaskStatus::Ready) };
-            self.queue.set(request, key, count);
+            self.queue.set(&version.namespace, request, key, placeable);
         }
         if was_open && tally.open() == 0 { Changed::Ended } else { Changed::Open }
     }

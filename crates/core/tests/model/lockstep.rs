@@ -152,7 +152,7 @@ impl Lockstep {
         self.compare_workers()?;
         let ready = state.queue().groups().flat_map(|(request, group)| {
             group.iter().map(|(key, count)| {
-                ((request.as_ref().clone(), key.priority.0, key.run, key.task), *count)
+                ((request.as_ref().clone(), key.turn, key.run, key.task), *count)
             })
         });
         same!(ready.collect::<BTreeMap<_, _>>(), model.ready(), "ready queue");

@@ -116,6 +116,13 @@ impl Run {
         Some((range.first..=range.last).map(|it| (it, self.cells[&(task, it)])).collect())
     }
 
+    /// How many indices of a task have a live attempt.
+    pub(crate) fn live(&self, task: u32) -> usize {
+        let live =
+            |((of, _), cell): &(&(u32, u32), &Cell)| *of == task && matches!(cell, Cell::Live(_));
+        self.cells.iter().filter(live).count()
+    }
+
     /// How a task ended as a whole.
     pub(crate) fn end_of(&self, task: u32) -> Option<End> {
         let ends: Option<Vec<End>> = self
@@ -371,19 +378,23 @@ impl Model {
         used
     }
 
-    /// Every ready index, as the queue counts them: request, priority, run, task, indices.
-    pub(crate) fn ready(&self) -> BTreeMap<(Request, i32, RunId, TaskIndex), u32> {
+    /// Every ready index that may be placed, as the queue counts them: request, priority, run, task, indices.
+    pub(crate) fn ready(&self) -> BTreeMap<(Request, i64, RunId, TaskIndex), u32> {
         let mut ready = BTreeMap::new();
         for (id, run) in self.runs.iter().filter(|(_, run)| !run.is_paused) {
             for ((task, _), cell) in &run.cells {
                 if matches!(cell, Cell::Ready { .. }) {
                     let spec = &run.spec.tasks[*task as usize];
-                    let priority = spec.priority.unwrap_or(run.priority);
-                    let key = (spec.request.clone(), priority, RunId(*id), TaskIndex(*task));
-                    *ready.entry(key).or_default() += 1;
+                    let priority = i64::from(spec.priority.unwrap_or(run.priority));
+                    let turn = run.submitted as i64 - priority * 60_000;
+                    let key = (spec.request.clone(), turn, RunId(*id), TaskIndex(*task));
+                    let count: &mut u32 = ready.entry(key).or_default();
+                    let max = spec.max_parallel.unwrap_or(u32::MAX) as usize;
+                    *count += u32::from(*count as usize + run.live(*task) < max);
                 }
             }
         }
+        ready.retain(|_, count| *count > 0);
         ready
     }
 

@@ -241,7 +241,12 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
     }
     match (spoilt, taken.first_mut()) {
         (Some(2), _) => taken.reverse(),
-        (Some(3), Some(first)) => first.ends[0].0.last += 1,
+        // Into the next range, or out of the task.
+        (Some(3), Some(first)) => {
+            let next = first.ends.get(1).map(|(range, _)| range.first);
+            let beyond = run.spec.tasks[first.task.0 as usize].indices().last + 1;
+            first.ends[0].0.last = next.unwrap_or(beyond);
+        }
         (Some(4), Some(first)) => first.ends.clear(),
         (Some(5), Some(first)) => first.task.0 += 90,
         (Some(_) | None, _) => {}

@@ -33,6 +33,10 @@ impl Model {
         if self.ended_at_once.contains(&(run_id, task)) || !cells.iter().all(is_ready) {
             return Err(ItemRefusal::NotReady);
         }
+        let max_parallel = run.spec.tasks[task as usize].max_parallel;
+        if max_parallel.is_some_and(|max| run.live(task) + cells.len() > max as usize) {
+            return Err(ItemRefusal::TooParallel);
+        }
         let offered = self.workers.get(&worker.0);
         let offered = offered.filter(|it| it.lost_at.is_none() && !it.is_draining);
         let offered = &offered.ok_or(ItemRefusal::WorkerNotActive)?.stated;

@@ -60,6 +60,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         2 => Just((DependencyRule::AllDone, Condition::Expression("x".into()))),
     ];
     let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
+    let fan_out = (array, prop::option::weighted(0.4, 1..4u32));
     let times = (
         prop::option::weighted(0.3, 1_000..20_000u64),
         prop::option::weighted(0.2, 1_000..20_000u64),
@@ -67,10 +68,10 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     );
     let mask = (any::<u8>(), any::<u8>()).prop_map(|(a, b)| a & b);
     let rest = (mask, prop::option::weighted(0.2, -2..3i32));
-    (rule, array, request(), retry(), lost(), times, rest).prop_map(
+    (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
         |(
             (rule, condition),
-            array,
+            (array, max_parallel),
             request,
             retry,
             (on_lost, max_lost),
@@ -79,11 +80,13 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         )| {
             let task = TaskSpec::new(name_of("t", 0), ExecutorSpec::Noop);
             let array = array.map(|(first, more)| ArraySpec { first, last: first + more });
+            let max_parallel = max_parallel.filter(|_| array.is_some());
             let (timeout, queue_timeout) = (times.0.map(Millis), times.1.map(Millis));
             let task = TaskSpec {
                 rule,
                 condition,
                 array,
+                max_parallel,
                 request,
                 retry,
                 on_lost,

@@ -123,6 +123,7 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let number = |text: &str| text.parse().expect("an index");
             task.array = Some(ArraySpec { first: number(first), last: number(last) });
         }
+        ("parallel", _) => task.max_parallel = Some(number()),
         ("retry", _) => task.retry.limit = number(),
         ("on", _) => {
             task.retry.on_failure = value == "failure";

@@ -21,16 +21,19 @@ pub(crate) fn first_fit(state: &State) -> Vec<Placement> {
         offers.push(Offer { worker, free: worker.capacity.minus(&used) });
     }
     let groups = state.queue().groups();
-    let ready = groups.flat_map(|(request, group)| group.keys().map(move |key| (*key, request)));
-    let mut ready: Vec<(ReadyKey, _)> = ready.collect();
-    ready.sort_by_key(|(key, _)| *key);
+    let ready = groups
+        .flat_map(|(request, group)| group.iter().map(move |(key, count)| (*key, *count, request)));
+    let mut ready: Vec<(ReadyKey, u32, _)> = ready.collect();
+    ready.sort_by_key(|(key, ..)| *key);
     let mut placements = Vec::new();
-    for (key, request) in ready {
+    for (key, mut left, request) in ready {
         let Some(task) = state.run(key.run).and_then(|run| run.task(key.task)) else { continue };
         for (range, found) in task.cells.iter() {
-            if found.status() != TaskStatus::Ready {
+            if found.status() != TaskStatus::Ready || left == 0 {
                 continue;
             }
+            let range = IndexRange { last: range.last.min(range.first + (left - 1)), ..range };
+            left -= range.count();
             for (part, worker) in spread(range, request, &mut offers) {
                 placements.push(Placement { run: key.run, task: key.task, range: part, worker });
             }

@@ -197,7 +197,8 @@ fn queue(world: &World) -> String {
     let line = |(key, count): &(muster_core::state::queue::ReadyKey, u32)| {
         let it = &world.runs[&key.run];
         let task = &it.spec(key.task).expect("a ready task is in its spec").id;
-        format!("{}/{task} x{count}, priority {}\n", it.label(), key.priority.0)
+        let priority = world.state.run(key.run).map_or(0, |run| run.task_priority(key.task));
+        format!("{}/{task} x{count}, priority {priority}\n", it.label())
     };
     ready.iter().map(line).collect()
 }

@@ -7,7 +7,7 @@ use muster_core::spec::{Condition, DependencyRule};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
-use super::{Blocked, Explanation, Part, Skipped, WorkerReport, WorkerVerdict};
+use super::{Ahead, Blocked, Explanation, Parallel, Part, Skipped, WorkerReport, WorkerVerdict};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,6 +42,12 @@ impl fmt::Display for Explanation {
         self.write_run(f)?;
         if let Some(blocked) = &self.blocked {
             write!(f, "{blocked}")?;
+        }
+        if let Some(parallel) = &self.parallel {
+            write!(f, "{parallel}")?;
+        }
+        if let Some(ahead) = &self.ahead {
+            write!(f, "{ahead}")?;
         }
         if let Some(report) = &self.workers {
             write!(f, "{report}")?;
@@ -300,6 +306,32 @@ impl fmt::Display for Blocked {
             separator = ",";
         }
         writeln!(f, ".")
+    }
+}
+
+impl fmt::Display for Parallel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parallel { max, live, waiting } = self;
+        writeln!(
+            f,
+            "`maxParallel: {max}` lets no more be live at once: {live} are, and {waiting} ready ones wait."
+        )
+    }
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ahead { namespace, share, less, left_out } = self;
+        write!(f, "Namespace `{namespace}` has {share} % of the cluster. ")?;
+        f.write_str("Others with less come first: ")?;
+        for (position, (name, share)) in less.iter().enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}`{name}` with {share} %")?;
+        }
+        match left_out {
+            0 => writeln!(f, "."),
+            more => writeln!(f, ", and {more} more."),
+        }
     }
 }
 

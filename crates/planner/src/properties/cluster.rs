@@ -22,7 +22,7 @@ use crate::{LiveView, Load, Policy, Strategy as Placing, Weights, WorkerView, pl
 #[derive(Clone, Debug)]
 enum Step {
     Register(Request),
-    Submit { priority: i32, tasks: Vec<Shape> },
+    Submit { namespace: &'static str, priority: i32, tasks: Vec<Shape> },
     Drain(Index),
     Lose(Index),
     Place(Policy),
@@ -34,6 +34,7 @@ enum Step {
 struct Shape {
     request: Request,
     array: Option<ArraySpec>,
+    max_parallel: Option<u32>,
     needs: Vec<Index>,
     priority: Option<i32>,
 }
@@ -87,12 +88,16 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     );
     let needs = prop::collection::vec(any::<Index>(), 0..3);
     let priority = prop::option::weighted(0.2, -1..=2);
-    (request, array, needs, priority).prop_map(|(request, array, needs, priority)| Shape {
-        request,
-        array,
-        needs,
-        priority,
-    })
+    let max_parallel = prop::option::weighted(0.4, 1u32..8);
+    (request, (array, max_parallel), needs, priority).prop_map(
+        |(request, (array, max_parallel), needs, priority)| Shape {
+            request,
+            array,
+            max_parallel: max_parallel.filter(|_| array.is_some()),
+            needs,
+            priority,
+        },
+    )
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -103,8 +108,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => any_request(6).prop_map(Step::Register),
-        4 => (-1..=1, prop::collection::vec(any_shape(), 1..6))
-            .prop_map(|(priority, tasks)| Step::Submit { priority, tasks }),
+        4 => (prop::sample::select(vec!["a", "b", "c"]), -1..=1, prop::collection::vec(any_shape(), 1..6))
+            .prop_map(|(namespace, priority, tasks)| Step::Submit { namespace, priority, tasks }),
         1 => any::<Index>().prop_map(Step::Drain),
         1 => any::<Index>().prop_map(Step::Lose),
         3 => any_policy().prop_map(Step::Place),
@@ -189,8 +194,8 @@ fn carry_out(state: &mut State, step: Step) {
                 })],
             );
         }
-        Step::Submit { priority, tasks } => {
-            apply(state, vec![submit(priority, tasks)]);
+        Step::Submit { namespace, priority, tasks } => {
+            apply(state, vec![submit(namespace, priority, tasks)]);
         }
         Step::Drain(index) if !workers.is_empty() => {
             let worker = *index.get(&workers);
@@ -225,12 +230,13 @@ fn carry_out(state: &mut State, step: Step) {
     }
 }
 
-fn submit(priority: i32, shapes: Vec<Shape>) -> Command {
+fn submit(namespace: &str, priority: i32, shapes: Vec<Shape>) -> Command {
     let mut tasks = Vec::new();
     for (position, shape) in shapes.into_iter().enumerate() {
         let mut task = TaskSpec::new(name(&format!("t{position}")), ExecutorSpec::Noop);
         task.request = shape.request;
         task.array = shape.array;
+        task.max_parallel = shape.max_parallel;
         task.priority = shape.priority;
         task.retry.limit = 3;
         task.retry.backoff = Backoff { initial: Millis(0), ..Backoff::default() };
@@ -243,7 +249,7 @@ fn submit(priority: i32, shapes: Vec<Shape>) -> Command {
     }
     Command::SubmitRun(SubmitRun {
         request: None,
-        namespace: name("default"),
+        namespace: name(namespace),
         source: RunSource::OneOff(Box::new(WorkflowSpec {
             priority,
             ..WorkflowSpec::new(name("random"), tasks)

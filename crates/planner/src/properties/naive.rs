@@ -1,107 +1,206 @@
 //! The planner without its data structures.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use muster_core::command::Placement;
-use muster_core::ids::WorkerId;
-use muster_core::spec::Request;
+use muster_core::ids::{Name, WorkerId};
+use muster_core::spec::{Request, Resources};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::queue::ReadyKey;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskState;
 
+use super::groups;
+use crate::party::{Share, Whole};
 use crate::slot::{Presence, SlotIndex, Slots};
 use crate::{LiveView, Policy, Strategy};
 
 /// What [`crate::plan`] must place.
 pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec<Placement> {
-    let mut slots = Slots::new(state, view, policy);
-    let mut placements: Vec<Placement> = Vec::new();
-    let mut attempts_left = policy.attempts_max;
-    let mut given_up: BTreeSet<&Request> = BTreeSet::new();
-    for (key, request) in ready_tasks(state) {
-        if given_up.contains(request) {
-            continue;
-        }
+    let slots = Slots::new(state, view, policy);
+    let mut deal = Deal { state, whole: Whole::of(&slots), slots, policy, placements: Vec::new() };
+    let mut waiting: BTreeMap<&Name, Vec<Waiting<'_>>> = BTreeMap::new();
+    for (namespace, key, placeable, request) in ready_tasks(state) {
         let run = state.run(key.run).expect("ready tasks are of live runs");
-        for (range, avoid) in ready_ranges(run, key) {
-            let mut shares: Vec<(SlotIndex, u32)> = Vec::new();
-            let mut left = range.count();
-            let mut is_cut = false;
-            while left > 0 {
-                let extra = |slot| extra(&slots, run, key, avoid, slot);
-                let Some(slot) = best(&slots, request, extra) else {
-                    given_up.insert(request);
-                    break;
-                };
-                let known = shares.iter().position(|(of, _)| *of == slot);
-                let is_full = shares.len() + placements.len() >= policy.placements_max;
-                if attempts_left == 0 || (known.is_none() && is_full) {
-                    is_cut = true;
-                    break;
-                }
-                let count = match policy.strategy {
-                    Strategy::Spread => 1,
-                    Strategy::BinPack => slots.at(slot).fits(&request.resources).min(left),
-                };
-                let count = count.min(attempts_left);
-                slots.take(slot, &request.resources, count);
-                match known {
-                    Some(position) => shares[position].1 += count,
-                    None => shares.push((slot, count)),
-                }
-                left -= count;
-                attempts_left -= count;
+        let ranges = ready_ranges(run, key, placeable);
+        waiting.entry(namespace).or_default().push(Waiting { run, key, request, ranges });
+    }
+    loop {
+        waiting.retain(|_, tasks| !tasks.is_empty());
+        let ranks = waiting.iter().map(|(of, tasks)| (deal.share(of), tasks[0].key, *of));
+        let mut ranks: Vec<_> = ranks.collect();
+        ranks.sort();
+        let Some((share, _, namespace)) = ranks.first().copied() else { break };
+        let tasks = waiting.get_mut(namespace).expect("it is one of those");
+        let first = &mut tasks[0];
+        let part = &first.request.resources;
+        let next = ranks.get(1).map(|(share, ..)| *share);
+        let turn = next.map_or(u32::MAX, |next| deal.whole.turn(share, next, part));
+        match deal.place(first, turn) {
+            Dealt::All => {}
+            Dealt::NoRoom => {
+                let request = first.request;
+                tasks.retain(|task| task.request != request);
+                continue;
             }
-            let mut first = range.first;
-            for (slot, count) in shares {
-                placements.push(Placement {
-                    run: key.run,
-                    task: key.task,
-                    range: IndexRange { first, last: first + count - 1 },
-                    worker: slots.at(slot).worker.id,
-                });
-                first += count;
-            }
-            if is_cut {
-                return placements;
-            }
-            if left > 0 {
-                break;
-            }
+            Dealt::Cut => break,
+        }
+        if first.ranges.is_empty() {
+            tasks.remove(0);
         }
     }
-    placements
+    deal.placements
+}
+
+/// A task with its ready ranges that are not placed yet.
+struct Waiting<'a> {
+    run: &'a Run,
+    key: ReadyKey,
+    request: &'a Request,
+    ranges: Vec<(IndexRange, Option<WorkerId>)>,
+}
+
+enum Dealt {
+    /// All that could be in this turn.
+    All,
+    /// As far as there was room.
+    NoRoom,
+    /// As far as the policy lets a plan go.
+    Cut,
+}
+
+struct Deal<'a> {
+    state: &'a State,
+    whole: Whole,
+    slots: Slots<'a>,
+    policy: &'a Policy,
+    placements: Vec<Placement>,
+}
+
+impl Deal<'_> {
+    /// What a namespace has, counted anew.
+    fn share(&self, namespace: &Name) -> Share {
+        let (mut used, mut attempts) = match self.state.used_by(namespace) {
+            Some(usage) => (usage.used.clone(), usage.attempts),
+            None => (Resources::ZERO, 0),
+        };
+        for placement in &self.placements {
+            let run = self.state.run(placement.run).expect("placements are of live runs");
+            if run.version.namespace == *namespace {
+                let request = run.version.request(placement.task).expect("the task exists");
+                used.add(&request.resources, placement.range.count());
+                attempts += placement.range.count();
+            }
+        }
+        self.whole.share(&used, attempts)
+    }
+
+    fn place(&mut self, task: &mut Waiting<'_>, mut turn: u32) -> Dealt {
+        while turn > 0 && !task.ranges.is_empty() {
+            let (range, avoid) = task.ranges.remove(0);
+            let count = range.count().min(turn);
+            let now = IndexRange { last: range.first + (count - 1), ..range };
+            if now.last < range.last {
+                task.ranges.insert(0, (IndexRange { first: now.last + 1, ..range }, avoid));
+            }
+            turn -= count;
+            match self.place_range(task, now, avoid) {
+                Dealt::All => {}
+                other => return other,
+            }
+        }
+        Dealt::All
+    }
+
+    fn place_range(
+        &mut self,
+        task: &Waiting<'_>,
+        range: IndexRange,
+        avoid: Option<WorkerId>,
+    ) -> Dealt {
+        let Waiting { run, key, request, .. } = *task;
+        let placed: u32 = self.placements.iter().map(|it| it.range.count()).sum();
+        let mut attempts_left = self.policy.attempts_max - placed;
+        let mut shares: Vec<(SlotIndex, u32)> = Vec::new();
+        let mut left = range.count();
+        let mut dealt = Dealt::All;
+        while left > 0 {
+            let extra = |slot| extra(&self.slots, run, key, avoid, slot);
+            let Some(slot) = best(&self.slots, request, extra) else {
+                dealt = Dealt::NoRoom;
+                break;
+            };
+            let known = shares.iter().position(|(of, _)| *of == slot);
+            let is_full = shares.len() + self.placements.len() >= self.policy.placements_max;
+            if attempts_left == 0 || (known.is_none() && is_full) {
+                dealt = Dealt::Cut;
+                break;
+            }
+            let count = match self.policy.strategy {
+                Strategy::Spread => 1,
+                Strategy::BinPack => self.slots.at(slot).fits(&request.resources).min(left),
+            };
+            let count = count.min(attempts_left);
+            self.slots.take(slot, &request.resources, count);
+            match known {
+                Some(position) => shares[position].1 += count,
+                None => shares.push((slot, count)),
+            }
+            left -= count;
+            attempts_left -= count;
+        }
+        let mut first = range.first;
+        for (slot, count) in shares {
+            self.placements.push(Placement {
+                run: key.run,
+                task: key.task,
+                range: IndexRange { first, last: first + count - 1 },
+                worker: self.slots.at(slot).worker.id,
+            });
+            first += count;
+        }
+        dealt
+    }
 }
 
 /// How many ready ranges avoid a worker, and how many ready tasks have a local one.
 pub(super) fn leanings_in_queue(state: &State) -> (usize, usize) {
     let (mut avoiding, mut local) = (0, 0);
-    for (key, _) in ready_tasks(state) {
+    for (_, key, placeable, _) in ready_tasks(state) {
         let run = state.run(key.run).expect("ready tasks are of live runs");
-        avoiding += ready_ranges(run, key).iter().filter(|(_, avoid)| avoid.is_some()).count();
+        avoiding +=
+            ready_ranges(run, key, placeable).iter().filter(|(_, avoid)| avoid.is_some()).count();
         local += usize::from(!ran_upstream(run, key).is_empty());
     }
     (avoiding, local)
 }
 
-fn ready_tasks(state: &State) -> Vec<(ReadyKey, &Request)> {
-    let mut ready: Vec<(ReadyKey, &Request)> = Vec::new();
-    for (request, group) in state.queue().groups() {
-        ready.extend(group.keys().map(|key| (*key, &**request)));
+fn ready_tasks(state: &State) -> Vec<(&Name, ReadyKey, u32, &Request)> {
+    let mut ready: Vec<(&Name, ReadyKey, u32, &Request)> = Vec::new();
+    for (namespace, request, group) in groups(state) {
+        ready.extend(group.iter().map(|(key, count)| (namespace, *key, *count, &**request)));
     }
     ready.sort();
     ready
 }
 
-fn ready_ranges(run: &Run, key: ReadyKey) -> Vec<(IndexRange, Option<WorkerId>)> {
+/// The first so many ready indices of a task, as ranges.
+fn ready_ranges(run: &Run, key: ReadyKey, placeable: u32) -> Vec<(IndexRange, Option<WorkerId>)> {
     let cells = &run.task(key.task).expect("ready tasks exist").cells;
     let ready = cells.iter().filter_map(|(range, state)| match state {
         TaskState::Ready { avoid, .. } => Some((range, *avoid)),
         _ => None,
     });
-    ready.collect()
+    let mut left = placeable;
+    let cut = ready.map(|(range, avoid)| {
+        let count = range.count().min(left);
+        left -= count;
+        (range.first, count, avoid)
+    });
+    let some = cut.filter(|(_, count, _)| *count > 0);
+    some.map(|(first, count, avoid)| (IndexRange { first, last: first + count - 1 }, avoid))
+        .collect()
 }
 
 fn best(

@@ -6,7 +6,7 @@
 //! silent w1 5                                               its latest heartbeat came so many seconds ago
 //! connect w1 · disconnect w1 · drain w1 · lost w1
 //! policy strategy=binPack cpu=0 locality=50                 changes what is named
-//! submit etl priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
+//! submit etl namespace=n priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
 //! start etl/1/a · finish etl/1/a ok|fail|killed|lost · finish etl/1/b[0-3] fail what it said · cancel etl/1
 //! reset                                                     starts over with an empty cluster
 //! tick 5                                                    lets seconds pass
@@ -254,16 +254,17 @@ impl Cluster {
         Ok(self.view.workers.entry(worker).or_default())
     }
 
-    /// Reads `etl/1`; what follows a further slash is returned too.
+    /// Reads `etl/1`, of whatever namespace; what follows a further slash is returned too.
     fn run<'a>(&self, text: &'a str) -> Result<(RunId, &'a str)> {
         let mut parts = text.splitn(3, '/');
         let (workflow, run) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let found = self.state.run_by_number("default", workflow, number(run)?);
+        let label = format!("{workflow}/{run}");
+        let found = self.state.runs().iter().find(|it| it.label() == label);
         let run = found.ok_or_else(|| format!("no live run `{text}`"))?;
         Ok((run.id, parts.next().unwrap_or("")))
     }
 
-    /// Reads `etl/1/a` or `etl/1/a[0-3]`; all indices if none are named.
+    /// Reads `etl/1/a`, `etl/1/a[0-3]` or `etl/1/a[2]`; all indices if none are named.
     fn task(&self, text: &str) -> Result<(RunId, TaskIndex, IndexRange)> {
         let (id, task) = self.run(text)?;
         let (name, range) = task.split_once('[').unwrap_or((task, ""));
@@ -274,7 +275,8 @@ impl Cluster {
         let all = run.task(index).ok_or("no such task")?.cells.indices();
         let range = match range.trim_end_matches(']').split_once('-') {
             Some((first, last)) => IndexRange { first: number(first)?, last: number(last)? },
-            None => all,
+            None if range.is_empty() => all,
+            None => IndexRange::single(number(range.trim_end_matches(']'))?),
         };
         Ok((id, index, range))
     }

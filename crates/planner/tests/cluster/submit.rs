@@ -16,15 +16,19 @@ fn name(text: &str) -> Result<Name> {
     Name::parse(text).map_err(|error| error.to_string())
 }
 
-/// Reads `etl priority=1: a cpu=1 x3; b needs=a1 array=0-9`.
+/// Reads `etl namespace=team priority=1: a cpu=1 x3; b needs=a1 array=0-9`.
 pub(super) fn parse(text: &str) -> Result<SubmitRun> {
     let (head, tasks) = text.split_once(':').ok_or("no `:`")?;
     let mut head = head.split_whitespace();
     let workflow = name(head.next().ok_or("no name")?)?;
-    let priority = match head.next() {
-        Some(word) => Some(number(pair(word)?.1)?),
-        None => None,
-    };
+    let (mut namespace, mut priority) = (name("default")?, None);
+    for word in head {
+        match pair(word)? {
+            ("namespace", value) => namespace = name(value)?,
+            ("priority", value) => priority = Some(number(value)?),
+            (other, _) => return Err(format!("a run has no `{other}`")),
+        }
+    }
     let mut specs = Vec::new();
     for task in tasks.split(';') {
         read_tasks(task, &mut specs)?;
@@ -32,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<SubmitRun> {
     let spec = WorkflowSpec::new(workflow, specs);
     Ok(SubmitRun {
         request: None,
-        namespace: name("default")?,
+        namespace,
         source: RunSource::OneOff(Box::new(spec)),
         params: Arc::default(),
         priority,
@@ -85,6 +89,7 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             let (first, last) = value.split_once('-').ok_or("an array is `first-last`")?;
             task.array = Some(ArraySpec { first: number(first)?, last: number(last)? });
         }
+        "parallel" => task.max_parallel = Some(number(value)?),
         "rule" => {
             task.rule = match value {
                 "any" => DependencyRule::AnySucceeded,

@@ -114,10 +114,11 @@ fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
 
 fn task() -> impl Strategy<Value = TaskSpec> {
     let array = (small(), small()).prop_map(|(first, last)| ArraySpec { first, last });
-    let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), of(array));
+    let fan_out = (of(array), of(small()));
+    let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), fan_out);
     let how = (request(), retry_policy(), rules(), small(), of(span()), of(span()), span());
     (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
-        let (id, needs, executor, env, outputs, array) = what;
+        let (id, needs, executor, env, outputs, (array, max_parallel)) = what;
         let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
         let (rule, condition, on_lost) = rules;
         TaskSpec {
@@ -129,6 +130,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             env,
             outputs,
             array,
+            max_parallel,
             request,
             retry,
             on_lost,

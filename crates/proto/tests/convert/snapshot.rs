@@ -115,6 +115,7 @@ fn every_reply_comes_back_under_its_number() {
         ItemRefusal::WorkerMismatch,
         ItemRefusal::NoCapacity,
         ItemRefusal::NotUndecided,
+        ItemRefusal::TooParallel,
         ItemRefusal::Stale,
         ItemRefusal::RunPaused,
     ];

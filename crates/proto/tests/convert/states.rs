@@ -76,6 +76,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         }
         if draw % 4 == 1 {
             task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
+            task.max_parallel = draw.is_multiple_of(3).then_some(4);
         }
         task.on_lost = [OnLost::Rerun, OnLost::Fail, OnLost::Hold][usize::from(draw) % 3];
         task.retry.limit = u32::from(draw % 3);

@@ -18,7 +18,6 @@ const LATER: &[&str] = &[
     "http",
     "plugin",
     "matrix",
-    "maxParallel",
     "failFast",
     "secrets",
     "with",
@@ -45,6 +44,7 @@ const TASK: Schema = Schema {
         "env",
         "outputs",
         "array",
+        "maxParallel",
         "resources",
         "pool",
         "selector",
@@ -122,6 +122,9 @@ pub(super) fn task(
     }
     if let Some(node) = fields.get("array") {
         task.array = policies::array(node, path.key("array"), report);
+    }
+    if let Some(node) = fields.get("maxParallel") {
+        task.max_parallel = integer(node, path.key("maxParallel"), report);
     }
     if let Some(node) = fields.get("description") {
         text(node, path.key("description"), report);

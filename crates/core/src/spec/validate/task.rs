@@ -30,6 +30,7 @@ pub(super) fn task(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
             );
         }
     }
+    fan_out(task, path, report);
     request(&task.request, path, report);
     retry(&task.retry, path.key("retry"), report);
     if task.max_lost == 0 || task.max_lost > limits::LOST_LIMIT_MAX {
@@ -213,6 +214,20 @@ fn array(array: ArraySpec, path: Path<'_>, report: &mut Report<'_>) {
             limits::ARRAY_INDICES_MAX
         );
         report.error_with_help(path, message, "let each index do several pieces of the work");
+    }
+}
+
+/// What is said of the indices of an array task together.
+fn fan_out(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    let Some(max_parallel) = task.max_parallel else { return };
+    let at = path.key("maxParallel");
+    if task.array.is_none() {
+        let message =
+            "`maxParallel` is about the indices of an array task, and this is a single task";
+        report.error_with_help(at, message, "add `array`, or remove `maxParallel`");
+    } else if max_parallel == 0 {
+        let message = "with `maxParallel: 0` no index could ever run";
+        report.error_with_help(at, message, "leave the field out for no bound");
     }
 }
 

@@ -69,6 +69,7 @@ fn refusal_to_proto(refusal: ItemRefusal) -> StoredRefusal {
         ItemRefusal::WorkerMismatch => StoredRefusal::WorkerMismatch,
         ItemRefusal::NoCapacity => StoredRefusal::NoCapacity,
         ItemRefusal::NotUndecided => StoredRefusal::NotUndecided,
+        ItemRefusal::TooParallel => StoredRefusal::TooParallel,
         ItemRefusal::Stale => StoredRefusal::Stale,
         ItemRefusal::RunPaused => StoredRefusal::RunPaused,
     }
@@ -84,6 +85,7 @@ fn refusal_from_proto(refusal: StoredRefusal) -> Result<ItemRefusal, DecodeError
         StoredRefusal::WorkerMismatch => Ok(ItemRefusal::WorkerMismatch),
         StoredRefusal::NoCapacity => Ok(ItemRefusal::NoCapacity),
         StoredRefusal::NotUndecided => Ok(ItemRefusal::NotUndecided),
+        StoredRefusal::TooParallel => Ok(ItemRefusal::TooParallel),
         StoredRefusal::Stale => Ok(ItemRefusal::Stale),
         StoredRefusal::RunPaused => Ok(ItemRefusal::RunPaused),
     }

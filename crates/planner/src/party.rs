@@ -1,0 +1,129 @@
+//! Fair shares: what each namespace with ready tasks has of the cluster, and whose turn it is.
+//!
+//! A namespace's share is the largest part that its live attempts take of any one resource of all workers together
+//! (dominant resource fairness: Ghodsi et al., NSDI 2011). Who has least comes next, until it has as much as the next
+//! one. So shares are of what runs, not of what was started lately: a namespace with ten tasks does not wait behind ten
+//! thousand of another, and a namespace alone may take everything.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use muster_core::ids::Name;
+use muster_core::spec::Resources;
+use muster_core::state::queue::ReadyKey;
+use muster_core::state::{State, Usage};
+
+use crate::ATTEMPTS_PER_WORKER_MAX;
+use crate::group::Group;
+use crate::slot::Slots;
+
+/// In one turn a namespace gets so much of the cluster more than the next one has, if that is more than one attempt:
+/// to go by single attempts would cut array tasks into single indices.
+pub(crate) const TURN: f64 = 1.0 / 256.0;
+
+/// Part of the cluster: 0 is nothing, 1 all of some resource.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share(pub(crate) f64);
+
+impl Share {
+    pub(crate) fn percent(self) -> u32 {
+        (self.0 * 100.0).round() as u32
+    }
+}
+
+impl Eq for Share {}
+
+impl PartialOrd for Share {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Share {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// All that the workers have, which shares are of.
+pub(crate) struct Whole {
+    capacity: Resources,
+    attempts: f64,
+}
+
+impl Whole {
+    pub(crate) fn of(slots: &Slots<'_>) -> Self {
+        let mut capacity = Resources::ZERO;
+        slots.iter().for_each(|(_, slot)| capacity.add(&slot.worker.capacity, 1));
+        let attempts = slots.len() as f64 * f64::from(ATTEMPTS_PER_WORKER_MAX);
+        Whole { capacity, attempts: attempts.max(1.0) }
+    }
+
+    /// The share of so much in so many attempts.
+    pub(crate) fn share(&self, part: &Resources, attempts: u32) -> Share {
+        let of =
+            |part: u64, whole: u64| if part == 0 { 0.0 } else { part as f64 / whole.max(1) as f64 };
+        let custom = part.custom.iter().map(|(name, amount)| {
+            of(*amount, self.capacity.custom.get(name).copied().unwrap_or(0))
+        });
+        let plain = [
+            of(part.cpu_millis, self.capacity.cpu_millis),
+            of(part.memory_bytes, self.capacity.memory_bytes),
+            f64::from(attempts) / self.attempts,
+        ];
+        Share(plain.into_iter().chain(custom).fold(0.0, f64::max))
+    }
+
+    /// The share of what the live attempts of a namespace take.
+    pub(crate) fn share_of(&self, state: &State, namespace: &Name) -> Share {
+        let usage = state.used_by(namespace);
+        usage.map_or(Share(0.0), |usage| self.share(&usage.used, usage.attempts))
+    }
+
+    /// How many attempts that take `part` a namespace with `share` may place before it is the turn of one with `next`.
+    pub(crate) fn turn(&self, share: Share, next: Share, part: &Resources) -> u32 {
+        let attempts = (next.0 - share.0 + TURN) / self.share(part, 1).0;
+        // What is beyond the range of an integer becomes the nearest.
+        (attempts as u32).max(1)
+    }
+}
+
+/// A namespace with ready tasks.
+pub(crate) struct Party<'a> {
+    pub(crate) groups: Vec<Group<'a>>,
+    /// The first task of each group. Smallest key first; no key is in two groups.
+    pub(crate) heads: BinaryHeap<Reverse<(ReadyKey, usize)>>,
+    /// What its attempts take, this pass's included.
+    usage: Usage,
+    /// What that comes to.
+    pub(crate) share: Share,
+}
+
+impl<'a> Party<'a> {
+    pub(crate) fn new(
+        state: &State,
+        whole: &Whole,
+        namespace: &Name,
+        mut groups: Vec<Group<'a>>,
+    ) -> Self {
+        let heads = groups.iter_mut().enumerate();
+        let heads = heads.filter_map(|(at, group)| Some(Reverse((group.next_task()?, at))));
+        let heads = heads.collect();
+        let usage = state.used_by(namespace).cloned();
+        let usage = usage.unwrap_or_default();
+        let share = whole.share(&usage.used, usage.attempts);
+        Party { groups, heads, usage, share }
+    }
+
+    /// Notes that it has placed so many attempts.
+    pub(crate) fn took(&mut self, whole: &Whole, part: &Resources, attempts: u32) {
+        self.usage.used.add(part, attempts);
+        self.usage.attempts = self.usage.attempts.saturating_add(attempts);
+        self.share = whole.share(&self.usage.used, self.usage.attempts);
+    }
+
+    /// Less is served first; of equal ones who has the earlier task.
+    pub(crate) fn rank(&self) -> Option<(Share, ReadyKey)> {
+        self.heads.peek().map(|Reverse((key, _))| (self.share, *key))
+    }
+}
