@@ -56,8 +56,7 @@ impl Process {
         Self { runtime, tasks, software, gait: Gait::Runs, missed: Duration::ZERO }
     }
 
-    /// Stops it in its next turn, when it has done so many parts of what it had to do at the beginning of it. Whether it
-    /// ran.
+    /// Stops it in its next turn, when it has done so many parts of what it had to do then. Whether it ran.
     pub fn pause(&mut self, parts: u32) -> bool {
         let is_running = self.gait == Gait::Runs;
         if is_running {
