@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, process, retry, run,
+    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, plan, process, retry, run,
     schedule, stay, submit, validate,
 };
 use crate::logging::Usual;
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Apply(apply::ApplyArgs),
     /// Show what applying files would change
     Diff(diff::DiffArgs),
+    /// Show what applying files would change, and which workers could take the tasks
+    Plan(plan::PlanArgs),
     /// Check workflow files, without a cluster
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for

@@ -34,6 +34,18 @@ impl Client {
         response.spec.ok_or_else(|| Error::malformed("ValidateWorkflow", "spec"))
     }
 
+    /// What applying a workflow would change, and what the workers say to its tasks now. Nothing is changed.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` if it is not well-formed.
+    pub async fn plan(&self, source: impl Into<Source>) -> Result<v1::PlanWorkflowResponse, Error> {
+        let request = v1::PlanWorkflowRequest {
+            namespace: self.namespace().to_owned(),
+            source: Some(source.into().into_proto()),
+        };
+        call!(self, request, workflows.plan_workflow).await
+    }
+
     /// A workflow with the spec of its latest version.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! One group of ready tasks of one namespace with equal requests, and how it finds the best worker for one more of them.
+//! One group of ready tasks of one namespace with equal requests, and how it finds the best worker for one more.
 
 use std::collections::btree_map;
 use std::sync::Arc;

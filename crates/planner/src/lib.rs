@@ -48,7 +48,7 @@ pub use explain::{
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};
 pub use policy::{Policy, Strategy, Weights};
-pub use summary::{Outlook, Summary};
+pub use summary::{Outlook, Summary, forecast};
 pub use view::{LiveView, Load, WorkerView};
 
 /// Most live attempts the planner gives one worker, whatever its capacity: tasks may ask for nothing at all.

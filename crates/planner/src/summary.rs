@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use muster_core::spec::Request;
+use muster_core::state::State;
 
 use crate::class::Class;
 use crate::obstacle::{self, ObstacleKind};
+use crate::policy::Policy;
 use crate::slot::Slots;
+use crate::view::LiveView;
 
 /// Whether and when a request could be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +70,18 @@ impl Summary {
         };
         Summary { workers: slots.len() as u32, able, lacking, outlook }
     }
+}
+
+/// What the workers say to each request, if one attempt of it were to be placed now.
+pub fn forecast<'r>(
+    state: &State,
+    view: &LiveView,
+    requests: impl IntoIterator<Item = &'r Request>,
+) -> Vec<Summary> {
+    // The policy only orders workers, and here none is chosen.
+    let slots = Slots::new(state, view, &Policy::default());
+    let requests = requests.into_iter();
+    requests.map(|request| Summary::new(&slots, &Class::new(&slots, request), request)).collect()
 }
 
 impl fmt::Display for Summary {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use muster_client::{Client, Code};
+use muster_client::{Client, Code, v1};
 use muster_core::spec::WorkflowSpec;
 use muster_proto::convert::spec_from_proto;
 use owo_colors::OwoColorize;
@@ -33,7 +33,7 @@ pub(crate) struct DiffArgs {
 }
 
 /// One workflow of a file beside the version that is applied.
-struct Compared {
+pub(super) struct Compared {
     name: String,
     file: String,
     /// The applied version; 0 if there is none.
@@ -60,22 +60,11 @@ pub(crate) async fn run(args: DiffArgs, global: &Global) -> Outcome {
 }
 
 async fn compare(client: &Client, file: &str, spec: &WorkflowSpec) -> Result<Compared, Failure> {
-    let name = spec.name.to_string();
-    let (version, before) = match client.get_workflow(&name).await {
-        Ok(workflow) => (workflow.latest_version, workflow.spec),
-        Err(error) if error.code() == Code::NotFound => (0, None),
-        Err(error) => return Err(error.into()),
-    };
-    let before = match before {
-        None => Value::Null,
-        Some(before) => {
-            let before = spec_from_proto(before);
-            let unreadable = |error| Failure::error(format!("{name}@{version}: {error}"));
-            manifest::workflow(&before.map_err(unreadable)?)
-        }
-    };
-    let after = manifest::workflow(spec);
-    Ok(Compared { name, file: file.to_owned(), version, before, after })
+    match client.get_workflow(spec.name.as_str()).await {
+        Ok(workflow) => Compared::new(file, Some(workflow), spec),
+        Err(error) if error.code() == Code::NotFound => Compared::new(file, None, spec),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn print(format: Format, differing: &[Compared]) -> std::io::Result<()> {
@@ -109,7 +98,7 @@ fn print(format: Format, differing: &[Compared]) -> std::io::Result<()> {
 }
 
 /// Colours are taken out again where there is no terminal.
-fn coloured(line: &str) -> String {
+pub(super) fn coloured(line: &str) -> String {
     match line.as_bytes().first() {
         Some(b'+') => line.green().to_string(),
         Some(b'-') => line.red().to_string(),
@@ -119,13 +108,33 @@ fn coloured(line: &str) -> String {
 }
 
 impl Compared {
+    /// A workflow of a file beside what is applied of that name.
+    pub(super) fn new(
+        file: &str,
+        applied: Option<v1::Workflow>,
+        spec: &WorkflowSpec,
+    ) -> Result<Self, Failure> {
+        let name = spec.name.to_string();
+        let (version, before) = applied.map(|it| (it.latest_version, it.spec)).unwrap_or_default();
+        let before = match before {
+            None => Value::Null,
+            Some(before) => {
+                let before = spec_from_proto(before);
+                let unreadable = |error| Failure::error(format!("{name}@{version}: {error}"));
+                manifest::workflow(&before.map_err(unreadable)?)
+            }
+        };
+        let after = manifest::workflow(spec);
+        Ok(Compared { name, file: file.to_owned(), version, before, after })
+    }
+
     fn differs(&self) -> bool {
         // The order of keys counts: tasks have one.
         text(&self.before) != text(&self.after)
     }
 
     /// A unified difference of both as files.
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let (before, after) = (text(&self.before), text(&self.after));
         let applied = match self.version {
             0 => format!("{} (not applied)", self.name),

@@ -10,6 +10,7 @@ pub(crate) mod graph;
 pub(crate) mod logs;
 pub(crate) mod lookup;
 pub(crate) mod operate;
+pub(crate) mod plan;
 mod portrait;
 pub(crate) mod process;
 pub(crate) mod retry;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Submit(args) => submit::run(args, &global).await,
         Command::Apply(args) => apply::run(args, &global).await,
         Command::Diff(args) => diff::run(args, &global).await,
+        Command::Plan(args) => plan::run(args, &global).await,
         Command::Validate(args) => validate::run(&args, &global),
         Command::Graph(args) => graph::run(&args, &global).await,
         Command::Get(command) => get::run(command, &global).await,

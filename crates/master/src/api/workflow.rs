@@ -1,11 +1,14 @@
 //! `WorkflowService`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{ApplyWorkflow, Command};
 use muster_core::reply::Reply;
+use muster_core::spec::{Request as CoreRequest, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::state::workflow::Workflow;
+use muster_planner::{Outlook, Summary};
 use muster_proto::v1::workflow_service_client::WorkflowServiceClient;
 use muster_proto::v1::workflow_service_server::WorkflowService;
 use muster_proto::{convert, v1};
@@ -58,6 +61,30 @@ impl WorkflowService for Workflows {
         ))
     }
 
+    async fn plan_workflow(
+        &self,
+        request: Request<v1::PlanWorkflowRequest>,
+    ) -> Result<Response<v1::PlanWorkflowResponse>, Status> {
+        // The leader alone hears from the workers.
+        forward!(self.replica, request, WorkflowServiceClient<Channel>, plan_workflow);
+        let body = request.into_inner();
+        let (namespace, spec) = (namespace(&body.namespace)?, checked_spec(body.source)?);
+        self.replica.barrier(None).await?;
+        let (groups, live) = (by_request(&spec), self.replica.live.view());
+        let (applied, forecasts) = self.replica.cell.read(|state| {
+            let applied = state.workflow(namespace.as_str(), spec.name.as_str());
+            let requests = groups.iter().map(|(request, _)| *request);
+            let forecasts = muster_planner::forecast(state, &live, requests);
+            (applied.map(|it| view(state, it, true)), forecasts)
+        });
+        let placements = groups.into_iter().zip(&forecasts);
+        let placements = placements.map(|((_, tasks), summary)| forecast(tasks, summary)).collect();
+        let spec = convert::spec_to_proto(&spec);
+        let is_new = applied.as_ref().and_then(|it| it.spec.as_ref()) != Some(&spec);
+        let response = v1::PlanWorkflowResponse { spec: Some(spec), applied, is_new, placements };
+        Ok(answer(&self.replica, response))
+    }
+
     async fn get_workflow(
         &self,
         request: Request<v1::GetWorkflowRequest>,
@@ -103,6 +130,36 @@ impl WorkflowService for Workflows {
         let next_page_token = if has_more { format!("w{last}") } else { String::new() };
         let workflows = page.into_iter().map(|(_, workflow)| workflow).collect();
         Ok(answer(&self.replica, v1::ListWorkflowsResponse { workflows, next_page_token }))
+    }
+}
+
+/// The tasks of a workflow that need a worker, by what they ask for, in file order.
+fn by_request(spec: &WorkflowSpec) -> Vec<(&CoreRequest, Vec<String>)> {
+    let mut groups: Vec<(&CoreRequest, Vec<String>)> = Vec::new();
+    let mut known: BTreeMap<&CoreRequest, usize> = BTreeMap::new();
+    for task in &spec.tasks {
+        let at = *known.entry(&task.request).or_insert_with(|| {
+            groups.push((&task.request, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(task.id.to_string());
+    }
+    groups
+}
+
+fn forecast(tasks: Vec<String>, summary: &Summary) -> v1::PlacementForecast {
+    let outlook = match summary.outlook {
+        Outlook::Now => v1::Outlook::Now,
+        Outlook::Busy => v1::Outlook::Busy,
+        Outlook::Away => v1::Outlook::Away,
+        Outlook::Never => v1::Outlook::Never,
+    };
+    v1::PlacementForecast {
+        tasks,
+        outlook: outlook.into(),
+        workers: summary.workers,
+        workers_with_room: summary.able,
+        summary: format!("{summary}. {}", summary.outlook),
     }
 }
 
