@@ -64,6 +64,8 @@ pub struct Explanation {
     pub message: Option<Text>,
     /// Present if `maxParallel` keeps ready indices from being placed.
     pub parallel: Option<Parallel>,
+    /// Present if indices of an array task failed of which its spec says what follows.
+    pub failures: Option<Failures>,
     /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
     /// The names of the workers in `parts`.
@@ -101,6 +103,17 @@ pub struct Parallel {
     pub live: u32,
     /// Ready indices that have to wait until others end.
     pub waiting: u32,
+}
+
+/// Indices that failed, and what the task says to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub failed: u32,
+    /// How many may.
+    pub max: u32,
+    /// Whether the others are cancelled if these are more.
+    pub is_fast: bool,
 }
 
 /// Why a task was skipped.
@@ -214,6 +227,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
         message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
         parallel: None,
+        failures: failures(spec, progress),
         workers: None,
         worker_names: BTreeMap::new(),
     })
@@ -242,6 +256,12 @@ fn parallel(spec: &TaskSpec, progress: &Task) -> Option<Parallel> {
     let ready = progress.cells.tally().of(TaskStatus::Ready);
     let waiting = ready - progress.placeable(spec.max_parallel);
     (waiting > 0).then_some(Parallel { max, live: progress.live(), waiting })
+}
+
+fn failures(spec: &TaskSpec, progress: &Task) -> Option<Failures> {
+    let failed = progress.cells.tally().of(TaskStatus::Failed);
+    let (max, is_fast) = (spec.max_failures, spec.fail_fast);
+    (failed > 0 && (max > 0 || is_fast)).then_some(Failures { failed, max, is_fast })
 }
 
 /// The live runs of the workflow that come before a run that waits.
