@@ -179,7 +179,8 @@ prop_compose! {
     ) -> TaskSpec {
         TaskSpec {
             id, needs, rule, condition, executor, env, outputs,
-            array: array.map(|(first, last)| ArraySpec { first, last }), max_parallel: numbers.2, max_failures: fails.0, fail_fast: fails.1,
+            array: array.map(|(first, last)| ArraySpec { first, last }),
+            max_parallel: numbers.2, max_failures: fails.0, fail_fast: fails.1,
             request, retry, on_lost: OnLost::Rerun, max_lost: numbers.0,
             timeout: spans.0, queue_timeout: spans.1, grace_period: spans.2, priority: numbers.1,
         }
