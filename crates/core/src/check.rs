@@ -95,6 +95,10 @@ impl State {
                 format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
             );
         }
+        let max_failures = run.spec(index).map(|spec| spec.max_failures);
+        if max_failures != Some(task.max_failures) {
+            return violated("I16", format!("task {} forgot its `maxFailures`", name()));
+        }
         let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
         if max_parallel.is_some_and(|max| task.live() > max) {
             return violated("I11", format!("{} indices of {} are live", task.live(), name()));
@@ -110,6 +114,10 @@ impl State {
             );
             if run.stop.is_some() && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
+            }
+            let is_stopped = state.attempt().is_none_or(|it| it.stop.is_some());
+            if run.fails_fast(index) && (waits || !is_stopped) {
+                return violated("I15", format!("{} goes on in spite of `failFast`", name()));
             }
             if let Some(attempt) = state.attempt() {
                 let worker = self.worker(attempt.worker);

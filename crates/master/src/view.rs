@@ -65,6 +65,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
     let stop_reason = run.stop.map(|(_, reason)| match reason {
         StopReason::Cancelled => "cancelled",
         StopReason::Replaced => "replaced by a later run",
+        StopReason::FailFast => "failFast",
         StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
     });
     v1::Run {
