@@ -2,13 +2,15 @@
 
 use super::Step;
 use crate::ids::{RunId, TaskIndex};
+use crate::mutant::{self, Mutant};
 use crate::state::task::{StopReason, TaskEnd};
 
 impl Step<'_> {
     /// Follows up on what failed since this was last asked. All that a command or a moment brings is carried out first,
     /// so that it does not matter in which order it is told.
     pub(super) fn fail_fast(&mut self) {
-        for (run, task) in std::mem::take(&mut self.failed) {
+        let failed = std::mem::take(&mut self.failed);
+        for (run, task) in failed.into_iter().filter(|_| !mutant::is_on(Mutant::FailFastIgnored)) {
             if self.state.run(run).is_some_and(|run| run.fails_fast(task)) {
                 self.stop_task(run, task, StopReason::FailFast);
             }

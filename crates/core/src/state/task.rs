@@ -10,6 +10,7 @@
 //! ```
 
 use crate::ids::{Fence, LogIndex, Text, WorkerId};
+use crate::mutant::{self, Mutant};
 use crate::state::cells::Cells;
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
@@ -393,6 +394,7 @@ impl Task {
 
     /// How many more of its indices may be live, with this `maxParallel`.
     pub fn parallel_room(&self, max_parallel: Option<u32>) -> u32 {
+        let max_parallel = max_parallel.filter(|_| !mutant::is_on(Mutant::ParallelUnchecked));
         max_parallel.map_or(u32::MAX, |max| max.saturating_sub(self.live()))
     }
 
