@@ -34,7 +34,7 @@ macro_rules! trials {
 
 trials! {
     LapseIgnored: P1 @ 39,
-    GuardianUntold: P1 @ 0,
+    GuardianUntold: P1 @ 58,
     ApplyAsksWhoLeads: I1 @ 0,
     SnapshotLosesRun: I1 @ 5,
     HistoryUnflushed: I2 @ 10,
@@ -47,7 +47,6 @@ trials! {
     SnapshotForgetsRequests: I3 | I1 @ 2,
     FenceUnchecked: I4 | I5 @ 0,
     FenceReused: I4 @ 0,
-    LateRenewal: I4 @ 0,
     StaleReportKept: I5 @ 3,
     EndOverwritten: I6 @ 1,
     DependencyIgnored: I7 @ 0,
