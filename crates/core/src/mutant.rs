@@ -54,7 +54,6 @@ mutants! {
     SnapshotForgetsRequests = "snapshot-forgets-requests": "A snapshot lacks the request ids (I3).",
     FenceUnchecked = "fence-unchecked": "A report counts whatever its fence (I4).",
     FenceReused = "fence-reused": "All attempts of a run carry one fence (I4).",
-    LateRenewal = "late-renewal": "What is heard after the end of a lease renews it (I4).",
     StaleReportKept = "stale-report-kept": "A stale report is refused, and leaves its message (I5).",
     EndOverwritten = "end-overwritten": "A cancel makes cancelled what had succeeded (I6).",
     DependencyIgnored = "dependency-ignored": "A task starts when the first task it needs has ended (I7).",
