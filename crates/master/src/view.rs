@@ -121,6 +121,10 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         Cells::One(state) => show_state(state, &mut view),
         Cells::Many(_) => show_array(task, &mut view),
     }
+    // An end that says nothing of attempts comes after those that there were.
+    if task.cells.tally().open() == 0 && view.attempts == 0 {
+        view.attempts = task.attempts;
+    }
     view
 }
 

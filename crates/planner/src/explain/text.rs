@@ -204,8 +204,7 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Skipped { by_failure: false } => {
                 f.write_str("was skipped, by a person or because its rule or condition did not hold")
             }
-            TaskState::Cancelled if of.run_stop.is_none() => f.write_str("was cancelled"),
-            TaskState::Cancelled => f.write_str("was cancelled with its run"),
+            TaskState::Cancelled => f.write_str("was cancelled"),
         }
     }
 }
