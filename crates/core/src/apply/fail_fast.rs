@@ -5,8 +5,8 @@ use crate::ids::{RunId, TaskIndex};
 use crate::state::task::{StopReason, TaskEnd};
 
 impl Step<'_> {
-    /// Follows up on what failed or ended since this was last asked. All that a command or a moment brings is carried out first,
-    /// so that it does not matter in which order it is told.
+    /// Follows up on what failed or ended since this was last asked. All that a command or a moment brings is
+    /// carried out first, so that it does not matter in which order it is told.
     pub(super) fn fail_fast(&mut self) {
         while let Some((run, task)) = self.failed.pop_first() {
             if self.state.run(run).is_some_and(|run| run.fails_fast(task)) {
