@@ -9,7 +9,7 @@ use crate::ids::TaskIndex;
 use crate::state::State;
 use crate::state::cells::Cells;
 use crate::state::run::Run;
-use crate::state::task::{Task, TaskState, TaskStatus};
+use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
 use crate::state::worker::WorkerStatus;
 
 /// A broken invariant.
@@ -94,6 +94,10 @@ impl State {
                 "I16",
                 format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
             );
+        }
+        let is_over = run.version.spec.fail_fast && task.end() == Some(TaskEnd::Failed);
+        if is_over && run.stop.is_none() {
+            return violated("I15", format!("{} failed, and its run goes on", name()));
         }
         let max_failures = run.spec(index).map(|spec| spec.max_failures);
         if max_failures != Some(task.max_failures) {

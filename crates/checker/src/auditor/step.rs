@@ -45,7 +45,7 @@ pub(super) struct Step<'a> {
     pub(super) left: BTreeMap<RunId, Arc<Run>>,
     /// Runs that the entry concerns, as they should be.
     pub(super) work: BTreeMap<RunId, Work>,
-    /// Tasks of which something failed, and `failFast` has not been asked yet.
+    /// Tasks that failed, or of which something did, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
     /// Indices placed in this entry.
     pub(super) placed: Vec<(RunId, TaskIndex, IndexRange)>,
@@ -301,7 +301,7 @@ impl<'a> Step<'a> {
     /// What failed by one command, or in one moment, cancels the rest of its array task or of its run, if these say so.
     fn fail_fast(&mut self) {
         let now = self.now;
-        for (id, task) in std::mem::take(&mut self.failed) {
+        while let Some((id, task)) = self.failed.pop_first() {
             let stopped = self.live_run(id).map(|work| work.failed_fast(task, now));
             for (range, to) in stopped.unwrap_or_default() {
                 self.change(id, task, range, to);
@@ -341,7 +341,8 @@ impl<'a> Step<'a> {
         let Some(part) = work.spec(task).map(|spec| spec.request.resources.clone()) else { return };
         work.set(task, range, to, now);
         let key = (run_id, task);
-        if to.status() == TaskStatus::Failed {
+        let end = work.end_of(task.0 as usize);
+        if to.status() == TaskStatus::Failed || end == Some(TaskEnd::Failed) {
             self.failed.insert(key);
         }
         for (piece, old) in pieces {

@@ -10,7 +10,7 @@ use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::{ArraySpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{Cells, IndexRange};
-use muster_core::state::task::TaskState;
+use muster_core::state::task::{StopReason, TaskState};
 
 use crate::log::*;
 use crate::{edited, expect, expect_among, named, ready};
@@ -303,13 +303,14 @@ fn i15_a_silent_attempt_that_is_not_ended() {
 }
 
 #[test]
-fn i15_a_failure_that_does_not_cancel_what_is_left_of_the_run() {
+fn i15_a_failure_that_is_told_to_the_run_as_a_cancel() {
     let mut spec = workflow(&["a", "b"]);
     spec.fail_fast = true;
     let mut log = begun(&spec);
     log.go(place(1, 1, 2));
     let (entry, state, applied) = log.prepare(finish(1, 0, 4, failed()));
-    let state = edited(&state, |run| run.stop = None);
+    let cancelled = |(at, _)| (at, StopReason::Cancelled);
+    let state = edited(&state, |run| run.stop = run.stop.map(cancelled));
     log.show(1, &entry, &state, &applied);
     expect(log, &[I15]);
 }

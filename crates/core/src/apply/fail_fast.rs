@@ -6,11 +6,13 @@ use crate::mutant::{self, Mutant};
 use crate::state::task::{StopReason, TaskEnd};
 
 impl Step<'_> {
-    /// Follows up on what failed since this was last asked. All that a command or a moment brings is carried out first,
-    /// so that it does not matter in which order it is told.
+    /// Follows up on what failed or ended since this was last asked. All that a command or a moment brings is
+    /// carried out first, so that it does not matter in which order it is told.
     pub(super) fn fail_fast(&mut self) {
-        let failed = std::mem::take(&mut self.failed);
-        for (run, task) in failed.into_iter().filter(|_| !mutant::is_on(Mutant::FailFastIgnored)) {
+        if mutant::is_on(Mutant::FailFastIgnored) {
+            self.failed.clear();
+        }
+        while let Some((run, task)) = self.failed.pop_first() {
             if self.state.run(run).is_some_and(|run| run.fails_fast(task)) {
                 self.stop_task(run, task, StopReason::FailFast);
             }

@@ -59,7 +59,7 @@ struct Step<'a> {
     /// Tasks of which an attempt was placed and ended in this very entry. A further placement would carry the same
     /// fence, so there is none before the next entry (I4).
     ended_at_once: Vec<(RunId, TaskIndex)>,
-    /// Tasks of which something failed, and `failFast` has not been asked yet.
+    /// Tasks that ended, or of which something failed, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
 }
 
@@ -182,7 +182,8 @@ impl Step<'_> {
                 self.events.push(Event::TaskChanged { run, task, range, status: to.status() });
             }
         }
-        if to.status() == TaskStatus::Failed {
+        // The last index of a task that failed may have ended well.
+        if to.status() == TaskStatus::Failed || changed == Changed::Ended {
             self.failed.insert((run, task));
         }
         if changed == Changed::Ended {

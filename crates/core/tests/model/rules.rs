@@ -220,7 +220,8 @@ impl Model {
     pub(super) fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
         let Some(it) = self.runs.get_mut(&run) else { return };
         it.cells.insert((task, index), cell);
-        if let Some(End::Failed(_)) = cell.ended() {
+        let has_failed = |end| matches!(end, Some(End::Failed(_)));
+        if has_failed(cell.ended()) || has_failed(it.end_of(task)) {
             self.failed.insert((run, task));
         }
         if cell.ended().is_some() {
