@@ -213,7 +213,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         }),
         parallel: parallel(spec, progress),
         workers: may_be_placed.then(|| report(state, view, request, progress)),
-        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace)).flatten(),
+        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace, request)).flatten(),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -352,11 +352,13 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
     }
 }
 
-/// The namespaces with ready tasks that have less of the cluster than this one.
-fn ahead(state: &State, view: &LiveView, namespace: &Name) -> Option<Ahead> {
+/// The namespaces with ready tasks that have less of what the request asks for than this one.
+fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) -> Option<Ahead> {
+    let wanted = &request.resources;
     let whole = Whole::of(&Slots::new(state, view, &Policy::default()));
-    let own = whole.share_of(state, namespace);
-    let others = state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other), other));
+    let own = whole.share_of(state, namespace, wanted);
+    let others =
+        state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other, wanted), other));
     let mut less: Vec<(Share, &Name)> = others.filter(|(share, _)| *share < own).collect();
     less.sort();
     let named = less.iter().take(NAMESPACES_MAX);

@@ -61,6 +61,8 @@ struct Step<'a> {
     ended_at_once: Vec<(RunId, TaskIndex)>,
     /// Tasks that ended, or of which something failed, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
+    /// Whether runs that waited are being begun.
+    is_beginning: bool,
 }
 
 impl State {
@@ -77,6 +79,7 @@ impl State {
             events: Vec::new(),
             ended_at_once: Vec::new(),
             failed: BTreeSet::new(),
+            is_beginning: false,
         };
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
