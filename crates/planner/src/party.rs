@@ -3,8 +3,8 @@
 //! A namespace's share is the largest part that its live attempts take of any one resource of all workers together
 //! (dominant resource fairness: Ghodsi et al., NSDI 2011). Resources other than cpu and memory count among tasks that
 //! ask for them: who holds the only licence must not wait for everybody else with tasks that need none. Who has least
-//! comes next, until it has as much as the next one. So shares are of what runs, not of what was started lately: a namespace with ten tasks does not wait behind ten
-//! thousand of another, and a namespace alone may take everything.
+//! comes next, until it has as much as the next one. So shares are of what runs, not of what was started lately: a
+//! namespace with ten tasks does not wait behind ten thousand of another, and a namespace alone may take everything.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
