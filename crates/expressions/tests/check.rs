@@ -47,7 +47,11 @@ const BAD: &[(&str, &str, &str)] = &[
          so no result is `failed`",
         "add `rule: all_done`",
     ),
-    ("needs.get_it.result != 'failure'", "there is no result `failure`", "did you mean `failed`?"),
+    (
+        "needs.get_it.result != 'failure'",
+        "there is no result `failure`",
+        "there are succeeded, failed, skipped, cancelled",
+    ),
     ("params.regoin == 'eu'", "the workflow has no parameter `regoin`", "did you mean `region`?"),
     ("params.x == 'eu'", "the workflow has no parameter `x`", "declare it: `params: {x: …}`"),
     (
