@@ -178,8 +178,14 @@ proptest! {
             if is_given_more {
                 continue;
             }
+            // Nor has a namespace its turn for this while its first task competes for something else.
+            let custom = |of: &Request| of.resources.custom.keys().cloned().collect::<Vec<_>>();
+            let is_about_this = |namespace: &Name| {
+                let mut its = groups(&state).filter(|(of, ..)| *of == namespace);
+                its.all(|(_, of, _)| custom(of) == custom(request))
+            };
             let others = groups(&after).filter(|(namespace, of, _)| {
-                **namespace != run.version.namespace && *of == request
+                **namespace != run.version.namespace && *of == request && is_about_this(namespace)
             });
             for (other, ..) in others {
                 let share = |of: &Name| whole.share_of(&after, of, &request.resources).0;
