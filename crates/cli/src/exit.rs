@@ -53,9 +53,11 @@ impl Exit {
         match run.status() {
             v1::RunStatus::Succeeded => Exit::Ok,
             v1::RunStatus::Cancelled => Exit::RunStopped,
+            v1::RunStatus::Failed if matches!(&*run.stop_reason, "" | "failFast") => {
+                Exit::RunFailed
+            }
             // The only other reasons to stop a run are a cancel and the run's own timeout.
-            v1::RunStatus::Failed if !run.stop_reason.is_empty() => Exit::RunStopped,
-            v1::RunStatus::Failed => Exit::RunFailed,
+            v1::RunStatus::Failed => Exit::RunStopped,
             v1::RunStatus::Queued
             | v1::RunStatus::Running
             | v1::RunStatus::Paused
@@ -160,6 +162,7 @@ mod tests {
         for (run, exit) in [
             (run(v1::RunStatus::Succeeded, ""), Exit::Ok),
             (run(v1::RunStatus::Failed, ""), Exit::RunFailed),
+            (run(v1::RunStatus::Failed, "failFast"), Exit::RunFailed),
             (run(v1::RunStatus::Failed, "timed out"), Exit::RunStopped),
             (run(v1::RunStatus::Cancelled, "cancelled"), Exit::RunStopped),
             (run(v1::RunStatus::Running, ""), Exit::Error),

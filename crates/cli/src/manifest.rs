@@ -84,6 +84,9 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
         ConcurrencyPolicy::Queue => "Queue",
     };
     fields.put_unless(spec.concurrency == ConcurrencyPolicy::Allow, "concurrencyPolicy", policy);
+    if spec.fail_fast {
+        fields.put("failFast", json!(true));
+    }
     let tasks = spec.tasks.iter().map(|it| (it.id.to_string(), task(it)));
     fields.put("tasks", Value::Object(tasks.collect()));
     fields.value()
@@ -165,6 +168,10 @@ fn task(spec: &TaskSpec) -> Value {
     fields.put_some("array", spec.array.map(|array| format!("{}-{}", array.first, array.last)));
     if let Some(max) = spec.max_parallel {
         fields.put("maxParallel", json!(max));
+    }
+    fields.put_number("maxFailures", spec.max_failures, 0);
+    if spec.fail_fast {
+        fields.put("failFast", json!(true));
     }
     fields.put_filled("resources", resources(&spec.request.resources));
     fields.put_some("pool", spec.request.pool.as_deref());
@@ -281,6 +288,7 @@ mod tests {
             include_str!("../../../examples/etl.yaml"),
             include_str!("../../../examples/hello.yaml"),
             include_str!("../../../examples/array.yaml"),
+            include_str!("../../../examples/fan-out.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

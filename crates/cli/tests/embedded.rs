@@ -110,3 +110,62 @@ fn ctrl_c_ends_everything() {
     assert!(started.elapsed() < Duration::from_secs(40), "it waited for the task");
     assert!(left_behind(dir.path()).is_empty());
 }
+
+/// Each index writes down how many are live with it.
+const CROWD: &str = "\
+apiVersion: v1
+kind: Workflow
+name: crowd
+defaults: {resources: {cpu: 100m}}
+tasks:
+  room: {run: 'mkdir \"$HOME/live\"'}
+  meet:
+    needs: room
+    array: 0-9
+    maxParallel: 2
+    maxFailures: 1
+    run: |
+      mkdir \"$HOME/live/$MUSTER_ARRAY_INDEX\"
+      ls \"$HOME/live\" | wc -l >> \"$HOME/counts\"
+      sleep 0.3
+      rmdir \"$HOME/live/$MUSTER_ARRAY_INDEX\"
+      test \"$MUSTER_ARRAY_INDEX\" -ne 3
+  after: {needs: meet, run: 'echo met'}
+";
+
+#[test]
+fn no_more_indices_than_wanted_are_live_and_one_may_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, out, err) = told(&dev(dir.path(), CROWD, &["--logs"]).output().unwrap());
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("after | met") && err.contains("crowd/1 succeeded"), "{out}\n{err}");
+    let counts = std::fs::read_to_string(dir.path().join("counts")).unwrap();
+    let counts: Vec<u32> = counts.lines().map(|line| line.trim().parse().unwrap()).collect();
+    assert_eq!((counts.len(), counts.iter().max()), (10, Some(&2)), "{counts:?}");
+}
+
+const HASTE: &str = "\
+apiVersion: v1
+kind: Workflow
+name: haste
+failFast: true
+defaults: {resources: {cpu: 100m}, gracePeriod: 1s}
+tasks:
+  each:
+    array: 0-9
+    maxParallel: 4
+    failFast: true
+    run: 'test \"$MUSTER_ARRAY_INDEX\" -ne 0; sleep 150'
+  other: {run: sleep 150}
+  after: {needs: other, run: echo never}
+";
+
+#[test]
+fn a_failure_cancels_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let (code, out, err) = told(&dev(dir.path(), HASTE, &[]).output().unwrap());
+    assert_eq!((code, out.as_str()), (3, ""), "{err}");
+    assert!(began.elapsed() < Duration::from_secs(120), "the others sleep on: {err}");
+    assert!(err.contains("haste/1 failed") && err.contains("(failFast)"), "{err}");
+}

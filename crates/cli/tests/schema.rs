@@ -252,7 +252,9 @@ fn what_is_well_formed_fits_the_schema() {
     }
     // The reference shows whole workflows too.
     let reference = include_str!("../../../docs/workflow-reference.md");
-    let blocks = reference.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let arrays = include_str!("../../../docs/array-tasks.md");
+    let blocks = [reference, arrays].into_iter().flat_map(|page| page.split("```yaml\n").skip(1));
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let whole: Vec<&str> = blocks.filter(|text| text.starts_with("apiVersion")).collect();
     assert!(whole.len() >= 3);
     for text in whole {

@@ -9,7 +9,7 @@ use crate::ids::TaskIndex;
 use crate::state::State;
 use crate::state::cells::Cells;
 use crate::state::run::Run;
-use crate::state::task::{Task, TaskState, TaskStatus};
+use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
 use crate::state::worker::WorkerStatus;
 
 /// A broken invariant.
@@ -95,6 +95,14 @@ impl State {
                 format!("task {} waits for {waiting}, counts {}", name(), task.waiting),
             );
         }
+        let is_over = run.version.spec.fail_fast && task.end() == Some(TaskEnd::Failed);
+        if is_over && run.stop.is_none() {
+            return violated("I15", format!("{} failed, and its run goes on", name()));
+        }
+        let max_failures = run.spec(index).map(|spec| spec.max_failures);
+        if max_failures != Some(task.max_failures) {
+            return violated("I16", format!("task {} forgot its `maxFailures`", name()));
+        }
         let max_parallel = run.spec(index).and_then(|spec| spec.max_parallel);
         if max_parallel.is_some_and(|max| task.live() > max) {
             return violated("I11", format!("{} indices of {} are live", task.live(), name()));
@@ -110,6 +118,10 @@ impl State {
             );
             if run.stop.is_some() && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
+            }
+            let is_stopped = state.attempt().is_none_or(|it| it.stop.is_some());
+            if run.fails_fast(index) && (waits || !is_stopped) {
+                return violated("I15", format!("{} goes on in spite of `failFast`", name()));
             }
             if let Some(attempt) = state.attempt() {
                 let worker = self.worker(attempt.worker);

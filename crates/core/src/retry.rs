@@ -13,7 +13,7 @@ use crate::limits;
 use crate::reply::Rejection;
 use crate::state::cells::{Cells, IndexRange};
 use crate::state::run::Run;
-use crate::state::task::{Outputs, Task, TaskEnd, TaskState, TaskStatus};
+use crate::state::task::{FailureReason, Outputs, Task, TaskEnd, TaskState, TaskStatus};
 
 /// What a retry runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,11 @@ pub enum TakenEnd {
         /// Whether that goes back to a failure.
         by_failure: bool,
     },
+    /// It failed, and its array task ended well all the same.
+    Failed {
+        /// Why.
+        reason: FailureReason,
+    },
 }
 
 impl TakenEnd {
@@ -57,6 +62,9 @@ impl TakenEnd {
         match self {
             TakenEnd::Succeeded => TaskState::Succeeded { tries: Default::default(), last: None },
             TakenEnd::Skipped { by_failure } => TaskState::Skipped { by_failure },
+            TakenEnd::Failed { reason } => {
+                TaskState::Failed { tries: Default::default(), reason, last: None }
+            }
         }
     }
 
@@ -64,6 +72,7 @@ impl TakenEnd {
         match *state {
             TaskState::Succeeded { .. } => Some(TakenEnd::Succeeded),
             TaskState::Skipped { by_failure } => Some(TakenEnd::Skipped { by_failure }),
+            TaskState::Failed { reason, .. } => Some(TakenEnd::Failed { reason }),
             TaskState::Blocked
             | TaskState::Undecided { .. }
             | TaskState::Ready { .. }
@@ -71,7 +80,6 @@ impl TakenEnd {
             | TaskState::Running { .. }
             | TaskState::Backoff { .. }
             | TaskState::Held { .. }
-            | TaskState::Failed { .. }
             | TaskState::Cancelled => None,
         }
     }
@@ -99,12 +107,9 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
     let kept = tasks(run).filter(|(index, _)| !downstream.contains(index) && from != Some(*index));
     let kept = kept.filter_map(|(index, task)| {
         let is_whole = !seeds.contains(&index);
-        let ends = task.cells.iter().filter_map(|(range, state)| {
-            let end = TakenEnd::of(state)?;
-            // Beside indices that run again only those count that did run.
-            (is_whole || end == TakenEnd::Succeeded).then_some((range, end))
-        });
-        let ends: Vec<_> = ends.collect();
+        let mut ends = ends_of(task);
+        // Beside indices that run again only those count that did run.
+        ends.retain(|(_, end)| is_whole || *end == TakenEnd::Succeeded);
         (!ends.is_empty()).then(|| TakenOver { task: index, ends, outputs: task.outputs.clone() })
     });
     Ok(kept.collect())
@@ -116,15 +121,20 @@ fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
     let others = tasks(run).filter(|(index, _)| *index != only);
     let others = others.map(|(index, task)| {
         let end = match task.end() {
-            Some(TaskEnd::Succeeded) if !downstream.contains(&index) => TakenEnd::Succeeded,
+            Some(TaskEnd::Succeeded) if !downstream.contains(&index) => {
+                return TakenOver {
+                    task: index,
+                    ends: ends_of(task),
+                    outputs: task.outputs.clone(),
+                };
+            }
             Some(TaskEnd::Failed) => TakenEnd::Skipped { by_failure: true },
             Some(TaskEnd::Skipped { by_failure }) => TakenEnd::Skipped { by_failure },
             Some(TaskEnd::Succeeded | TaskEnd::Cancelled) | None => {
                 TakenEnd::Skipped { by_failure: false }
             }
         };
-        let outputs = task.outputs.clone().filter(|_| end == TakenEnd::Succeeded);
-        TakenOver { task: index, ends: vec![(task.cells.indices(), end)], outputs }
+        TakenOver { task: index, ends: vec![(task.cells.indices(), end)], outputs: None }
     });
     let taken: Vec<TakenOver> = others.collect();
     let (version, params) = (run.version.clone(), run.params.clone());
@@ -136,6 +146,12 @@ fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
         });
     }
     Ok(taken)
+}
+
+/// The ends of those indices that have one to take over.
+fn ends_of(task: &Task) -> Vec<(IndexRange, TakenEnd)> {
+    let cells = task.cells.iter();
+    cells.filter_map(|(range, state)| Some((range, TakenEnd::of(state)?))).collect()
 }
 
 fn tasks(run: &Run) -> impl Iterator<Item = (TaskIndex, &Task)> {
@@ -207,6 +223,10 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
     after.take_over(taken);
     let is_open = |task: &TaskIndex| after.task(*task).is_some_and(|task| task.end().is_none());
     for (index, task) in tasks(&after) {
+        let is_well = matches!(task.end(), Some(TaskEnd::Succeeded | TaskEnd::Skipped { .. }));
+        if task.cells.tally().of(TaskStatus::Failed) > 0 && !is_well {
+            return bad("an index failed, and its task did not end well");
+        }
         let has_succeeded = task.cells.tally().of(TaskStatus::Succeeded) > 0;
         if has_succeeded && after.version.graph.upstream(index).iter().any(is_open) {
             return bad("a task succeeded, and one that it needs is to run");

@@ -105,7 +105,10 @@ fn a_good_file_means_what_it_says() {
     let ProcessCommand::Argv(argv) = &process.command else { panic!("a command") };
     assert_eq!(argv.iter().map(|text| &**text).collect::<Vec<_>>(), ["echo", "one", "two", "3"]);
     assert_eq!(task(spec, "counted").array, Some(ArraySpec { first: 0, last: 999 }));
-    assert_eq!(task(spec, "counted").max_parallel, Some(50));
+    let counted = task(spec, "counted");
+    assert_eq!((counted.max_parallel, counted.max_failures), (Some(50), 3));
+    assert!(counted.fail_fast && !task(spec, "spelled").fail_fast);
+    assert!(!spec.fail_fast && good()[1].fail_fast);
     assert_eq!(task(spec, "spelled").array, Some(ArraySpec { first: 5, last: 7 }));
     assert_eq!(task(spec, "alert").condition, Condition::Failure);
     assert_eq!(task(spec, "end").condition, Condition::Always);

@@ -174,11 +174,13 @@ prop_compose! {
             Just(Condition::Cancelled), text().prop_map(Condition::Expression)],
         array in proptest::option::of((any::<u32>(), any::<u32>())),
         spans in (proptest::option::of(millis()), proptest::option::of(millis()), millis()),
+        fails in (any::<u32>(), any::<bool>()),
         numbers in (any::<u32>(), proptest::option::of(any::<i32>()), proptest::option::of(any::<u32>())),
     ) -> TaskSpec {
         TaskSpec {
             id, needs, rule, condition, executor, env, outputs,
-            array: array.map(|(first, last)| ArraySpec { first, last }), max_parallel: numbers.2,
+            array: array.map(|(first, last)| ArraySpec { first, last }),
+            max_parallel: numbers.2, max_failures: fails.0, fail_fast: fails.1,
             request, retry, on_lost: OnLost::Rerun, max_lost: numbers.0,
             timeout: spans.0, queue_timeout: spans.1, grace_period: spans.2, priority: numbers.1,
         }

@@ -55,6 +55,33 @@ pub fn check(spec: &WorkflowSpec) -> Vec<ExpressionProblem> {
     problems
 }
 
+/// What a task that others need can have come to. The first is the usual one.
+const RESULTS: [&str; 4] = ["succeeded", "failed", "skipped", "cancelled"];
+
+/// What of an expression that cannot be read is as other languages write it, and how it is written here.
+fn spelled_otherwise(text: &str) -> Option<String> {
+    let is_single = |at: usize| {
+        let before = text[..at].chars().next_back();
+        !matches!(before, Some('=' | '!' | '<' | '>')) && !text[at + 1..].starts_with('=')
+    };
+    let negates = text.match_indices('!').any(|(at, _)| !text[at + 1..].starts_with('='));
+    let assigns = text.match_indices('=').any(|(at, _)| is_single(at));
+    let help = if text.contains("${{") {
+        "write the expression itself, without `${{ }}`"
+    } else if text.contains("&&") {
+        "write `and` for `&&`"
+    } else if text.contains("||") {
+        "write `or` for `||`"
+    } else if negates {
+        "write `not` for `!`"
+    } else if assigns {
+        "write `==` to compare"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
+}
+
 struct Checker<'s> {
     spec: &'s WorkflowSpec,
     task: &'s TaskSpec,
@@ -70,7 +97,7 @@ impl Checker<'_> {
     fn condition(&mut self, text: &str) {
         let expr = match evaluate::parse(text) {
             Ok(expr) => expr,
-            Err(message) => return self.problem(message, None),
+            Err(message) => return self.problem(message, spelled_otherwise(text)),
         };
         all_parts(&expr).for_each(|part| self.part(part));
         if self.task.rule == DependencyRule::AllSucceeded && asks_for_ends(&expr) {
@@ -91,7 +118,14 @@ impl Checker<'_> {
             return self.name(&chain);
         }
         match expr {
-            Expr::BinOp(it) if compares(it.op) => self.compared(&it.left, &it.right),
+            Expr::BinOp(it) if compares(it.op) => {
+                self.compared(&it.left, &it.right);
+                if matches!(it.op, BinOpKind::Eq | BinOpKind::Ne) {
+                    let is_equal = matches!(it.op, BinOpKind::Eq);
+                    self.result_compared(is_equal, &it.left, &it.right);
+                    self.result_compared(is_equal, &it.right, &it.left);
+                }
+            }
             Expr::BinOp(it) if matches!(it.op, BinOpKind::ScAnd | BinOpKind::ScOr) => {
                 self.truth(&it.left);
                 self.truth(&it.right);
@@ -133,6 +167,31 @@ impl Checker<'_> {
         let message = format!("{name} is a text, and is compared with {}", number.words());
         let filter = if number == Kind::Number { "int" } else { "bool" };
         self.problem(message, format!("write `{} | {filter}`", name.trim_matches('`')));
+    }
+
+    /// A result is one of four words, and in most tasks only one of them can be seen.
+    fn result_compared(&mut self, is_equal: bool, result: &Expr<'_>, word: &Expr<'_>) {
+        let (Some(of), Expr::Const(word)) = (chain(result), word) else { return };
+        let (["needs", task, "result"], Some(word)) = (&of[..], word.value.as_str()) else {
+            return;
+        };
+        if !self.task.needs.iter().any(|it| is_same_name(task, it.as_str())) {
+            return;
+        }
+        if !RESULTS.contains(&word) {
+            let help = did_you_mean(word, RESULTS);
+            let all = || Some(format!("there are {}", RESULTS.join(", ")));
+            let message = format!("there is no result `{}`", shorten(word));
+            return self.problem(message, help.or_else(all));
+        }
+        let asks_always = self.task.rule != DependencyRule::AllSucceeded;
+        if is_equal && word != RESULTS[0] && !asks_always {
+            let message = format!(
+                "this never holds: unless told otherwise a task is asked only once all it needs \
+                 succeeded, so no result is `{word}`"
+            );
+            self.problem(message, "add `rule: all_done`".to_owned());
+        }
     }
 
     /// What is taken for true or false should be that.

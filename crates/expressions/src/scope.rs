@@ -75,7 +75,7 @@ impl Scope {
 
     fn of_run(&self, name: &str) -> Option<Value> {
         let version = &self.run.version;
-        let schedule = self.run.origin.as_ref().map(|it| it.schedule.text());
+        let schedule = self.run.schedule().map(muster_core::ids::Name::text);
         Some(match name {
             "id" => Value::from(self.run.id.0),
             "number" => Value::from(self.run.number),

@@ -41,6 +41,17 @@ fn good_ones_pass() {
 
 /// Condition, message, and help; "" where there is none.
 const BAD: &[(&str, &str, &str)] = &[
+    (
+        "needs.get_it.result == 'failed'",
+        "this never holds: unless told otherwise a task is asked only once all it needs succeeded, \
+         so no result is `failed`",
+        "add `rule: all_done`",
+    ),
+    (
+        "needs.get_it.result != 'failure'",
+        "there is no result `failure`",
+        "there are succeeded, failed, skipped, cancelled",
+    ),
     ("params.regoin == 'eu'", "the workflow has no parameter `regoin`", "did you mean `region`?"),
     ("params.x == 'eu'", "the workflow has no parameter `x`", "declare it: `params: {x: …}`"),
     (
@@ -89,7 +100,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "params.region = 'eu'",
         "`params.region = 'eu'` is not an expression: unexpected input after expression",
-        "",
+        "write `==` to compare",
     ),
     // Compared silently by the library, and never what was meant.
     (
@@ -140,6 +151,20 @@ fn bad_ones_are_told_apart_with_place_and_help() {
         assert_eq!(first.path, "tasks.b.if", "{condition}");
         let position = first.position.expect("it came from a file");
         assert_eq!((position.line, position.column), (11, 9), "{condition}");
+    }
+}
+
+#[test]
+fn what_other_languages_write_is_said_in_our_words() {
+    for (condition, help) in [
+        ("params.region && true", "write `and` for `&&`"),
+        ("params.region || true", "write `or` for `||`"),
+        ("\"!failure()\"", "write `not` for `!`"),
+        ("${{ params.region }} == 'eu'", "write the expression itself, without `${{ }}`"),
+        ("params.region >= 'eu' )", ""),
+    ] {
+        let errors = checked(&file(condition)).expect_err(condition).errors;
+        assert_eq!(errors[0].help.as_deref().unwrap_or(""), help, "{condition}");
     }
 }
 

@@ -35,9 +35,14 @@ pub(crate) fn namespace(text: &str) -> Result<Name, Status> {
     Name::parse(text).map_err(|error| faults::bad_field("namespace", error.to_string()))
 }
 
-/// A stable hash of a request's body, its id aside.
-pub(crate) fn body_digest(message: &impl prost::Message) -> u64 {
-    digest_of(&message.encode_to_vec())
+/// A stable hash of what a request asks for, its id aside: its kind and its body. Bodies of different kinds may be the
+/// same bytes.
+pub(crate) fn body_digest<M: prost::Message>(message: &M) -> u64 {
+    let kind = std::any::type_name::<M>().rsplit("::").next().unwrap_or_default();
+    let mut bytes = kind.as_bytes().to_vec();
+    bytes.push(0);
+    message.encode(&mut bytes).expect("a vector has room");
+    digest_of(&bytes)
 }
 
 impl Replica {
@@ -159,4 +164,23 @@ fn decode_ended(item: &HistoryItem) -> Result<Arc<Run>, Status> {
 #[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
 fn history_fault(error: muster_raft::StoreError) -> Status {
     faults::fault(Code::DataLoss, "HISTORY_DAMAGED", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_bytes_of_different_calls_are_different_requests() {
+        use prost::Message;
+        let run = Some(v1::RunRef::default());
+        let cancel = v1::CancelRunRequest { run: run.clone(), ..Default::default() };
+        let resume = v1::PauseRunRequest { run: run.clone(), ..Default::default() };
+        let retry = v1::RetryRunRequest { run, ..Default::default() };
+        assert_eq!(cancel.encode_to_vec(), resume.encode_to_vec());
+        assert_eq!(cancel.encode_to_vec(), retry.encode_to_vec());
+        let digests = [body_digest(&cancel), body_digest(&resume), body_digest(&retry)];
+        assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
+        assert_eq!(body_digest(&cancel), body_digest(&cancel.clone()));
+    }
 }

@@ -65,6 +65,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
     let stop_reason = run.stop.map(|(_, reason)| match reason {
         StopReason::Cancelled => "cancelled",
         StopReason::Replaced => "replaced by a later run",
+        StopReason::FailFast => "failFast",
         StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
     });
     v1::Run {
@@ -119,6 +120,10 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
     match &task.cells {
         Cells::One(state) => show_state(state, &mut view),
         Cells::Many(_) => show_array(task, &mut view),
+    }
+    // An end that says nothing of attempts comes after those that there were.
+    if task.cells.tally().open() == 0 && view.attempts == 0 {
+        view.attempts = task.attempts;
     }
     view
 }

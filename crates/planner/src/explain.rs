@@ -67,6 +67,8 @@ pub struct Explanation {
     pub message: Option<Text>,
     /// Present if `maxParallel` keeps ready indices from being placed.
     pub parallel: Option<Parallel>,
+    /// Present if indices of an array task failed of which its spec says what follows.
+    pub failures: Option<Failures>,
     /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
     /// Who comes first: namespaces with ready tasks that have less of the cluster, if it is ready and may be placed.
@@ -119,6 +121,17 @@ pub struct Ahead {
     pub less: Vec<(Name, u32)>,
     /// How many more there are.
     pub left_out: usize,
+}
+
+/// Indices that failed, and what the task says to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub failed: u32,
+    /// How many may.
+    pub max: u32,
+    /// Whether the others are cancelled if these are more.
+    pub is_fast: bool,
 }
 
 /// Why a task was skipped.
@@ -200,7 +213,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         }),
         parallel: parallel(spec, progress),
         workers: may_be_placed.then(|| report(state, view, request, progress)),
-        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace)).flatten(),
+        ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace, request)).flatten(),
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
@@ -232,6 +245,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
         message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
         parallel: None,
+        failures: failures(spec, progress),
         workers: None,
         ahead: None,
         worker_names: BTreeMap::new(),
@@ -261,6 +275,12 @@ fn parallel(spec: &TaskSpec, progress: &Task) -> Option<Parallel> {
     let ready = progress.cells.tally().of(TaskStatus::Ready);
     let waiting = ready - progress.placeable(spec.max_parallel);
     (waiting > 0).then_some(Parallel { max, live: progress.live(), waiting })
+}
+
+fn failures(spec: &TaskSpec, progress: &Task) -> Option<Failures> {
+    let failed = progress.cells.tally().of(TaskStatus::Failed);
+    let (max, is_fast) = (spec.max_failures, spec.fail_fast);
+    (failed > 0 && (max > 0 || is_fast)).then_some(Failures { failed, max, is_fast })
 }
 
 /// The live runs of the workflow that come before a run that waits.
@@ -332,11 +352,13 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
     }
 }
 
-/// The namespaces with ready tasks that have less of the cluster than this one.
-fn ahead(state: &State, view: &LiveView, namespace: &Name) -> Option<Ahead> {
+/// The namespaces with ready tasks that have less of what the request asks for than this one.
+fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) -> Option<Ahead> {
+    let wanted = &request.resources;
     let whole = Whole::of(&Slots::new(state, view, &Policy::default()));
-    let own = whole.share_of(state, namespace);
-    let others = state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other), other));
+    let own = whole.share_of(state, namespace, wanted);
+    let others =
+        state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other, wanted), other));
     let mut less: Vec<(Share, &Name)> = others.filter(|(share, _)| *share < own).collect();
     less.sort();
     let named = less.iter().take(NAMESPACES_MAX);

@@ -27,6 +27,8 @@ pub(crate) struct Group<'a> {
     pub(crate) placeable: u32,
     /// How many of those this pass has placed.
     pub(crate) placed: u32,
+    /// The index of the latest task from which on this pass has yet to look at it.
+    pub(crate) next_index: u32,
     class: Option<usize>,
     /// The workers with room for this request. Made when the best worker of the class turns out to have none; until
     /// then the group uses the ranking it shares with the other groups of its class.
@@ -47,6 +49,7 @@ impl<'a> Group<'a> {
             waiting: ready.iter(),
             placeable: 0,
             placed: 0,
+            next_index: 0,
             class: None,
             own: None,
         }
@@ -55,7 +58,7 @@ impl<'a> Group<'a> {
     /// The next task in the order of service. After the last one the group's own ranking is dropped.
     pub(crate) fn next_task(&mut self) -> Option<ReadyKey> {
         let next = self.waiting.next().map(|(key, count)| {
-            (self.placeable, self.placed) = (*count, 0);
+            (self.placeable, self.placed, self.next_index) = (*count, 0, 0);
             *key
         });
         if next.is_none() {

@@ -1,9 +1,10 @@
 //! Fair shares: what each namespace with ready tasks has of the cluster, and whose turn it is.
 //!
 //! A namespace's share is the largest part that its live attempts take of any one resource of all workers together
-//! (dominant resource fairness: Ghodsi et al., NSDI 2011). Who has least comes next, until it has as much as the next
-//! one. So shares are of what runs, not of what was started lately: a namespace with ten tasks does not wait behind ten
-//! thousand of another, and a namespace alone may take everything.
+//! (dominant resource fairness: Ghodsi et al., NSDI 2011). Resources other than cpu and memory count among tasks that
+//! ask for them: who holds the only licence must not wait for everybody else with tasks that need none. Who has least
+//! comes next, until it has as much as the next one. So shares are of what runs, not of what was started lately: a
+//! namespace with ten tasks does not wait behind ten thousand of another, and a namespace alone may take everything.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -59,30 +60,34 @@ impl Whole {
         Whole { capacity, attempts: attempts.max(1.0) }
     }
 
-    /// The share of so much in so many attempts.
-    pub(crate) fn share(&self, part: &Resources, attempts: u32) -> Share {
-        let of =
-            |part: u64, whole: u64| if part == 0 { 0.0 } else { part as f64 / whole.max(1) as f64 };
-        let custom = part.custom.iter().map(|(name, amount)| {
-            of(*amount, self.capacity.custom.get(name).copied().unwrap_or(0))
+    /// The share of so much in so many attempts, as far as tasks compete for it that ask for `wanted`: cpu, memory, the
+    /// number of attempts, and whatever else is in `wanted`.
+    pub(crate) fn share(&self, usage: &Usage, wanted: &Resources) -> Share {
+        let of = |part: u64, whole: u64| match part {
+            0 => 0.0,
+            part => part as f64 / whole.max(1) as f64,
+        };
+        let custom = wanted.custom.keys().map(|name| {
+            let amount = |resources: &Resources| resources.custom.get(name).copied().unwrap_or(0);
+            of(amount(&usage.used), amount(&self.capacity))
         });
         let plain = [
-            of(part.cpu_millis, self.capacity.cpu_millis),
-            of(part.memory_bytes, self.capacity.memory_bytes),
-            f64::from(attempts) / self.attempts,
+            of(usage.used.cpu_millis, self.capacity.cpu_millis),
+            of(usage.used.memory_bytes, self.capacity.memory_bytes),
+            f64::from(usage.attempts) / self.attempts,
         ];
         Share(plain.into_iter().chain(custom).fold(0.0, f64::max))
     }
 
-    /// The share of what the live attempts of a namespace take.
-    pub(crate) fn share_of(&self, state: &State, namespace: &Name) -> Share {
-        let usage = state.used_by(namespace);
-        usage.map_or(Share(0.0), |usage| self.share(&usage.used, usage.attempts))
+    /// The share of what the live attempts of a namespace take, as far as tasks compete for it that ask for `wanted`.
+    pub(crate) fn share_of(&self, state: &State, namespace: &Name, wanted: &Resources) -> Share {
+        state.used_by(namespace).map_or(Share(0.0), |usage| self.share(usage, wanted))
     }
 
     /// How many attempts that take `part` a namespace with `share` may place before it is the turn of one with `next`.
     pub(crate) fn turn(&self, share: Share, next: Share, part: &Resources) -> u32 {
-        let attempts = (next.0 - share.0 + TURN) / self.share(part, 1).0;
+        let one = self.share(&Usage { used: part.clone(), attempts: 1 }, part);
+        let attempts = (next.0 - share.0 + TURN) / one.0;
         // What is beyond the range of an integer becomes the nearest.
         (attempts as u32).max(1)
     }
@@ -95,35 +100,28 @@ pub(crate) struct Party<'a> {
     pub(crate) heads: BinaryHeap<Reverse<(ReadyKey, usize)>>,
     /// What its attempts take, this pass's included.
     usage: Usage,
-    /// What that comes to.
-    pub(crate) share: Share,
 }
 
 impl<'a> Party<'a> {
-    pub(crate) fn new(
-        state: &State,
-        whole: &Whole,
-        namespace: &Name,
-        mut groups: Vec<Group<'a>>,
-    ) -> Self {
+    pub(crate) fn new(state: &State, namespace: &Name, mut groups: Vec<Group<'a>>) -> Self {
         let heads = groups.iter_mut().enumerate();
         let heads = heads.filter_map(|(at, group)| Some(Reverse((group.next_task()?, at))));
         let heads = heads.collect();
-        let usage = state.used_by(namespace).cloned();
-        let usage = usage.unwrap_or_default();
-        let share = whole.share(&usage.used, usage.attempts);
-        Party { groups, heads, usage, share }
+        let usage = state.used_by(namespace).cloned().unwrap_or_default();
+        Party { groups, heads, usage }
+    }
+
+    /// Less is served first; of equal ones who has the earlier task. What it has counts as far as its first task
+    /// competes for it. `None` if nothing of it is left.
+    pub(crate) fn rank(&self, whole: &Whole) -> Option<(Share, ReadyKey)> {
+        let Reverse((key, position)) = self.heads.peek()?;
+        let wanted = &self.groups[*position].request.resources;
+        Some((whole.share(&self.usage, wanted), *key))
     }
 
     /// Notes that it has placed so many attempts.
-    pub(crate) fn took(&mut self, whole: &Whole, part: &Resources, attempts: u32) {
+    pub(crate) fn took(&mut self, part: &Resources, attempts: u32) {
         self.usage.used.add(part, attempts);
         self.usage.attempts = self.usage.attempts.saturating_add(attempts);
-        self.share = whole.share(&self.usage.used, self.usage.attempts);
-    }
-
-    /// Less is served first; of equal ones who has the earlier task.
-    pub(crate) fn rank(&self) -> Option<(Share, ReadyKey)> {
-        self.heads.peek().map(|Reverse((key, _))| (self.share, *key))
     }
 }

@@ -1,7 +1,7 @@
 //! One planning pass: whose turn it is, in which order its tasks are served, and where they go.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use muster_core::command::Placement;
@@ -54,6 +54,8 @@ pub(crate) struct Pass<'a> {
     placements: Vec<Placement>,
     attempts_left: u32,
     unplaced: Vec<Unplaced>,
+    /// Requests for which no worker has room any more.
+    without_room: BTreeSet<&'a Arc<Request>>,
     /// The latest run that was looked up: neighbours in the order of service mostly share it.
     run: Option<(RunId, &'a Arc<Run>)>,
     shares: Vec<Dealt>,
@@ -72,6 +74,7 @@ impl<'a> Pass<'a> {
             classes: Classes::default(),
             placements: Vec::new(),
             unplaced: Vec::new(),
+            without_room: BTreeSet::new(),
             run: None,
             shares: Vec::new(),
         }
@@ -82,47 +85,57 @@ impl<'a> Pass<'a> {
         let whole = Whole::of(&self.slots);
         let namespaces = self.state.queue().namespaces().map(|(namespace, groups)| {
             let groups = groups.map(|(request, ready)| Group::new(namespace, request, ready));
-            Party::new(self.state, &whole, namespace, groups.collect())
+            Party::new(self.state, namespace, groups.collect())
         });
         let mut parties: Vec<Party<'a>> = namespaces.collect();
         let ranks = parties.iter().enumerate();
         let mut order: BinaryHeap<_> =
-            ranks.filter_map(|(at, party)| Some(Reverse((party.rank()?, at)))).collect();
+            ranks.filter_map(|(at, party)| Some(Reverse((party.rank(&whole)?, at)))).collect();
         let mut is_cut = false;
-        while let Some(Reverse((_, at))) = order.pop() {
-            let next = order.peek().map(|Reverse(((share, _), _))| *share);
+        while let Some(Reverse(((share, _), at))) = order.pop() {
+            let next = order.peek().map(|Reverse(((next, _), _))| (share, *next));
             is_cut = !self.serve(&mut parties[at], &whole, next);
             if is_cut {
                 break;
             }
-            order.extend(parties[at].rank().map(|rank| Reverse((rank, at))));
+            order.extend(parties[at].rank(&whole).map(|rank| Reverse((rank, at))));
         }
         (self.placements, self.unplaced, is_cut)
     }
 
-    /// One turn of a namespace: its first task, as far as it is its turn. `next` is what the next namespace has.
-    /// Returns false if the pass is over.
-    fn serve(&mut self, party: &mut Party<'a>, whole: &Whole, next: Option<Share>) -> bool {
+    /// One turn of a namespace: its first task, as far as it is its turn. `shares` are its own and that of the next
+    /// one, if there is any. Returns false if the pass is over.
+    fn serve(
+        &mut self,
+        party: &mut Party<'a>,
+        whole: &Whole,
+        shares: Option<(Share, Share)>,
+    ) -> bool {
         let Some(Reverse((key, position))) = party.heads.pop() else { return true };
-        let request: &'a Arc<Request> = party.groups[position].request;
-        let part = &request.resources;
-        let turn = next.map_or(u32::MAX, |next| whole.turn(party.share, next, part));
         let group = &mut party.groups[position];
+        let request: &'a Arc<Request> = group.request;
+        let part = &request.resources;
+        let turn = shares.map_or(u32::MAX, |(own, next)| whole.turn(own, next, part));
         let before = self.attempts_left;
-        let progress = self.place_task(group, key, turn);
+        // In a pass workers only fill up: what had no room for one has none for an equal one of another namespace.
+        let progress = match self.without_room.contains(request) {
+            true => Progress::NoRoom,
+            false => self.place_task(group, key, turn),
+        };
         let head = match progress {
             Progress::Done => {
                 group.done += 1;
                 group.next_task()
             }
             Progress::NoRoom => {
+                self.without_room.insert(request);
                 self.give_up(group, key);
                 None
             }
             Progress::Turn | Progress::Cut => Some(key),
         };
         party.heads.extend(head.map(|key| Reverse((key, position))));
-        party.took(whole, part, before - self.attempts_left);
+        party.took(part, before - self.attempts_left);
         progress != Progress::Cut
     }
 
@@ -147,24 +160,21 @@ impl<'a> Pass<'a> {
         let Some(task) = run.task(key.task) else { return Progress::Done };
         let mut leanings = self.localities(run, key);
         let locals = leanings.len();
-        let ready = task.cells.iter().filter_map(|(range, state)| match state {
+        let rest = IndexRange { first: group.next_index, last: u32::MAX };
+        let ready = task.cells.within(rest).filter_map(|(range, state)| match state {
             TaskState::Ready { avoid, .. } => Some((range, *avoid)),
             _ => None,
         });
         let wanted = group.placeable - group.placed;
-        let (mut skipped, mut left) = (group.placed, wanted.min(turn));
+        let mut left = wanted.min(turn);
         for (range, avoid) in ready {
-            let Some(range) = without_first(range, skipped) else {
-                skipped -= range.count();
-                continue;
-            };
-            skipped = 0;
             if left == 0 {
                 break;
             }
             let range = IndexRange { last: range.last.min(range.first + (left - 1)), ..range };
             left -= range.count();
             group.placed += range.count();
+            group.next_index = range.last.saturating_add(1);
             leanings.truncate(locals);
             if let Some(slot) = avoid.and_then(|worker| self.slots.find(worker)) {
                 leanings.push((slot, -self.slots.policy().weights.avoid));
@@ -287,11 +297,6 @@ fn ran_on(task: &muster_core::state::task::Task) -> Option<WorkerId> {
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,
     }
-}
-
-/// What is left of a range without its first indices.
-fn without_first(range: IndexRange, count: u32) -> Option<IndexRange> {
-    (count < range.count()).then(|| IndexRange { first: range.first + count, ..range })
 }
 
 /// Adds up the leanings of each worker.

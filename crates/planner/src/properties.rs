@@ -7,14 +7,15 @@ mod naive;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use muster_core::command::Command;
+use muster_core::command::{Command, Placement};
 use muster_core::ids::{Name, TaskIndex};
 use muster_core::reply::Reply;
-use muster_core::spec::Request;
-use muster_core::state::State;
+use muster_core::spec::{Request, Resources};
 use muster_core::state::queue::{ReadyGroup, ReadyKey};
+use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
 use muster_core::state::worker::WorkerStatus;
+use muster_core::state::{State, Usage};
 use proptest::prelude::*;
 
 use crate::party::{TURN, Whole};
@@ -53,6 +54,12 @@ fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Reques
 fn groups(state: &State) -> impl Iterator<Item = (&Name, &Arc<Request>, &ReadyGroup)> {
     let namespaces = state.queue().namespaces();
     namespaces.flat_map(|(namespace, groups)| groups.map(move |(of, ready)| (namespace, of, ready)))
+}
+
+/// The run and the request of a placement.
+fn placed<'a>(state: &'a State, placement: &Placement) -> (&'a Run, &'a Arc<Request>) {
+    let run = state.run(placement.run).expect("placements are of live runs");
+    (run, run.version.request(placement.task).expect("the task exists"))
 }
 
 /// What is left ready in `after` must be what the plan says it could not place.
@@ -131,7 +138,7 @@ proptest! {
         let plan = made(&state, &view, &policy);
         let mut keys: BTreeMap<&Name, Vec<ReadyKey>> = BTreeMap::new();
         for placement in &plan.placements {
-            let run = state.run(placement.run).expect("placements are of live runs");
+            let (run, _) = placed(&state, placement);
             let of = keys.entry(&run.version.namespace).or_default();
             of.push(ReadyKey::of(run, placement.task));
         }
@@ -157,18 +164,31 @@ proptest! {
         let after = applied(&state, &plan);
         let slots = Slots::new(&after, &view, &policy);
         let whole = Whole::of(&slots);
-        let share = |namespace: &Name| whole.share_of(&after, namespace).0;
         let requests = after.runs().iter().flat_map(|run| {
             (0..run.tasks.len() as u32).filter_map(|at| run.version.request(TaskIndex(at)))
         });
-        let largest = requests.map(|it| whole.share(&it.resources, 1).0).fold(0.0, f64::max);
+        let one = |it: &Resources| whole.share(&Usage { used: it.clone(), attempts: 1 }, it).0;
+        let largest = requests.map(|it| one(&it.resources)).fold(0.0, f64::max);
         for placement in &plan.placements {
-            let run = state.run(placement.run).expect("placements are of live runs");
-            let request = run.version.request(placement.task).expect("the task exists");
+            let (run, request) = placed(&state, placement);
+            // Once nobody has room for this request, it may still be given what others do not ask for.
+            let is_given_more = plan.placements.iter().map(|it| placed(&state, it)).any(
+                |(it, of)| it.version.namespace == run.version.namespace && of != request,
+            );
+            if is_given_more {
+                continue;
+            }
+            // Nor has a namespace its turn for this while its first task competes for something else.
+            let custom = |of: &Request| of.resources.custom.keys().cloned().collect::<Vec<_>>();
+            let is_about_this = |namespace: &Name| {
+                let mut its = groups(&state).filter(|(of, ..)| *of == namespace);
+                its.all(|(_, of, _)| custom(of) == custom(request))
+            };
             let others = groups(&after).filter(|(namespace, of, _)| {
-                **namespace != run.version.namespace && *of == request
+                **namespace != run.version.namespace && *of == request && is_about_this(namespace)
             });
             for (other, ..) in others {
+                let share = |of: &Name| whole.share_of(&after, of, &request.resources).0;
                 let (has, less) = (share(&run.version.namespace), share(other));
                 prop_assert!(has <= less + TURN + largest + 1e-9, "{has} beside {less} of {other}");
             }

@@ -4,12 +4,13 @@
 //! 400 ms and fails at its first attempt.
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use muster_core::spec::WorkflowSpec;
 use muster_core::spec::schedule::{ScheduleSpec, Timing};
 use muster_core::time::Timestamp;
-use rand::Rng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 /// The program that simulated tasks name.
 pub const PROGRAM: &str = "sim";
@@ -51,6 +52,11 @@ pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
     text.push_str("tasks:\n");
     for task in 0..chance.random_range(1..=TASKS_MAX) {
         draw_task(chance, &mut text, task);
+    }
+    // Where one failure ends the run, no task may wait for one.
+    let is_handled = text.contains("if: failure()\n");
+    if !is_handled && by_hash(&text).random_ratio(1, 8) {
+        text.push_str("failFast: true\n");
     }
     Workflow { name: name.into(), text }
 }
@@ -172,6 +178,7 @@ fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
         let width = chance.random_range(2..12);
         if millis < LONG_MS {
             line(format!("    array: {width}"));
+            line(fan_out(width, by_hash((task, millis, failures, width))));
         }
     }
     let needs: Vec<String> =
@@ -210,10 +217,30 @@ fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
     line(format!("    resources: {{cpu: {}m}}", [0, 250, 500, 1_000][chance.random_range(0..4)]));
 }
 
+/// What is said of the indices of an array task together.
+fn fan_out(width: u32, mut chance: SmallRng) -> String {
+    let mut fields = Vec::new();
+    if chance.random_ratio(1, 2) {
+        fields.push(format!("    maxParallel: {}", chance.random_range(1..=width)));
+    }
+    if chance.random_ratio(1, 3) {
+        fields.push(format!("    maxFailures: {}", chance.random_range(1..=width)));
+    }
+    if chance.random_ratio(1, 3) {
+        fields.push("    failFast: true".into());
+    }
+    fields.join("\n")
+}
+
+/// Draws by what was drawn already, so that what a seed drew before stays as it was.
+fn by_hash(of: impl Hash) -> SmallRng {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    SmallRng::seed_from_u64(hasher.finish())
+}
+
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-
     use super::*;
 
     #[test]

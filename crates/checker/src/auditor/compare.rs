@@ -212,7 +212,7 @@ impl Step<'_> {
             RunStatus::Failed => Rare::RunFailed,
             RunStatus::Cancelled => Rare::RunCancelled,
         });
-        let tasks: Vec<_> = run.tasks.iter().map(|task| rules::end_of(&task.cells)).collect();
+        let tasks = rules::ends_of(run);
         let by_failure = TaskState::Skipped { by_failure: true };
         if run.tasks.iter().any(|task| task.cells.iter().any(|(_, state)| *state == by_failure)) {
             self.count(Rare::SkippedByFailure);
@@ -344,8 +344,8 @@ fn wrong_end(
 /// Counts anew what a run counts, and measures what it keeps.
 fn recount(run: &Run, shape: &Shape) -> Vec<(Invariant, String)> {
     let mut found = Vec::new();
-    let is_open =
-        |at: usize| run.tasks.get(at).is_some_and(|task| rules::end_of(&task.cells).is_none());
+    let ends = rules::ends_of(run);
+    let is_open = |at: usize| ends.get(at).is_some_and(Option::is_none);
     let open = (0..run.tasks.len()).filter(|at| is_open(*at)).count();
     if open != run.open as usize {
         found.push((Invariant::I16, format!("counts {} open tasks, there are {open}", run.open)));

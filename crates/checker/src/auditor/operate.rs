@@ -6,7 +6,7 @@ use muster_core::command::{EndTask, PauseRun, PrioritizeRun, ReopenTasks, Wanted
 use muster_core::ids::{RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::task::{StopReason, TaskState, TaskStatus};
+use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
 
 use super::rules;
 use super::step::Step;
@@ -63,7 +63,7 @@ impl Step<'_> {
             self.found(Invariant::I17, format!("run {id} has no task {index}, which was ended"));
             return self.doubt(id);
         };
-        let has_ended = rules::end_of(&task.cells).is_some();
+        let has_ended = rules::end_of(spec, &task.cells).is_some();
         let wanted = |state: &TaskState| match (command.end, state) {
             (WantedEnd::Cancelled, _) => rules::stopped(spec, state, StopReason::Cancelled, now),
             (_, TaskState::Succeeded { .. }) => *state,
@@ -108,6 +108,12 @@ impl Step<'_> {
         };
         let mut seeds: BTreeMap<usize, Vec<IndexRange>> = BTreeMap::new();
         for (at, task) in work.tasks.iter().enumerate() {
+            // What failed of a task that ended well is not run again.
+            let end = work.end_of(at);
+            let is_well = matches!(end, Some(TaskEnd::Succeeded | TaskEnd::Skipped { .. }));
+            if command.from.is_none() && is_well {
+                continue;
+            }
             for (range, _) in task.cells.iter().filter(|(_, state)| is_meant(at, state)) {
                 seeds.entry(at).or_default().push(range);
             }

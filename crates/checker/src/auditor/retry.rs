@@ -9,7 +9,6 @@ use muster_core::spec::ConcurrencyPolicy;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskEnd;
 
-use super::rules;
 use super::step::Step;
 use crate::coverage::Rare;
 use crate::mix::spec_digest;
@@ -58,7 +57,7 @@ impl Step<'_> {
             Some(ended) => Some(ended.tasks.clone()),
             None => self
                 .live_run(of)
-                .map(|work| work.tasks.iter().map(|task| rules::end_of(&task.cells)).collect()),
+                .map(|work| (0..work.tasks.len()).map(|task| work.end_of(task)).collect()),
         };
         let Some(ends) = ends else { return };
         for taken in &command.taken_over {
@@ -66,6 +65,13 @@ impl Step<'_> {
             let is_whole =
                 matches!(taken.ends[..], [(range, TakenEnd::Succeeded)] if Some(range) == whole);
             let was = ends.get(taken.task.0 as usize).copied().flatten();
+            let some_failed =
+                taken.ends.iter().any(|(_, end)| matches!(end, TakenEnd::Failed { .. }));
+            if some_failed && !matches!(was, Some(TaskEnd::Succeeded | TaskEnd::Skipped { .. })) {
+                let (id, task) = (run.id, taken.task);
+                let what = format!("run {id} takes failures of task {task} over, it was {was:?}");
+                self.found(Invariant::I2, what);
+            }
             if is_whole && was != Some(TaskEnd::Succeeded) {
                 let (id, task) = (run.id, taken.task);
                 let what = format!("run {id} takes task {task} over as succeeded, it was {was:?}");

@@ -5,19 +5,18 @@ use muster_core::command::Outcome;
 use muster_core::limits;
 use muster_core::spec::{Backoff, Condition, DependencyRule, OnLost, TaskSpec};
 use muster_core::state::cells::Cells;
-use muster_core::state::run::RunStatus;
+use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{
     Attempt, FailureReason, LastAttempt, Stop, StopReason, TaskEnd, TaskState, Tries,
 };
 use muster_core::time::{Millis, Timestamp};
 
-/// How a task ended as a whole; `None` while any index has not.
-pub(super) fn end_of(cells: &Cells) -> Option<TaskEnd> {
-    let (mut failed, mut cancelled, mut skipped, mut by_failure) = (false, false, false, false);
+/// How a task of this spec ended as a whole; `None` while any index has not.
+pub(super) fn end_of(spec: &TaskSpec, cells: &Cells) -> Option<TaskEnd> {
+    let (mut cancelled, mut skipped, mut by_failure) = (false, false, false);
     for (_, state) in cells.iter() {
         match state {
-            TaskState::Succeeded { .. } => {}
-            TaskState::Failed { .. } => failed = true,
+            TaskState::Succeeded { .. } | TaskState::Failed { .. } => {}
             TaskState::Cancelled => cancelled = true,
             TaskState::Skipped { by_failure: it } => {
                 skipped = true;
@@ -32,7 +31,7 @@ pub(super) fn end_of(cells: &Cells) -> Option<TaskEnd> {
             | TaskState::Held { .. } => return None,
         }
     }
-    Some(if failed {
+    Some(if has_too_many_failures(spec, cells) {
         TaskEnd::Failed
     } else if cancelled {
         TaskEnd::Cancelled
@@ -41,6 +40,19 @@ pub(super) fn end_of(cells: &Cells) -> Option<TaskEnd> {
     } else {
         TaskEnd::Succeeded
     })
+}
+
+/// How each task of a run ended.
+pub(super) fn ends_of(run: &Run) -> Vec<Option<TaskEnd>> {
+    let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
+    tasks.map(|(task, spec)| end_of(spec, &task.cells)).collect()
+}
+
+/// Whether more indices failed than may.
+pub(super) fn has_too_many_failures(spec: &TaskSpec, cells: &Cells) -> bool {
+    let failed = cells.iter().filter(|(_, state)| matches!(state, TaskState::Failed { .. }));
+    let failed: u64 = failed.map(|(range, _)| u64::from(range.count())).sum();
+    failed > u64::from(spec.max_failures)
 }
 
 /// What becomes of a task that waits for others.
@@ -123,9 +135,15 @@ impl Ending<'_> {
             };
         }
         match (stop, self.outcome) {
-            (Some(StopReason::Cancelled | StopReason::Replaced | StopReason::RunTimedOut), _) => {
-                TaskState::Cancelled
-            }
+            (
+                Some(
+                    StopReason::Cancelled
+                    | StopReason::Replaced
+                    | StopReason::FailFast
+                    | StopReason::RunTimedOut,
+                ),
+                _,
+            ) => TaskState::Cancelled,
             (Some(StopReason::AttemptTimedOut), _) | (None, Outcome::TimedOut) => {
                 self.after_failure(tries, FailureReason::TimedOut, self.spec.retry.on_timeout)
             }
@@ -295,7 +313,9 @@ pub(super) fn final_status(
 ) -> RunStatus {
     match stop {
         Some(StopReason::Cancelled | StopReason::Replaced) => RunStatus::Cancelled,
-        Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut) => RunStatus::Failed,
+        Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut | StopReason::FailFast) => {
+            RunStatus::Failed
+        }
         None => {
             let ends: Vec<TaskEnd> = ends.collect();
             if ends.contains(&TaskEnd::Failed) {

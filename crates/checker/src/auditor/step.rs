@@ -16,7 +16,7 @@ use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
-use muster_core::state::task::{StopReason, TaskState};
+use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Timestamp;
 
@@ -45,6 +45,8 @@ pub(super) struct Step<'a> {
     pub(super) left: BTreeMap<RunId, Arc<Run>>,
     /// Runs that the entry concerns, as they should be.
     pub(super) work: BTreeMap<RunId, Work>,
+    /// Tasks that failed, or of which something did, and about which `failFast` has not been asked yet.
+    failed: BTreeSet<(RunId, TaskIndex)>,
     /// Indices placed in this entry.
     pub(super) placed: Vec<(RunId, TaskIndex, IndexRange)>,
     pub(super) touched_requests: BTreeSet<Text>,
@@ -86,6 +88,7 @@ impl<'a> Step<'a> {
             after,
             left,
             work: BTreeMap::new(),
+            failed: BTreeSet::new(),
             placed: Vec::new(),
             touched_requests: BTreeSet::new(),
             touched_workers: BTreeSet::new(),
@@ -106,7 +109,9 @@ impl<'a> Step<'a> {
         }
         for (command, claim) in entry.commands.iter().zip(&applied.replies) {
             self.advance();
+            self.fail_fast();
             self.carry_out(command, claim);
+            self.fail_fast();
             self.begin_waiting();
         }
         self.refresh_dues();
@@ -293,6 +298,25 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// What failed by one command, or in one moment, cancels the rest of its array task or of its run, if these say so.
+    fn fail_fast(&mut self) {
+        let now = self.now;
+        while let Some((id, task)) = self.failed.pop_first() {
+            let stopped = self.live_run(id).map(|work| work.failed_fast(task, now));
+            for (range, to) in stopped.unwrap_or_default() {
+                self.change(id, task, range, to);
+            }
+            if let Some(work) = self.live_run(id)
+                && work.version.spec.fail_fast
+                && work.end_of(task.0 as usize) == Some(TaskEnd::Failed)
+            {
+                work.stop(StopReason::FailFast, now);
+                self.mark_dirty(id);
+            }
+        }
+        self.begin_waiting();
+    }
+
     fn count_overdue(&mut self, from: &TaskState, to: &TaskState) {
         match (from, to) {
             (TaskState::Ready { .. }, TaskState::Failed { .. }) => self.count(Rare::QueueTimedOut),
@@ -317,6 +341,10 @@ impl<'a> Step<'a> {
         let Some(part) = work.spec(task).map(|spec| spec.request.resources.clone()) else { return };
         work.set(task, range, to, now);
         let key = (run_id, task);
+        let end = work.end_of(task.0 as usize);
+        if to.status() == TaskStatus::Failed || end == Some(TaskEnd::Failed) {
+            self.failed.insert(key);
+        }
         for (piece, old) in pieces {
             if let Some(attempt) = old.attempt() {
                 self.book.holdings.give_back(attempt.worker, key, &part, piece.count());

@@ -128,7 +128,7 @@ impl Work {
             it.ends.iter().for_each(|(range, end)| task.cells.set(*range, end.state()));
             task.outputs.clone_from(&it.outputs);
         }
-        let is_open = |task: &usize| rules::end_of(&self.tasks[*task].cells).is_none();
+        let is_open = |task: &usize| self.end_of(*task).is_none();
         let has_succeeded = |task: &WorkTask| {
             task.cells.iter().any(|(_, state)| matches!(state, TaskState::Succeeded { .. }))
         };
@@ -225,10 +225,31 @@ impl Work {
         is_inside.then(|| cells.within(range).map(|(range, state)| (range, *state)).collect())
     }
 
+    /// How the task at this position ended; `None` while it has not, or if there is none.
+    pub(super) fn end_of(&self, task: usize) -> Option<TaskEnd> {
+        let (task, spec) = (self.tasks.get(task)?, self.version.spec.tasks.get(task)?);
+        rules::end_of(spec, &task.cells)
+    }
+
+    /// The indices of a task that go on while `failFast` says that they must not, as they become then.
+    pub(super) fn failed_fast(
+        &self,
+        task: TaskIndex,
+        now: Timestamp,
+    ) -> Vec<(IndexRange, TaskState)> {
+        let (Some(it), Some(spec)) = (self.task(task), self.spec(task)) else { return Vec::new() };
+        if !spec.fail_fast || !rules::has_too_many_failures(spec, &it.cells) {
+            return Vec::new();
+        }
+        let stopped = |state| rules::stopped(spec, state, StopReason::FailFast, now);
+        let cells = it.cells.iter().map(|(range, state)| (range, *state, stopped(state)));
+        cells.filter(|(_, is, to)| is != to).map(|(range, _, to)| (range, to)).collect()
+    }
+
     /// How the tasks that `task` needs have ended.
     pub(super) fn upstream_ends(&self, task: TaskIndex) -> Vec<Option<TaskEnd>> {
         let upstream = self.shape.upstream(task.0 as usize).iter();
-        upstream.map(|at| self.tasks.get(*at).and_then(|it| rules::end_of(&it.cells))).collect()
+        upstream.map(|at| self.end_of(*at)).collect()
     }
 
     /// Puts indices of a task into a state, with all that follows for the tasks after it and for the run.
@@ -239,11 +260,11 @@ impl Work {
         to: TaskState,
         now: Timestamp,
     ) {
+        let was_open = self.end_of(task.0 as usize).is_none();
         let Some(it) = self.tasks.get_mut(task.0 as usize) else { return };
-        let was_open = rules::end_of(&it.cells).is_none();
         it.cells.set(range, to);
         it.is_touched = true;
-        if was_open && rules::end_of(&it.cells).is_some() {
+        if was_open && self.end_of(task.0 as usize).is_some() {
             self.settle(task.0 as usize, now);
         }
     }
@@ -302,7 +323,7 @@ impl Work {
 
     fn end_if_over(&mut self) {
         let ends: Option<Vec<TaskEnd>> =
-            self.tasks.iter().map(|task| rules::end_of(&task.cells)).collect();
+            (0..self.tasks.len()).map(|task| self.end_of(task)).collect();
         if let Some(ends) = ends {
             let stop = self.stop.map(|(_, reason)| reason);
             self.ended = Some(rules::final_status(stop, ends.into_iter()));

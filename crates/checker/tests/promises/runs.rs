@@ -7,9 +7,10 @@ use muster_core::command::{ApplyWorkflow, Command, DrainWorker, Outcome, RunSour
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId, WorkerId};
 use muster_core::reply::{Rejection, Reply};
-use muster_core::spec::WorkflowSpec;
+use muster_core::spec::{ArraySpec, WorkflowSpec};
 use muster_core::state::State;
-use muster_core::state::cells::Cells;
+use muster_core::state::cells::{Cells, IndexRange};
+use muster_core::state::task::{StopReason, TaskState};
 
 use crate::log::*;
 use crate::{edited, expect, expect_among, named, ready};
@@ -299,4 +300,30 @@ fn i15_a_silent_attempt_that_is_not_ended() {
     let (verdict, ledger) = log.finish();
     assert_eq!(named(&verdict), [I15, I16], "{verdict}");
     assert_eq!(ledger.runs[&RunId(1)].cancelled, Some(LogIndex(5)));
+}
+
+#[test]
+fn i15_a_failure_that_is_told_to_the_run_as_a_cancel() {
+    let mut spec = workflow(&["a", "b"]);
+    spec.fail_fast = true;
+    let mut log = begun(&spec);
+    log.go(place(1, 1, 2));
+    let (entry, state, applied) = log.prepare(finish(1, 0, 4, failed()));
+    let cancelled = |(at, _)| (at, StopReason::Cancelled);
+    let state = edited(&state, |run| run.stop = run.stop.map(cancelled));
+    log.show(1, &entry, &state, &applied);
+    expect(log, &[I15]);
+}
+
+#[test]
+fn i15_an_array_task_that_is_cancelled_by_fewer_failures_than_may_be() {
+    let mut spec = workflow(&["a", "b"]);
+    spec.tasks[0].array = Some(ArraySpec { first: 0, last: 2 });
+    (spec.tasks[0].fail_fast, spec.tasks[0].max_failures) = (true, 1);
+    let mut log = begun(&spec);
+    let (entry, state, applied) = log.prepare(finish(1, 0, 4, failed()));
+    let other = IndexRange::single(1);
+    let state = edited(&state, |run| run.tasks[0].cells.set(other, TaskState::Cancelled));
+    log.show(1, &entry, &state, &applied);
+    expect_among(log, I15);
 }

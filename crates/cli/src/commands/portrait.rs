@@ -176,7 +176,8 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
             "Schedules",
             spec.schedules.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
         )
-        .add("Concurrency", concurrency(spec.concurrency_policy()));
+        .add("Concurrency", concurrency(spec.concurrency_policy()))
+        .add("Fail fast", if spec.fail_fast { "yes" } else { "" });
     let mut text = facts.text();
     if !spec.tasks.is_empty() {
         let mut table = Table::new(&["TASK", "NEEDS", "CPU", "MEMORY", "POOL", "INDICES"]);
@@ -225,8 +226,14 @@ fn task_row(task: &v1::TaskSpec) -> Vec<String> {
         0 => String::new(),
         bytes => Memory(bytes).to_string(),
     };
-    let at_once = task.max_parallel.map_or_else(String::new, |max| format!(", {max} at once"));
-    let indices = task.array.map(|array| format!("{}-{}{at_once}", array.first, array.last));
+    let indices = task.array.map(|array| {
+        let range = format!("{}-{}", array.first, array.last);
+        let at_once = task.max_parallel.map(|max| format!("{max} at once"));
+        let may_fail = (task.max_failures > 0).then(|| format!("{} may fail", task.max_failures));
+        let fast = task.fail_fast.then(|| "failFast".to_owned());
+        let all: Vec<_> = [Some(range), at_once, may_fail, fast].into_iter().flatten().collect();
+        all.join(", ")
+    });
     vec![
         task.id.clone(),
         task.needs.join(","),

@@ -50,6 +50,7 @@ impl<'a> Drawing<'a> {
 fn remarks(task: &TaskSpec) -> String {
     let count = task.array.map(|array| format!("×{}", array.count()));
     let at_once = task.max_parallel.map(|max| format!("{max} at once"));
+    let may_fail = (task.max_failures > 0).then(|| format!("{} may fail", task.max_failures));
     let rule = match task.rule {
         DependencyRule::AllSucceeded => None,
         DependencyRule::AllDone => Some("when all are done"),
@@ -63,7 +64,7 @@ fn remarks(task: &TaskSpec) -> String {
         Condition::Expression(_) => Some("if its condition holds"),
     };
     let words = [rule, condition].into_iter().flatten().map(str::to_owned);
-    count.into_iter().chain(at_once).chain(words).collect::<Vec<_>>().join(", ")
+    count.into_iter().chain(at_once).chain(may_fail).chain(words).collect::<Vec<_>>().join(", ")
 }
 
 /// Graphviz's language.

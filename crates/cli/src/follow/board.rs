@@ -204,12 +204,13 @@ fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<
     let has_ended = is.total() > 0 && is.done() == is.total() && was.done() != was.total();
     let has_ended = has_ended || before.is_none() && is.total() > 0 && is.done() == is.total();
     if is.failed > was.failed {
-        let which = if task.is_array {
-            format!("{} ({} of {} failed)", task.id, is.failed, is.total())
+        let text = if task.is_array {
+            // What is known is why the first one failed.
+            format!("✗ {} ({} of {} failed), first {}", task.id, is.failed, is.total(), why(task))
         } else {
-            task.id.clone()
+            format!("✗ {}: {}", task.id, why(task))
         };
-        return Some(News { text: format!("✗ {which}: {}", why(task)), is_bad: true });
+        return Some(News { text, is_bad: true });
     }
     if has_ended {
         let sign = if is.succeeded > 0 { "✓" } else { "⊘" };
@@ -229,7 +230,9 @@ fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<
     if has_failed_before && !task.is_array {
         let message =
             if task.message.is_empty() { String::new() } else { format!(": {}", task.message) };
-        let text = format!("↻ {} failed{message}, attempt {} follows", task.id, task.attempts + 1);
+        let is_lost = before.is_some_and(|before| task.losses > before.losses);
+        let what = if is_lost { "was lost" } else { "failed" };
+        let text = format!("↻ {} {what}{message}, attempt {} follows", task.id, task.attempts + 1);
         return Some(News { text, is_bad: true });
     }
     None
@@ -385,7 +388,7 @@ mod tests {
         assert!(board.absorb(&update(vec![held]), now).is_empty(), "it is told once");
         let lost = v1::Task { attempts: 2, losses: 2, ..task(0, v1::TaskStatus::Ready) };
         let news = texts(board.absorb(&update(vec![lost]), now));
-        assert_eq!(news, ["↻ t0 failed, attempt 3 follows"]);
+        assert_eq!(news, ["↻ t0 was lost, attempt 3 follows"]);
     }
 
     #[test]
@@ -395,7 +398,7 @@ mod tests {
         board.absorb(&update(vec![array(0, 0, 0, 1000)]), now);
         assert!(board.absorb(&update(vec![array(500, 0, 2, 498)]), now).is_empty());
         let news = texts(board.absorb(&update(vec![array(998, 1, 1, 0)]), now));
-        assert_eq!(news, ["✗ many (1 of 1000 failed): index 3: exit code 1"]);
+        assert_eq!(news, ["✗ many (1 of 1000 failed), first index 3: exit code 1"]);
         let news = texts(board.absorb(&update(vec![array(999, 1, 0, 0)]), now));
         assert_eq!(news, ["✓ many (999 of 1000 succeeded)"]);
     }

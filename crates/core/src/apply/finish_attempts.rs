@@ -149,7 +149,12 @@ impl Ended<'_> {
             (Outcome::Succeeded { .. }, _) => TaskState::Succeeded { tries, last },
             (
                 Outcome::Failed { .. } | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost,
-                Some(StopReason::Cancelled | StopReason::Replaced | StopReason::RunTimedOut),
+                Some(
+                    StopReason::Cancelled
+                    | StopReason::Replaced
+                    | StopReason::FailFast
+                    | StopReason::RunTimedOut,
+                ),
             ) => TaskState::Cancelled,
             (
                 Outcome::Failed { .. } | Outcome::TimedOut | Outcome::Cancelled | Outcome::Lost,

@@ -9,6 +9,7 @@ mod cancel_run;
 mod decide_tasks;
 mod drain_worker;
 mod end_task;
+mod fail_fast;
 mod finish_attempts;
 mod fire_schedule;
 mod lose_worker;
@@ -24,6 +25,8 @@ mod start_attempts;
 mod submit_run;
 mod suspend_schedule;
 
+use std::collections::BTreeSet;
+
 use crate::command::{Command, Entry, RequestKey};
 use crate::event::Event;
 use crate::ids::{LogIndex, RunId, TaskIndex};
@@ -33,7 +36,7 @@ use crate::reply::{Rejection, Reply};
 use crate::state::State;
 use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
-use crate::state::task::TaskState;
+use crate::state::task::{TaskState, TaskStatus};
 use crate::time::Timestamp;
 
 pub(crate) use settle::starts;
@@ -56,6 +59,10 @@ struct Step<'a> {
     /// Tasks of which an attempt was placed and ended in this very entry. A further placement would carry the same
     /// fence, so there is none before the next entry (I4).
     ended_at_once: Vec<(RunId, TaskIndex)>,
+    /// Tasks that ended, or of which something failed, and about which `failFast` has not been asked yet.
+    failed: BTreeSet<(RunId, TaskIndex)>,
+    /// Whether runs that waited are being begun.
+    is_beginning: bool,
 }
 
 impl State {
@@ -65,12 +72,21 @@ impl State {
         let now = entry.at.max(self.meta.now);
         self.meta.now = now;
         self.requests.expire(now);
-        let mut step =
-            Step { state: self, index, now, events: Vec::new(), ended_at_once: Vec::new() };
+        let mut step = Step {
+            state: self,
+            index,
+            now,
+            events: Vec::new(),
+            ended_at_once: Vec::new(),
+            failed: BTreeSet::new(),
+            is_beginning: false,
+        };
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();
+            step.fail_fast();
             let reply = step.carry_out(command);
+            step.fail_fast();
             if reply.is_ok() || !mutant::is_on(Mutant::AnswerDropped) {
                 replies.push(reply);
             }
@@ -168,6 +184,10 @@ impl Step<'_> {
             Changed::Open | Changed::Ended => {
                 self.events.push(Event::TaskChanged { run, task, range, status: to.status() });
             }
+        }
+        // The last index of a task that failed may have ended well.
+        if to.status() == TaskStatus::Failed || changed == Changed::Ended {
+            self.failed.insert((run, task));
         }
         if changed == Changed::Ended {
             self.settle(run, task);

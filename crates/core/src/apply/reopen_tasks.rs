@@ -12,7 +12,7 @@ use crate::reply::{Rejection, Reply};
 use crate::retry::downstream_of;
 use crate::state::cells::IndexRange;
 use crate::state::run::Run;
-use crate::state::task::{Task, TaskState, TaskStatus};
+use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
 
 /// New states of indices, by task.
 pub(super) type Changes = BTreeMap<TaskIndex, Vec<(IndexRange, TaskState)>>;
@@ -81,7 +81,7 @@ impl Step<'_> {
     }
 }
 
-/// The indices that failed or were cancelled.
+/// The indices that failed or were cancelled, of tasks that did not end well.
 fn failed(run: &Run) -> BTreeMap<TaskIndex, Vec<IndexRange>> {
     let of_task = |(position, task): (usize, &Task)| {
         let is_failed = |state: &TaskState| {
@@ -89,7 +89,8 @@ fn failed(run: &Run) -> BTreeMap<TaskIndex, Vec<IndexRange>> {
         };
         let failed = task.cells.iter().filter(|(_, state)| is_failed(state));
         let ranges: Vec<IndexRange> = failed.map(|(range, _)| range).collect();
-        (!ranges.is_empty()).then_some((TaskIndex(position as u32), ranges))
+        let is_well = matches!(task.end(), Some(TaskEnd::Succeeded | TaskEnd::Skipped { .. }));
+        (!ranges.is_empty() && !is_well).then_some((TaskIndex(position as u32), ranges))
     };
     run.tasks.iter().enumerate().filter_map(of_task).collect()
 }

@@ -177,16 +177,24 @@ impl Step<'_> {
         (id, number)
     }
 
-    /// Begins the oldest run of a workflow that waits, if no other is left.
+    /// Begins the oldest run of a workflow that waits, if no other is left; and the next one if that ends at once. Runs
+    /// that end while this goes on ask for it again: it is not their turn, so that the stack does not grow with them.
     pub(super) fn begin_next(&mut self, workflow: u64) {
-        let Some(queued) = self.state.queued_runs.get(&workflow) else { return };
-        let Some(first) = queued.first().copied() else { return };
-        if self.state.live_runs(workflow).any(|run| run.begun_at.is_some()) {
+        if std::mem::replace(&mut self.is_beginning, true) {
             return;
         }
-        self.state.forget_queued(workflow, first);
-        self.events.push(Event::RunBegun { run: first });
-        self.begin_run(first);
+        while let Some(first) = self.next_to_begin(workflow) {
+            self.state.forget_queued(workflow, first);
+            self.events.push(Event::RunBegun { run: first });
+            self.begin_run(first);
+        }
+        self.is_beginning = false;
+    }
+
+    fn next_to_begin(&self, workflow: u64) -> Option<RunId> {
+        let first = self.state.queued_runs.get(&workflow)?.first().copied()?;
+        let is_free = self.state.live_runs(workflow).all(|run| run.begun_at.is_none());
+        is_free.then_some(first)
     }
 
     /// Begins a run: its timeout starts, and its tasks without upstream tasks are ready.

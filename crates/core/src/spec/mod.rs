@@ -51,6 +51,8 @@ pub struct WorkflowSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// What happens to a run that is to begin while an earlier one is live.
     pub concurrency: ConcurrencyPolicy,
+    /// Whether the first task that fails cancels what is left of a run.
+    pub fail_fast: bool,
     /// The tasks, in file order. A [`crate::ids::TaskIndex`] is a position in this list.
     pub tasks: Vec<TaskSpec>,
 }
@@ -91,6 +93,10 @@ pub struct TaskSpec {
     pub array: Option<ArraySpec>,
     /// Most indices of an array task that have a live attempt at once; at least 1. All, if absent.
     pub max_parallel: Option<u32>,
+    /// Most indices of an array task that may fail while the task counts as if they had succeeded.
+    pub max_failures: u32,
+    /// Whether an array task of which more indices failed than [`TaskSpec::max_failures`] cancels the others.
+    pub fail_fast: bool,
     /// What a worker must have to take it.
     pub request: Request,
     /// Attempts after a failure or a timeout.
@@ -293,6 +299,7 @@ impl WorkflowSpec {
             params: BTreeMap::new(),
             schedules: Vec::new(),
             concurrency: ConcurrencyPolicy::default(),
+            fail_fast: false,
             tasks,
         }
     }
@@ -311,6 +318,8 @@ impl TaskSpec {
             outputs: Vec::new(),
             array: None,
             max_parallel: None,
+            max_failures: 0,
+            fail_fast: false,
             request: Request::default(),
             retry: RetryPolicy::default(),
             on_lost: OnLost::default(),

@@ -72,9 +72,13 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     }
     names::collisions(spec.tasks.iter().map(|task| task.id.as_str()), path, Words::TASKS, report);
     let names = Names::of(spec);
+    let is_fast = spec.fail_fast;
     for spec in &spec.tasks {
         let path = path.key(spec.id.as_str());
         task::task(spec, path, report);
+        if is_fast {
+            task::never_handles(spec, path, report);
+        }
         references::env(spec, &names, path, report, is_whole);
     }
     graph(spec, path, report);

@@ -127,6 +127,7 @@ impl Run {
             let waiting = version.graph.upstream(TaskIndex(position as u32)).len() as u32;
             Task {
                 cells: Cells::new(spec.array, TaskState::Blocked),
+                max_failures: spec.max_failures,
                 waiting,
                 attempts: 0,
                 outputs: None,
@@ -170,6 +171,7 @@ impl Run {
         match self.stop {
             Some((_, StopReason::Cancelled | StopReason::Replaced)) => RunStatus::Cancelled,
             Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunStatus::Failed,
+            Some((_, StopReason::FailFast)) => RunStatus::Failed,
             None if some(TaskEnd::Failed) => RunStatus::Failed,
             None if some(TaskEnd::Cancelled) => RunStatus::Cancelled,
             None => RunStatus::Succeeded,
@@ -210,6 +212,12 @@ impl Run {
     /// What the user wrote about the task at `index`.
     pub fn spec(&self, index: TaskIndex) -> Option<&TaskSpec> {
         self.version.spec.tasks.get(index.0 as usize)
+    }
+
+    /// Whether so many indices of the task at `index` failed that `failFast` cancels its others.
+    pub fn fails_fast(&self, index: TaskIndex) -> bool {
+        let is_fast = self.spec(index).is_some_and(|spec| spec.fail_fast);
+        is_fast && self.task(index).is_some_and(Task::has_too_many_failures)
     }
 
     /// The spans that make deadlines for the task at `index`. Nobody waits for a worker while the run is paused.

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::ids::{Fence, LogIndex, Text, WorkerId};
+use crate::mutant::{self, Mutant};
 use crate::state::cells::Cells;
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub enum StopReason {
     Cancelled,
     /// A later run of the workflow took its place.
     Replaced,
+    /// Something failed, and `failFast` cancels the rest of its array task or of its run.
+    FailFast,
     /// The run's own timeout is over.
     RunTimedOut,
     /// The attempt's timeout is over.
@@ -336,6 +339,9 @@ pub type Outputs = BTreeMap<Text, Text>;
 pub struct Task {
     /// Its state, or the states of its indices.
     pub cells: Cells,
+    /// How many indices may fail while the task counts as if they had succeeded: what its spec says, so that a task
+    /// alone can tell how it ended.
+    pub max_failures: u32,
     /// How many of its upstream tasks have not ended.
     pub waiting: u32,
     /// The highest number of an attempt of it. A task that is reopened goes on from here, at every index.
@@ -349,17 +355,29 @@ pub struct Task {
 /// How a task ended as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskEnd {
-    /// Every index succeeded.
+    /// Every index succeeded, but for as many as may fail.
     Succeeded,
-    /// Some index failed.
+    /// More indices failed than may.
     Failed,
     /// It never ran.
     Skipped {
         /// Whether that goes back to a failure upstream.
         by_failure: bool,
     },
-    /// Some index was cancelled, none failed.
+    /// Some index was cancelled, and no more failed than may.
     Cancelled,
+}
+
+impl TaskEnd {
+    /// The status of a task that ended so.
+    pub fn status(self) -> TaskStatus {
+        match self {
+            TaskEnd::Succeeded => TaskStatus::Succeeded,
+            TaskEnd::Failed => TaskStatus::Failed,
+            TaskEnd::Skipped { .. } => TaskStatus::Skipped,
+            TaskEnd::Cancelled => TaskStatus::Cancelled,
+        }
+    }
 }
 
 impl Task {
@@ -376,6 +394,7 @@ impl Task {
 
     /// How many more of its indices may be live, with this `maxParallel`.
     pub fn parallel_room(&self, max_parallel: Option<u32>) -> u32 {
+        let max_parallel = max_parallel.filter(|_| !mutant::is_on(Mutant::ParallelUnchecked));
         max_parallel.map_or(u32::MAX, |max| max.saturating_sub(self.live()))
     }
 
@@ -384,13 +403,18 @@ impl Task {
         self.cells.tally().of(TaskStatus::Ready).min(self.parallel_room(max_parallel))
     }
 
+    /// Whether more indices failed than may: if so, the task ends as failed.
+    pub fn has_too_many_failures(&self) -> bool {
+        self.cells.tally().of(TaskStatus::Failed) > self.max_failures
+    }
+
     /// How the task ended; `None` while any index has not.
     pub fn end(&self) -> Option<TaskEnd> {
         let tally = self.cells.tally();
         if tally.open() > 0 {
             return None;
         }
-        Some(if tally.of(TaskStatus::Failed) > 0 {
+        Some(if self.has_too_many_failures() {
             TaskEnd::Failed
         } else if tally.of(TaskStatus::Cancelled) > 0 {
             TaskEnd::Cancelled
@@ -420,6 +444,9 @@ impl Task {
             TaskStatus::Skipped,
             TaskStatus::Succeeded,
         ];
+        if let Some(end) = self.end() {
+            return end.status();
+        }
         let tally = self.cells.tally();
         LIVELIEST_FIRST
             .into_iter()

@@ -8,10 +8,12 @@ use muster_core::command::{Command, Entry};
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId, TaskIndex, WorkerId};
 use muster_core::reply::Reply;
+use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::Resources;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
+use muster_core::state::task::{StopReason, TaskEnd, TaskStatus};
 use muster_core::time::Timestamp;
 
 use super::naive::{Answered, Cell, Cells, End, Ended, Model};
@@ -293,6 +295,11 @@ impl Lockstep {
                 }
             }
             Ok(_) => {
+                if let Command::RetryRun(it) = command
+                    && it.taken_over.iter().any(takes_failures)
+                {
+                    self.count("failures taken over");
+                }
                 self.count(format!("carried out {}", first_word(format!("{command:?}"))));
             }
         }
@@ -302,7 +309,10 @@ impl Lockstep {
         let mut seen = Vec::new();
         for event in &applied.events {
             match event {
-                Event::RunEnded { run } => seen.push(format!("ended {:?}", run.status())),
+                Event::RunEnded { run } => {
+                    seen.push(format!("ended {:?}", run.status()));
+                    seen.extend(failures_of(run));
+                }
                 Event::TaskChanged { status, range, .. } => {
                     seen.push(format!("status {status:?}"));
                     seen.extend((range.count() > 1).then(|| "range shared".to_owned()));
@@ -320,12 +330,36 @@ impl Lockstep {
                 _ => {}
             }
         }
+        seen.extend(self.state.runs().iter().flat_map(|run| failures_of(run)));
         let highest = self.state.meta().next_worker - 1;
         if (self.state.workers().len() as u64) < highest {
             seen.push("worker forgotten".to_owned());
         }
         seen.into_iter().for_each(|what| self.count(what));
     }
+}
+
+fn takes_failures(taken: &TakenOver) -> bool {
+    taken.ends.iter().any(|(_, end)| matches!(end, TakenEnd::Failed { .. }))
+}
+
+/// What came of failures by `failFast` and `maxFailures`.
+fn failures_of(run: &Run) -> Vec<String> {
+    let mut seen = Vec::new();
+    if run.stop.is_some_and(|(_, reason)| reason == StopReason::FailFast) {
+        seen.push("failFast of a run".to_owned());
+    }
+    for task in &run.tasks {
+        let mut stops = task.cells.iter().filter_map(|(_, state)| state.attempt()?.stop);
+        if run.stop.is_none() && stops.any(|stop| stop.reason == StopReason::FailFast) {
+            seen.push("failFast of a task".to_owned());
+        }
+        let failed = task.cells.tally().of(TaskStatus::Failed);
+        if failed > 0 && task.end() == Some(TaskEnd::Succeeded) {
+            seen.push("failures that may be".to_owned());
+        }
+    }
+    seen
 }
 
 fn cells_of(run: &Run) -> Cells {

@@ -92,7 +92,7 @@ const CHECKED: [Rare; 31] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 48] = [
+const WANTED: [&str; 53] = [
     "placed",
     "start accepted",
     "finish accepted",
@@ -107,6 +107,7 @@ const WANTED: [&str; 48] = [
     "refused WorkerNotActive",
     "refused WorkerMismatch",
     "refused NoCapacity",
+    "refused TooParallel",
     "refused Stale",
     "rejected RequestIdReused",
     "rejected InvalidSpec",
@@ -141,6 +142,10 @@ const WANTED: [&str; 48] = [
     "failed Lost",
     "failed Rejected",
     "failed Undecidable",
+    "failFast of a task",
+    "failFast of a run",
+    "failures that may be",
+    "failures taken over",
 ];
 
 /// The random commands must reach what they are meant to judge: a generator that went stale would agree for ever.

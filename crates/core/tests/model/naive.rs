@@ -123,6 +123,15 @@ impl Run {
         self.cells.iter().filter(live).count()
     }
 
+    /// Whether more indices of a task failed than may.
+    pub(crate) fn has_too_many_failures(&self, task: u32) -> bool {
+        let is_failed = |((of, _), cell): &(&(u32, u32), &Cell)| {
+            *of == task && matches!(cell.ended(), Some(End::Failed(_)))
+        };
+        let failed = self.cells.iter().filter(is_failed).count();
+        failed > self.spec.tasks[task as usize].max_failures as usize
+    }
+
     /// How a task ended as a whole.
     pub(crate) fn end_of(&self, task: u32) -> Option<End> {
         let ends: Option<Vec<End>> = self
@@ -133,7 +142,9 @@ impl Run {
             .collect();
         let ends = ends?;
         let find = |wanted: fn(&End) -> bool| ends.iter().copied().find(wanted);
+        let may_fail = !self.has_too_many_failures(task);
         find(|end| matches!(end, End::Failed(_)))
+            .filter(|_| !may_fail)
             .or(find(|end| matches!(end, End::Cancelled)))
             .or(find(|end| matches!(end, End::Skipped { .. })))
             .or(Some(End::Succeeded))
@@ -193,6 +204,8 @@ pub(crate) struct Model {
     pub(crate) reopened: BTreeSet<(u64, u32, u32)>,
     /// Tasks of which an attempt was placed and ended in the current entry.
     pub(super) ended_at_once: BTreeSet<(u64, u32)>,
+    /// Tasks of which an index failed since `failFast` was last asked.
+    pub(super) failed: BTreeSet<(u64, u32)>,
 }
 
 pub(crate) type Answered = Result<Reply, Rejection>;
@@ -209,7 +222,9 @@ impl Model {
         let mut answers = Vec::new();
         for command in &entry.commands {
             self.advance();
+            self.fail_fast();
             answers.push(self.answer(command));
+            self.fail_fast();
         }
         answers
     }

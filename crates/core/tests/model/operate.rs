@@ -94,7 +94,12 @@ impl Model {
         }
         let is_seed = |((task, _), cell): &(&(u32, u32), &Cell)| match command.from {
             Some(from) => *task == from.0,
-            None => matches!(cell.ended(), Some(End::Failed(_) | End::Cancelled)),
+            // Of a task that ended well, none runs again.
+            None => {
+                let end = run.end_of(*task);
+                let is_well = matches!(end, Some(End::Succeeded | End::Skipped { .. }));
+                matches!(cell.ended(), Some(End::Failed(_) | End::Cancelled)) && !is_well
+            }
         };
         let seeds: BTreeSet<(u32, u32)> =
             run.cells.iter().filter(is_seed).map(|(key, _)| *key).collect();
@@ -137,6 +142,7 @@ impl Model {
                 let end = match end {
                     TakenEnd::Succeeded => End::Succeeded,
                     TakenEnd::Skipped { by_failure } => End::Skipped { by_failure: *by_failure },
+                    TakenEnd::Failed { reason } => End::Failed(*reason),
                 };
                 let keys = (range.first..=range.last).map(|index| (taken.task.0, index));
                 ended.extend(keys.map(|key| (key, Cell::Ended(end))));
@@ -149,6 +155,16 @@ impl Model {
             let indices = it.spec.tasks[task as usize].indices();
             (indices.first..=indices.last).all(|index| ended.contains_key(&(task, index)))
         };
+        for task in 0..it.spec.tasks.len() as u32 {
+            let ends: Vec<&Cell> =
+                ended.iter().filter(|((of, _), _)| *of == task).map(|(_, cell)| cell).collect();
+            let is_failed = |cell: &&&Cell| matches!(cell.ended(), Some(End::Failed(_)));
+            let failed = ends.iter().filter(is_failed).count();
+            let max_failures = it.spec.tasks[task as usize].max_failures as usize;
+            if failed > 0 && (failed > max_failures || !is_whole(task)) {
+                return Err(bad);
+            }
+        }
         let position =
             |name: &Name| it.spec.tasks.iter().position(|task| task.id == *name).unwrap() as u32;
         for ((task, _), cell) in &ended {
@@ -221,6 +237,7 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
         let end = match cell.ended() {
             Some(End::Succeeded) => TakenEnd::Succeeded,
             Some(End::Skipped { by_failure }) if is_well(task) => TakenEnd::Skipped { by_failure },
+            Some(End::Failed(reason)) if is_well(task) => TakenEnd::Failed { reason },
             _ => continue,
         };
         if again.contains(task) && spoilt != Some(1) || Some(*task) == from {

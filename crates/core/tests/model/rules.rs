@@ -166,6 +166,9 @@ impl Model {
         // All indices are decided at once: none of them may end the task or the run alone.
         let it = self.runs.get_mut(&run_id).expect("it was looked at above");
         it.cells.extend(cells.into_iter().map(|(index, _)| ((task, index), cell)));
+        if let Some(End::Failed(_)) = cell.ended() {
+            self.failed.insert((run_id, task));
+        }
         if cell.ended().is_some() {
             self.settle(run_id);
             self.end_if_over(run_id);
@@ -174,13 +177,32 @@ impl Model {
     }
 
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
-        let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
         if run.stop.is_some() {
             return;
         }
         run.stop = Some(reason);
-        for ((task, _), cell) in &mut run.cells {
+        self.stop_cells(run_id, reason, |_| true);
+    }
+
+    /// Follows up on what failed: the rest of its task, or of its run, is told to stop.
+    pub(super) fn fail_fast(&mut self) {
+        for (id, task) in std::mem::take(&mut self.failed) {
+            let Some(run) = self.runs.get(&id) else { continue };
+            if run.spec.tasks[task as usize].fail_fast && run.has_too_many_failures(task) {
+                self.stop_cells(id, StopReason::FailFast, |of| of == task);
+            }
+            let Some(run) = self.runs.get(&id) else { continue };
+            if run.spec.fail_fast && matches!(run.end_of(task), Some(End::Failed(_))) {
+                self.stop_run(id, StopReason::FailFast);
+            }
+        }
+    }
+
+    fn stop_cells(&mut self, run_id: u64, reason: StopReason, is_meant: impl Fn(u32) -> bool) {
+        let now = self.now;
+        let run = self.runs.get_mut(&run_id).expect("the caller saw it");
+        for ((task, _), cell) in run.cells.iter_mut().filter(|((task, _), _)| is_meant(*task)) {
             let grace = run.spec.tasks[*task as usize].grace_period.0;
             match cell {
                 Cell::Live(Live { stop: Some((_, Some(_))), .. }) => {}
@@ -191,12 +213,17 @@ impl Model {
                 _ => *cell = Cell::Ended(End::Cancelled),
             }
         }
+        self.settle(run_id);
         self.end_if_over(run_id);
     }
 
     pub(super) fn set(&mut self, run: u64, task: u32, index: u32, cell: Cell) {
         let Some(it) = self.runs.get_mut(&run) else { return };
         it.cells.insert((task, index), cell);
+        let has_failed = |end| matches!(end, Some(End::Failed(_)));
+        if has_failed(cell.ended()) || has_failed(it.end_of(task)) {
+            self.failed.insert((run, task));
+        }
         if cell.ended().is_some() {
             self.settle(run);
             self.end_if_over(run);
@@ -232,14 +259,14 @@ impl Model {
         if run.cells.values().any(|cell| cell.ended().is_none()) {
             return;
         }
-        let some_failed =
-            run.cells.values().any(|cell| matches!(cell.ended(), Some(End::Failed(_))));
-        let is_cancelled = |cell: &Cell| cell.ended() == Some(End::Cancelled);
+        let ends = (0..run.spec.tasks.len() as u32).filter_map(|task| run.end_of(task));
+        let ends: Vec<End> = ends.collect();
+        let some_failed = ends.iter().any(|end| matches!(end, End::Failed(_)));
         let status = match run.stop {
             Some(StopReason::Cancelled) => RunStatus::Cancelled,
             Some(_) => RunStatus::Failed,
             None if some_failed => RunStatus::Failed,
-            None if run.cells.values().any(is_cancelled) => RunStatus::Cancelled,
+            None if ends.contains(&End::Cancelled) => RunStatus::Cancelled,
             None => RunStatus::Succeeded,
         };
         self.ended.push(Ended { run: run_id, status, cells: run.cells.clone() });
@@ -375,7 +402,8 @@ fn after(spec: &TaskSpec, live: &Live, outcome: &Outcome, now: u64) -> Cell {
         let end = if too_large { End::Failed(FailureReason::Rejected) } else { End::Succeeded };
         return Cell::Ended(end);
     }
-    if matches!(told, Some(StopReason::Cancelled | StopReason::RunTimedOut)) {
+    let is_for_good = |reason| reason != StopReason::AttemptTimedOut;
+    if told.is_some_and(is_for_good) {
         return Cell::Ended(End::Cancelled);
     }
     let timed_out = told.is_some() || *outcome == Outcome::TimedOut;

@@ -17,8 +17,9 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
         1 => Just(Vec::new()),
     ];
     let timeout = prop::option::weighted(0.2, 5_000..60_000u64);
-    (0..3u8, tasks, timeout, -1..2i32, any::<bool>()).prop_map(
-        |(name, mut tasks, timeout, priority, is_reversed)| {
+    let fail_fast = prop::bool::weighted(0.2);
+    (0..3u8, tasks, (timeout, fail_fast), -1..2i32, any::<bool>()).prop_map(
+        |(name, mut tasks, (timeout, fail_fast), priority, is_reversed)| {
             for (position, (task, mask)) in tasks.iter_mut().enumerate() {
                 task.id = name_of("t", position);
                 let needs = (0..position).filter(|it| *mask >> it & 1 == 1);
@@ -34,8 +35,11 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
             if is_reversed {
                 tasks.reverse();
             }
+            // Such a workflow has no task that waits for a failure.
+            let handles = tasks.iter().any(|task| task.condition == Condition::Failure);
             WorkflowSpec {
                 timeout: timeout.map(Millis),
+                fail_fast: fail_fast && !handles,
                 priority,
                 ..WorkflowSpec::new(name_of("w", usize::from(name)), tasks)
             }
@@ -60,7 +64,8 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         2 => Just((DependencyRule::AllDone, Condition::Expression("x".into()))),
     ];
     let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
-    let fan_out = (array, prop::option::weighted(0.4, 1..4u32));
+    let fails = (prop_oneof![2 => Just(0u32), 3 => 1..6u32], prop::bool::weighted(0.4));
+    let fan_out = (array, prop::option::weighted(0.4, 1..4u32), fails);
     let times = (
         prop::option::weighted(0.3, 1_000..20_000u64),
         prop::option::weighted(0.2, 1_000..20_000u64),
@@ -71,7 +76,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
         |(
             (rule, condition),
-            (array, max_parallel),
+            (array, max_parallel, (max_failures, fail_fast)),
             request,
             retry,
             (on_lost, max_lost),
@@ -81,12 +86,16 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
             let task = TaskSpec::new(name_of("t", 0), ExecutorSpec::Noop);
             let array = array.map(|(first, more)| ArraySpec { first, last: first + more });
             let max_parallel = max_parallel.filter(|_| array.is_some());
+            let max_failures = if array.is_some() { max_failures } else { 0 };
+            let fail_fast = fail_fast && array.is_some();
             let (timeout, queue_timeout) = (times.0.map(Millis), times.1.map(Millis));
             let task = TaskSpec {
                 rule,
                 condition,
                 array,
                 max_parallel,
+                max_failures,
+                fail_fast,
                 request,
                 retry,
                 on_lost,

@@ -28,6 +28,7 @@ pub(crate) fn workflow(text: &str) -> WorkflowSpec {
         match key.split_once('.').unwrap_or((key, "")) {
             ("timeout", _) => spec.timeout = Some(span(value)),
             ("priority", _) => spec.priority = value.parse().expect("a number"),
+            ("fast", _) => spec.fail_fast = value == "yes",
             ("concurrency", _) => {
                 spec.concurrency = match value {
                     "allow" => ConcurrencyPolicy::Allow,
@@ -123,6 +124,8 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let number = |text: &str| text.parse().expect("an index");
             task.array = Some(ArraySpec { first: number(first), last: number(last) });
         }
+        ("failures", _) => task.max_failures = number(),
+        ("fast", _) => task.fail_fast = value == "yes",
         ("parallel", _) => task.max_parallel = Some(number()),
         ("retry", _) => task.retry.limit = number(),
         ("on", _) => {

@@ -38,6 +38,8 @@ impl Runs {
         let command = retry_of(&run, &body, key)?;
         match self.replica.proposer.submit(&Command::RetryRun(Box::new(command))).await? {
             (_, Reply::RunSubmitted { run, .. }) => self.retried(run, true),
+            // An earlier try changed the run in place, and it ended since.
+            (_, Reply::Done) => self.retried(id, false),
             _ => Err(Status::internal("a retry was answered by something else")),
         }
     }

@@ -100,9 +100,9 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
         let moment = fire_moment(run);
         env.insert("MUSTER_FIRE_TIME".to_owned(), moment.time);
         env.insert("MUSTER_FIRE_DATE".to_owned(), moment.date);
-        if let Some(schedule) = schedule(run) {
-            env.insert("MUSTER_SCHEDULE".to_owned(), schedule.name.to_string());
-        }
+        // There for every task: a shell that takes what is not set for a mistake would stop.
+        let schedule = schedule(run).map(|schedule| schedule.name.to_string());
+        env.insert("MUSTER_SCHEDULE".to_owned(), schedule.unwrap_or_default());
     }
     for (key, value) in &spec.env {
         let resolved = if template::has_reference(value) {

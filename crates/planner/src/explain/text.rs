@@ -7,7 +7,9 @@ use muster_core::spec::{Condition, DependencyRule};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
-use super::{Ahead, Blocked, Explanation, Parallel, Part, Skipped, WorkerReport, WorkerVerdict};
+use super::{
+    Ahead, Blocked, Explanation, Failures, Parallel, Part, Skipped, WorkerReport, WorkerVerdict,
+};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,6 +44,9 @@ impl fmt::Display for Explanation {
         self.write_run(f)?;
         if let Some(blocked) = &self.blocked {
             write!(f, "{blocked}")?;
+        }
+        if let Some(failures) = &self.failures {
+            write!(f, "{failures}")?;
         }
         if let Some(parallel) = &self.parallel {
             write!(f, "{parallel}")?;
@@ -199,7 +204,7 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Skipped { by_failure: false } => {
                 f.write_str("was skipped, by a person or because its rule or condition did not hold")
             }
-            TaskState::Cancelled => f.write_str("was cancelled with its run"),
+            TaskState::Cancelled => f.write_str("was cancelled"),
         }
     }
 }
@@ -250,6 +255,7 @@ fn stop_words(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Cancelled => "a user cancelled it",
         StopReason::Replaced => "a later run took its place (`concurrencyPolicy: Replace`)",
+        StopReason::FailFast => "something failed, and `failFast` cancels the rest",
         StopReason::RunTimedOut => "the run's timeout is over",
         StopReason::AttemptTimedOut => "the attempt's timeout is over",
     }
@@ -306,6 +312,17 @@ impl fmt::Display for Blocked {
             separator = ",";
         }
         writeln!(f, ".")
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failures { failed, max, is_fast } = self;
+        match (failed > max, is_fast) {
+            (false, _) => writeln!(f, "{failed} failed, and `maxFailures: {max}` lets so many."),
+            (true, false) => writeln!(f, "{failed} failed, and `maxFailures: {max}` lets no more."),
+            (true, true) => writeln!(f, "{failed} failed, so `failFast` cancels the others."),
+        }
     }
 }
 

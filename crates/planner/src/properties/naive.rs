@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use muster_core::command::Placement;
 use muster_core::ids::{Name, WorkerId};
 use muster_core::spec::{Request, Resources};
-use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::queue::ReadyKey;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskState;
+use muster_core::state::{State, Usage};
 
 use super::groups;
 use crate::party::{Share, Whole};
@@ -28,7 +28,9 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
     }
     loop {
         waiting.retain(|_, tasks| !tasks.is_empty());
-        let ranks = waiting.iter().map(|(of, tasks)| (deal.share(of), tasks[0].key, *of));
+        let ranks = waiting
+            .iter()
+            .map(|(of, tasks)| (deal.share(of, &tasks[0].request.resources), tasks[0].key, *of));
         let mut ranks: Vec<_> = ranks.collect();
         ranks.sort();
         let Some((share, _, namespace)) = ranks.first().copied() else { break };
@@ -80,7 +82,7 @@ struct Deal<'a> {
 
 impl Deal<'_> {
     /// What a namespace has, counted anew.
-    fn share(&self, namespace: &Name) -> Share {
+    fn share(&self, namespace: &Name, wanted: &Resources) -> Share {
         let (mut used, mut attempts) = match self.state.used_by(namespace) {
             Some(usage) => (usage.used.clone(), usage.attempts),
             None => (Resources::ZERO, 0),
@@ -93,7 +95,7 @@ impl Deal<'_> {
                 attempts += placement.range.count();
             }
         }
-        self.whole.share(&used, attempts)
+        self.whole.share(&Usage { used, attempts }, wanted)
     }
 
     fn place(&mut self, task: &mut Waiting<'_>, mut turn: u32) -> Dealt {

@@ -89,6 +89,8 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             let (first, last) = value.split_once('-').ok_or("an array is `first-last`")?;
             task.array = Some(ArraySpec { first: number(first)?, last: number(last)? });
         }
+        "failures" => task.max_failures = number(value)?,
+        "fast" => task.fail_fast = value == "yes",
         "parallel" => task.max_parallel = Some(number(value)?),
         "rule" => {
             task.rule = match value {

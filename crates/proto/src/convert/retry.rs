@@ -12,6 +12,7 @@ use muster_core::time::Timestamp;
 use super::error::DecodeError;
 use super::log::{key_from_proto, key_to_proto};
 use super::read::{Within, known, name, params_from_proto, required, string_map, text_map};
+use super::snapshot::{failure_from_proto, failure_to_proto};
 use super::spec::{spec_from_proto, spec_to_proto};
 use crate::internal::v1::{self as stored, StoredTakenEnd};
 
@@ -70,6 +71,14 @@ fn taken_to_proto(it: &TakenOver) -> stored::TakenOver {
         TakenEnd::Succeeded => StoredTakenEnd::Succeeded,
         TakenEnd::Skipped { by_failure: false } => StoredTakenEnd::Skipped,
         TakenEnd::Skipped { by_failure: true } => StoredTakenEnd::SkippedByFailure,
+        TakenEnd::Failed { .. } => StoredTakenEnd::Failed,
+    };
+    let failure = |(_, end): &(IndexRange, TakenEnd)| match end {
+        TakenEnd::Succeeded | TakenEnd::Skipped { .. } => None,
+        TakenEnd::Failed { reason } => {
+            let (reason, exit_code) = failure_to_proto(*reason);
+            Some(stored::TakenFailure { reason: reason.into(), exit_code })
+        }
     };
     let outputs = it.outputs.as_ref();
     stored::TakenOver {
@@ -77,6 +86,7 @@ fn taken_to_proto(it: &TakenOver) -> stored::TakenOver {
         first_indices: it.ends.iter().map(|(range, _)| range.first).collect(),
         last_indices: it.ends.iter().map(|(range, _)| range.last).collect(),
         ends: it.ends.iter().map(|(_, it)| end(*it).into()).collect(),
+        failures: it.ends.iter().filter_map(failure).collect(),
         outputs: outputs.map(|it| stored::SucceededDetail { outputs: string_map(it) }),
     }
 }
@@ -85,11 +95,17 @@ fn taken_from_proto(it: stored::TakenOver) -> Result<TakenOver, DecodeError> {
     if it.first_indices.len() != it.ends.len() || it.last_indices.len() != it.ends.len() {
         return Err(DecodeError::invalid("ends", "are not as many as the ranges of indices"));
     }
-    let end = |number: i32| match known("ends", number)? {
+    let mut failures = it.failures.iter();
+    let mut end = |number: i32| match known("ends", number)? {
         StoredTakenEnd::Unspecified => Err(DecodeError::missing("ends")),
         StoredTakenEnd::Succeeded => Ok(TakenEnd::Succeeded),
         StoredTakenEnd::Skipped => Ok(TakenEnd::Skipped { by_failure: false }),
         StoredTakenEnd::SkippedByFailure => Ok(TakenEnd::Skipped { by_failure: true }),
+        StoredTakenEnd::Failed => {
+            let failure = required("failures", failures.next())?;
+            let reason = failure_from_proto(failure.reason, failure.exit_code);
+            Ok(TakenEnd::Failed { reason: reason.within("failures")? })
+        }
     };
     let ranges = it.first_indices.iter().zip(&it.last_indices);
     let ranges = ranges.map(|(first, last)| IndexRange { first: *first, last: *last });

@@ -27,6 +27,7 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
         tasks: spec.tasks.iter().map(task_to_proto).collect(),
         schedules: spec.schedules.iter().map(schedule_to_proto).collect(),
         concurrency_policy: policy_to_proto(spec.concurrency).into(),
+        fail_fast: spec.fail_fast,
     }
 }
 
@@ -47,6 +48,7 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
         schedules: schedules
             .map(|(at, schedule)| schedule_from_proto(schedule).within_element("schedules", at))
             .collect::<Result<_, _>>()?,
+        fail_fast: spec.fail_fast,
         concurrency: policy_from_proto("concurrency_policy", spec.concurrency_policy)?,
         tasks: tasks
             .map(|(position, task)| task_from_proto(task).within_element("tasks", position))
@@ -110,6 +112,8 @@ pub fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
         outputs: strings(&task.outputs),
         array: task.array.map(|array| v1::ArraySpec { first: array.first, last: array.last }),
         max_parallel: task.max_parallel,
+        max_failures: task.max_failures,
+        fail_fast: task.fail_fast,
         request: Some(request_to_proto(&task.request)),
         retry: Some(retry_to_proto(&task.retry)),
         on_lost: on_lost_to_proto(task.on_lost).into(),
@@ -140,6 +144,8 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
         outputs: texts(task.outputs),
         array: task.array.map(|array| ArraySpec { first: array.first, last: array.last }),
         max_parallel: task.max_parallel,
+        max_failures: task.max_failures,
+        fail_fast: task.fail_fast,
         request: request_from_proto(required("request", task.request)?).within("request")?,
         retry: retry_from_proto(required("retry", task.retry)?).within("retry")?,
         on_lost: on_lost_from_proto(known("on_lost", task.on_lost)?)?,

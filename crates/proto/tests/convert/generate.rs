@@ -20,6 +20,7 @@ use muster_core::spec::{
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RetryOrigin;
+use muster_core::state::task::FailureReason;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::{btree_map, vec};
@@ -114,11 +115,12 @@ fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
 
 fn task() -> impl Strategy<Value = TaskSpec> {
     let array = (small(), small()).prop_map(|(first, last)| ArraySpec { first, last });
-    let fan_out = (of(array), of(small()));
+    let fan_out = (of(array), of(small()), small(), any::<bool>());
     let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), fan_out);
     let how = (request(), retry_policy(), rules(), small(), of(span()), of(span()), span());
     (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
-        let (id, needs, executor, env, outputs, (array, max_parallel)) = what;
+        let (id, needs, executor, env, outputs, fan_out) = what;
+        let (array, max_parallel, max_failures, fail_fast) = fan_out;
         let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
         let (rule, condition, on_lost) = rules;
         TaskSpec {
@@ -131,6 +133,8 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             outputs,
             array,
             max_parallel,
+            max_failures,
+            fail_fast,
             request,
             retry,
             on_lost,
@@ -200,17 +204,21 @@ fn param() -> impl Strategy<Value = ParamSpec> {
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
-    let when = (vec(schedule().boxed(), 0..3), policy()).boxed();
+    let when = (vec(schedule().boxed(), 0..3), policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
-        |(name, labels, timeout, priority, params, (schedules, concurrency), tasks)| WorkflowSpec {
-            name,
-            labels,
-            timeout,
-            priority,
-            params,
-            schedules,
-            concurrency,
-            tasks,
+        |(name, labels, timeout, priority, params, when, tasks)| {
+            let (schedules, concurrency, fail_fast) = when;
+            WorkflowSpec {
+                name,
+                labels,
+                timeout,
+                priority,
+                params,
+                schedules,
+                concurrency,
+                fail_fast,
+                tasks,
+            }
         },
     )
 }
@@ -343,6 +351,8 @@ fn retry() -> impl Strategy<Value = RetryRun> {
     let end = prop_oneof![
         Just(TakenEnd::Succeeded),
         any::<bool>().prop_map(|by_failure| TakenEnd::Skipped { by_failure }),
+        any::<i32>().prop_map(|code| TakenEnd::Failed { reason: FailureReason::Exit(code) }),
+        Just(TakenEnd::Failed { reason: FailureReason::QueueTimedOut }),
     ];
     let taken = (small(), vec((range(), end), 0..3), option::of(texts().prop_map(Arc::new)))
         .prop_map(|(task, ends, outputs)| TakenOver { task: TaskIndex(task), ends, outputs });

@@ -77,6 +77,8 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         if draw % 4 == 1 {
             task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
             task.max_parallel = draw.is_multiple_of(3).then_some(4);
+            task.max_failures = u32::from(draw % 2);
+            task.fail_fast = draw.is_multiple_of(5);
         }
         task.on_lost = [OnLost::Rerun, OnLost::Fail, OnLost::Hold][usize::from(draw) % 3];
         task.retry.limit = u32::from(draw % 3);

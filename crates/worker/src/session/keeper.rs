@@ -81,8 +81,7 @@ impl LeaseKeeper {
         let is_late = mutant::is_on(Mutant::LeaseFromAnswer);
         let seq = if is_late { watched.lease.sent(self.platform.since_boot()) } else { seq };
         let is_ignored = mutant::is_on(Mutant::LapseIgnored);
-        let is_late_enough = is_ignored || mutant::is_on(Mutant::LateRenewal);
-        let now = if is_late_enough { Duration::ZERO } else { self.platform.since_boot() };
+        let now = if is_ignored { Duration::ZERO } else { self.platform.since_boot() };
         if !watched.lease.confirmed(seq, length, now) {
             return;
         }

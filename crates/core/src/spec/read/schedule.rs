@@ -4,7 +4,7 @@ use super::super::path::Path;
 use super::super::report::Report;
 use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
-use super::values::{entries, integer, name, one_of, span, text, texts};
+use super::values::{entries, integer, name, one_of, span, text, texts, truth};
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
@@ -99,8 +99,7 @@ fn schedule(at: usize, node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>)
         spec.exclude = texts(node, path.key("exclude"), report).unwrap_or_default();
     }
     if let Some(node) = fields.get("suspend") {
-        const WORDS: [(&str, bool); 2] = [("true", true), ("false", false)];
-        spec.is_suspended = one_of(node, path.key("suspend"), report, &WORDS).unwrap_or(false);
+        spec.is_suspended = truth(node, path.key("suspend"), report);
     }
     if let Some(node) = fields.get("params") {
         let at = path.key("params");

@@ -5,7 +5,7 @@ use super::super::path::Path;
 use super::super::report::Report;
 use super::super::yaml::Node;
 use super::fields::{Fields, Schema};
-use super::values::{self, integer, one_of, span, text, text_map, texts};
+use super::values::{self, integer, one_of, span, text, text_map, texts, truth};
 use super::{executor, policies};
 use crate::ids::Name;
 use crate::spec::{Condition, DependencyRule, ExecutorSpec, OnLost, TaskSpec};
@@ -18,7 +18,6 @@ const LATER: &[&str] = &[
     "http",
     "plugin",
     "matrix",
-    "failFast",
     "secrets",
     "with",
     "concurrency",
@@ -45,6 +44,8 @@ const TASK: Schema = Schema {
         "outputs",
         "array",
         "maxParallel",
+        "maxFailures",
+        "failFast",
         "resources",
         "pool",
         "selector",
@@ -125,6 +126,12 @@ pub(super) fn task(
     }
     if let Some(node) = fields.get("maxParallel") {
         task.max_parallel = integer(node, path.key("maxParallel"), report);
+    }
+    if let Some(node) = fields.get("maxFailures") {
+        task.max_failures = integer(node, path.key("maxFailures"), report).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("failFast") {
+        task.fail_fast = truth(node, path.key("failFast"), report);
     }
     if let Some(node) = fields.get("description") {
         text(node, path.key("description"), report);

@@ -118,6 +118,12 @@ pub(super) fn thousandths(node: &Node<'_>, path: Path<'_>, report: &mut Report<'
     })
 }
 
+/// Reads `true` or `false`; what is neither counts as `false`.
+pub(super) fn truth(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> bool {
+    const WORDS: [(&str, bool); 2] = [("true", true), ("false", false)];
+    one_of(node, path, report, &WORDS).unwrap_or(false)
+}
+
 /// One of a few words.
 pub(super) fn one_of<T: Copy>(
     node: &Node<'_>,

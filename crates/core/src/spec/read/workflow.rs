@@ -10,7 +10,7 @@ use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
 use super::schedule;
 use super::task::{self, DEFAULTS};
-use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts};
+use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts, truth};
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::spec::{ConcurrencyPolicy, ExecutorSpec, ParamSpec, ParamType, TaskSpec, WorkflowSpec};
@@ -28,6 +28,7 @@ const WORKFLOW: Schema = Schema {
         "params",
         "schedule",
         "concurrencyPolicy",
+        "failFast",
         "defaults",
         "tasks",
     ],
@@ -42,7 +43,6 @@ const WORKFLOW: Schema = Schema {
         "annotations",
         "matrix",
         "maxParallel",
-        "failFast",
         "finally",
         "retention",
     ],
@@ -94,6 +94,8 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .get("concurrencyPolicy")
         .and_then(|node| one_of(node, top.key("concurrencyPolicy"), report, &POLICIES))
         .unwrap_or_default();
+    let fail_fast = fields.get("failFast");
+    let fail_fast = fail_fast.is_some_and(|node| truth(node, top.key("failFast"), report));
     let base = defaults(&fields, report);
     let tasks = required(&fields, "tasks", "the work to do", root, report)
         .and_then(|node| tasks(node, &base, top.key("tasks"), report));
@@ -107,6 +109,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         params,
         schedules,
         concurrency,
+        fail_fast,
         tasks: tasks?,
     })
 }

@@ -219,15 +219,34 @@ fn array(array: ArraySpec, path: Path<'_>, report: &mut Report<'_>) {
 
 /// What is said of the indices of an array task together.
 fn fan_out(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
-    let Some(max_parallel) = task.max_parallel else { return };
-    let at = path.key("maxParallel");
-    if task.array.is_none() {
+    let fields = [
+        ("maxParallel", task.max_parallel.is_some()),
+        ("maxFailures", task.max_failures > 0),
+        ("failFast", task.fail_fast),
+    ];
+    for (field, _) in fields.into_iter().filter(|(_, is_given)| task.array.is_none() && *is_given) {
         let message =
-            "`maxParallel` is about the indices of an array task, and this is a single task";
-        report.error_with_help(at, message, "add `array`, or remove `maxParallel`");
-    } else if max_parallel == 0 {
+            format!("`{field}` is about the indices of an array task, and this is a single task");
+        let help = format!("add `array`, or remove `{field}`");
+        report.error_with_help(path.key(field), message, help);
+    }
+    if task.max_parallel == Some(0) {
         let message = "with `maxParallel: 0` no index could ever run";
-        report.error_with_help(at, message, "leave the field out for no bound");
+        let help = "leave the field out for no bound";
+        report.error_with_help(path.key("maxParallel"), message, help);
+    }
+}
+
+/// A task that waits for a failure never runs where a failure cancels what is left of the run.
+pub(super) fn never_handles(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    if task.condition == Condition::Failure {
+        let message = "the task would never run: the workflow's `failFast` cancels what is left of a run when a task \
+                       fails";
+        report.error_with_help(
+            path.key("if"),
+            message,
+            "remove the task, or the workflow's `failFast`",
+        );
     }
 }
 

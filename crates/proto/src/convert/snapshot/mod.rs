@@ -21,6 +21,7 @@ pub use shard_id::{ParseShardIdError, ShardId, ShardKind};
 pub(super) use builder::check_format;
 pub(super) use objects::{version_from_proto, version_to_proto};
 pub(super) use run::{run_from_proto, run_to_proto};
+pub(super) use task::{failure_from_proto, failure_to_proto};
 
 use std::sync::Arc;
 

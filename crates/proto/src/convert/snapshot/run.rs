@@ -74,7 +74,7 @@ pub(in crate::convert) fn run_from_proto(
     let origin = Origin(Timestamp(run.submitted_at_ms));
     let tasks = run.tasks.into_iter().zip(&version.spec.tasks).enumerate();
     let tasks = tasks.map(|(position, (task, spec))| {
-        task_from_proto(task, spec.array, origin).within_element("tasks", position)
+        task_from_proto(task, spec, origin).within_element("tasks", position)
     });
     Ok(Run {
         id: RunId(run.id),
@@ -137,6 +137,7 @@ pub(super) fn stop_reason_to_proto(reason: StopReason) -> StoredStopReason {
     match reason {
         StopReason::Cancelled => StoredStopReason::Cancelled,
         StopReason::Replaced => StoredStopReason::Replaced,
+        StopReason::FailFast => StoredStopReason::FailFast,
         StopReason::RunTimedOut => StoredStopReason::RunTimedOut,
         StopReason::AttemptTimedOut => StoredStopReason::AttemptTimedOut,
     }
@@ -147,6 +148,7 @@ pub(super) fn stop_reason_from_proto(field: &str, number: i32) -> Result<StopRea
         StoredStopReason::Unspecified => Err(DecodeError::missing(field)),
         StoredStopReason::Cancelled => Ok(StopReason::Cancelled),
         StoredStopReason::Replaced => Ok(StopReason::Replaced),
+        StoredStopReason::FailFast => Ok(StopReason::FailFast),
         StoredStopReason::RunTimedOut => Ok(StopReason::RunTimedOut),
         StoredStopReason::AttemptTimedOut => Ok(StopReason::AttemptTimedOut),
     }

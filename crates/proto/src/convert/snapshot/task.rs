@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use muster_core::ids::{Fence, LogIndex, Text, WorkerId};
-use muster_core::spec::ArraySpec;
+use muster_core::spec::{ArraySpec, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::task::{Attempt, FailureReason, LastAttempt, Stop, Task, TaskState, Tries};
 
@@ -39,19 +39,20 @@ fn told(cells: &Cells) -> u32 {
     cells.iter().map(|(_, state)| state.tries().attempts).max().unwrap_or_default()
 }
 
-/// A task whose indices are those of `array`, or the single index 0.
+/// A task of this spec.
 pub(super) fn task_from_proto(
     task: stored::StoredTask,
-    array: Option<ArraySpec>,
+    spec: &TaskSpec,
     origin: Origin,
 ) -> Result<Task, DecodeError> {
-    let cells = match array {
+    let cells = match spec.array {
         None => single_cell(&task.cells, origin)?,
         Some(array) => array_cells(&task.cells, array, origin)?,
     };
     Ok(Task {
         attempts: task.attempts.max(told(&cells)),
         cells,
+        max_failures: spec.max_failures,
         waiting: task.waiting,
         outputs: task.outputs.map(|outputs| Arc::new(text_map(outputs.values))),
         message: task.message.map(Text::from),
@@ -169,7 +170,7 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
         },
         State::Failed(failed) => TaskState::Failed {
             tries,
-            reason: failure_from_proto(failed).within("failed")?,
+            reason: failure_from_proto(failed.reason, failed.exit_code).within("failed")?,
             last: failed.last.as_ref().map(|last| last_from_proto(last, origin)),
         },
         State::Skipped(skipped) => TaskState::Skipped { by_failure: skipped.by_failure },
@@ -241,7 +242,7 @@ fn last_from_proto(last: &cell::LastAttempt, origin: Origin) -> LastAttempt {
     }
 }
 
-fn failure_to_proto(reason: FailureReason) -> (StoredFailureReason, i32) {
+pub(in crate::convert) fn failure_to_proto(reason: FailureReason) -> (StoredFailureReason, i32) {
     match reason {
         FailureReason::Exit(code) => (StoredFailureReason::Exit, code),
         FailureReason::Rejected => (StoredFailureReason::Rejected, 0),
@@ -252,10 +253,13 @@ fn failure_to_proto(reason: FailureReason) -> (StoredFailureReason, i32) {
     }
 }
 
-fn failure_from_proto(failed: &cell::Failed) -> Result<FailureReason, DecodeError> {
-    match known("reason", failed.reason)? {
+pub(in crate::convert) fn failure_from_proto(
+    reason: i32,
+    exit_code: i32,
+) -> Result<FailureReason, DecodeError> {
+    match known("reason", reason)? {
         StoredFailureReason::Unspecified => Err(DecodeError::missing("reason")),
-        StoredFailureReason::Exit => Ok(FailureReason::Exit(failed.exit_code)),
+        StoredFailureReason::Exit => Ok(FailureReason::Exit(exit_code)),
         StoredFailureReason::Rejected => Ok(FailureReason::Rejected),
         StoredFailureReason::TimedOut => Ok(FailureReason::TimedOut),
         StoredFailureReason::QueueTimedOut => Ok(FailureReason::QueueTimedOut),
