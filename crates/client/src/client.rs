@@ -16,7 +16,6 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::endpoints::Endpoints;
 use crate::error::{EndpointFailure, Error, why};
-use crate::pulse;
 use crate::retry::{Backoff, Budget, Verdict, judge};
 
 /// How long a call may take unless the caller says otherwise.
@@ -249,12 +248,12 @@ impl Client {
     {
         let mut call = Call::new(self, deadline);
         loop {
-            let (at, channel, limit) = call.next_attempt()?;
+            let (at, limit) = call.next_attempt()?;
             let mut attempt = tonic::Request::new(request.clone());
             attempt.set_timeout(limit);
             let started = Instant::now();
-            let sent = timeout(limit + ATTEMPT_GRACE, send(channel.clone(), attempt));
-            match call.attempted(channel, sent).await {
+            let sent = timeout(limit + ATTEMPT_GRACE, send(call.channel(at), attempt));
+            match call.attempted(at, sent).await {
                 Ok(response) => {
                     self.learn(at, response.metadata());
                     return Ok(response.into_inner());
@@ -276,11 +275,11 @@ impl Client {
     {
         let mut call = Call::new(self, self.deadline());
         loop {
-            let (at, channel, limit) = call.next_attempt()?;
+            let (at, limit) = call.next_attempt()?;
             let started = Instant::now();
             let attempt = tonic::Request::new(request.clone());
-            let sent = timeout(limit, send(channel.clone(), attempt));
-            match call.attempted(channel, sent).await {
+            let sent = timeout(limit, send(call.channel(at), attempt));
+            match call.attempted(at, sent).await {
                 Ok(response) => {
                     self.learn(at, response.metadata());
                     return Ok(Open { at, stream: response.into_inner() });
@@ -325,6 +324,8 @@ struct Call<'c> {
     backoff: Backoff,
     /// Masters tried since the last wait.
     tried: usize,
+    /// The master to ask next, if it is not the one that other calls would ask.
+    instead: Option<usize>,
     /// The last failure of each master, by position.
     failures: Vec<Option<EndpointFailure>>,
     /// The last answer that a master itself gave.
@@ -343,6 +344,7 @@ impl<'c> Call<'c> {
             deadline,
             backoff: Backoff::new(),
             tried: 0,
+            instead: None,
             failures: vec![None; client.shared.endpoints.len()],
             last: None,
             is_unreachable: true,
@@ -351,29 +353,39 @@ impl<'c> Call<'c> {
     }
 
     /// Whom to ask, and how long to wait for the answer.
-    fn next_attempt(&self) -> Result<(usize, Channel, Duration), Error> {
+    fn next_attempt(&mut self) -> Result<(usize, Duration), Error> {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
             return Err(self.give_up());
         }
-        let (at, master) = self.client.shared.endpoints.pick();
+        let at = self.instead.take().unwrap_or_else(|| self.client.shared.endpoints.pick());
         // A master that hangs must leave time for the others.
         let is_alone = self.failures.len() == 1 || self.client.options.is_patient;
         let limit = if is_alone { remaining } else { (remaining / 2).max(ATTEMPT_MIN) };
-        Ok((at, master.channel.clone(), limit.min(remaining)))
+        Ok((at, limit.min(remaining)))
+    }
+
+    fn channel(&self, at: usize) -> Channel {
+        self.client.shared.endpoints.masters()[at].channel.clone()
     }
 
     /// What came of an attempt. While there are others to ask, a master that hangs is left.
     async fn attempted<R>(
         &self,
-        channel: Channel,
+        at: usize,
         sent: impl Future<Output = Result<Result<R, Status>, Elapsed>>,
     ) -> Result<R, Status> {
         let has_others = self.failures.len() > 1;
+        let pulse = &self.client.shared.endpoints.masters()[at].pulse;
         tokio::select! {
             biased;
-            result = sent => result.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
-            hung = pulse::lost(channel), if has_others => Err(hung),
+            result = sent => {
+                if result.is_ok() {
+                    pulse.felt();
+                }
+                result.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))
+            }
+            hung = pulse.lost(self.channel(at)), if has_others => Err(hung),
         }
     }
 
@@ -410,7 +422,11 @@ impl<'c> Call<'c> {
         let wait = match verdict {
             Verdict::TryAnother { is_connected, after } => {
                 self.is_unreachable &= !is_connected;
-                endpoints.move_on_from(at);
+                match late {
+                    // It is alive, and may only be slow: nothing to the other calls, which would all be forwarded.
+                    Some(_) => self.instead = Some(endpoints.after(at)),
+                    None => endpoints.move_on_from(at),
+                }
                 self.tried += 1;
                 self.wait_after_round(after)
             }

@@ -16,6 +16,7 @@ use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::Error;
+use crate::pulse::Pulse;
 
 /// The port of the API unless an address names one.
 pub const API_PORT: u16 = 7070;
@@ -32,6 +33,7 @@ pub(crate) struct Master {
     /// The address in full: `http://host:port`.
     pub(crate) address: String,
     pub(crate) channel: Channel,
+    pub(crate) pulse: Pulse,
 }
 
 /// All masters; never empty.
@@ -58,7 +60,7 @@ impl Endpoints {
         };
         let master = |address: String| {
             let channel = lazy_channel(&address, platform, connect_timeout)?;
-            Ok(Master { address, channel })
+            Ok(Master { address, channel, pulse: Pulse::default() })
         };
         let masters = known.into_iter().map(master).collect::<Result<_, Error>>()?;
         Ok(Endpoints { masters, preferred: AtomicUsize::new(0) })
@@ -72,15 +74,19 @@ impl Endpoints {
         &self.masters
     }
 
-    /// The master to ask, and its position.
-    pub(crate) fn pick(&self) -> (usize, &Master) {
-        let at = self.preferred.load(Ordering::Relaxed) % self.masters.len();
-        (at, &self.masters[at])
+    /// The position of the master to ask.
+    pub(crate) fn pick(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed) % self.masters.len()
+    }
+
+    /// The position after this one.
+    pub(crate) fn after(&self, at: usize) -> usize {
+        (at + 1) % self.masters.len()
     }
 
     /// The next call goes to the master after `at`, unless another call has moved on before.
     pub(crate) fn move_on_from(&self, at: usize) {
-        let next = (at + 1) % self.masters.len();
+        let next = self.after(at);
         let _ = self.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -214,14 +220,14 @@ mod tests {
         let addresses = ["a:1,b:1".into(), "c:1".into(), "a:1".into()];
         let endpoints = Endpoints::new(&addresses, &Platform::system()).unwrap();
         assert_eq!(endpoints.len(), 3);
-        let (at, _) = endpoints.pick();
+        let at = endpoints.pick();
         endpoints.move_on_from(at);
         endpoints.move_on_from(at);
-        assert_eq!(endpoints.pick().1.address, "http://b:1");
+        assert_eq!(endpoints.masters()[endpoints.pick()].address, "http://b:1");
         endpoints.prefer(2);
-        assert_eq!(endpoints.pick().1.address, "http://c:1");
+        assert_eq!(endpoints.masters()[endpoints.pick()].address, "http://c:1");
         endpoints.move_on_from(2);
-        assert_eq!(endpoints.pick().0, 0);
+        assert_eq!(endpoints.pick(), 0);
         assert_eq!(endpoints.find("b:1"), Some(1));
     }
 }

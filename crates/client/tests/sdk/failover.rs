@@ -105,6 +105,30 @@ async fn a_master_that_is_slow_and_lives_is_waited_for() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_ask_for_one_sign_of_life_together() {
+    let (slow, other) = (Fake::start([]).await, Fake::start([]).await);
+    let client = Client::connect([&slow.address, &other.address]).unwrap();
+    let client = client.with_deadline(Duration::from_secs(4));
+    let calls = (0..100).map(|_| client.get_run(RunKey::latest("etl")));
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().all(Result::is_err));
+    let pulses = [&slow, &other].map(|master| master.calls.lock().unwrap().pulses);
+    assert!(pulses.iter().all(|pulses| (1..=8).contains(pulses)), "{pulses:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_is_slow_once_keeps_the_other_calls() {
+    let first = Fake::start([Step::Hang, Step::Run(run(1, Running))]).await;
+    let other = Fake::start([Step::Hang]).await;
+    let client = Client::connect([&first.address, &other.address]).unwrap();
+    let hasty = client.with_deadline(Duration::from_millis(1200));
+    hasty.get_run(RunKey::latest("etl")).await.unwrap_err();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    let gets = [&first, &other].map(|master| master.calls.lock().unwrap().gets.len());
+    assert_eq!(gets, [2, 1], "the second attempt of the first call alone went elsewhere");
+}
+
+#[tokio::test]
 async fn says_of_every_master_why_it_could_not_be_reached() {
     let addresses = [dead_address().await, dead_address().await];
     let client = Client::builder()

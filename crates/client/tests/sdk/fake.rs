@@ -11,6 +11,8 @@ use muster_client::v1::run_service_server::{RunService, RunServiceServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What the master does with the next call.
 pub(crate) enum Step {
@@ -43,6 +45,8 @@ pub(crate) struct Calls {
     pub(crate) waits: usize,
     pub(crate) watches: Vec<v1::WatchRunRequest>,
     pub(crate) tails: Vec<v1::TailLogRequest>,
+    /// Questions for a sign of life.
+    pub(crate) pulses: usize,
 }
 
 #[derive(Clone)]
@@ -62,6 +66,7 @@ impl Fake {
             steps: Arc::new(Mutex::new(steps.into_iter().collect())),
         };
         let server = tonic::transport::Server::builder()
+            .add_service(HealthServer::new(fake.clone()))
             .add_service(RunServiceServer::new(fake.clone()))
             .add_service(LogServiceServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -80,6 +85,26 @@ impl Fake {
             Some(Step::Watch(..) | Step::Log(..)) => panic!("the test expects a stream"),
             Some(Step::Hang) | None => std::future::pending().await,
         }
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Fake {
+    async fn check(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.calls.lock().unwrap().pulses += 1;
+        Ok(Response::new(HealthCheckResponse::default()))
+    }
+
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("no client watches it"))
     }
 }
 
