@@ -1,5 +1,7 @@
 //! The client itself, and how one call finds a master that can carry it out.
 
+mod attempts;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use muster_platform::Platform;
 use muster_proto::v1;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -15,8 +16,11 @@ use tonic::{Response, Status, Streaming};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::endpoints::Endpoints;
-use crate::error::{EndpointFailure, Error, why};
-use crate::retry::{Backoff, Budget, Verdict, judge};
+use crate::error::Error;
+use crate::retry::Budget;
+use crate::throttle::{Outcome, Throttle};
+
+use attempts::Call;
 
 /// How long a call may take unless the caller says otherwise.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
@@ -28,8 +32,6 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// The client's own watch over an attempt ends this much after the time it told the master, so that the master's answer
 /// wins.
 const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
-/// No attempt is given less than this while the call has more.
-const ATTEMPT_MIN: Duration = Duration::from_millis(500);
 
 const TRAILER_LEADER: &str = "muster-leader";
 const TRAILER_APPLIED_INDEX: &str = "muster-applied-index";
@@ -45,6 +47,7 @@ struct Shared {
     platform: Platform,
     endpoints: Endpoints,
     budget: Budget,
+    throttle: Throttle,
     /// Highest log index that an answer spoke of.
     applied_index: AtomicU64,
 }
@@ -119,6 +122,7 @@ impl Builder {
             endpoints: Endpoints::new(&self.addresses, &self.platform)?,
             platform: self.platform,
             budget: Budget::new(),
+            throttle: Throttle::new(),
             applied_index: AtomicU64::new(0),
         };
         Ok(Client { shared: Arc::new(shared), options: self.options })
@@ -248,6 +252,7 @@ impl Client {
     {
         let mut call = Call::new(self, deadline);
         loop {
+            call.held_back().await?;
             let (at, limit) = call.next_attempt()?;
             let mut attempt = tonic::Request::new(request.clone());
             attempt.set_timeout(limit);
@@ -255,6 +260,7 @@ impl Client {
             let sent = timeout(limit + ATTEMPT_GRACE, send(call.channel(at), attempt));
             match call.attempted(at, sent).await {
                 Ok(response) => {
+                    call.ended(Outcome::Accepted);
                     self.learn(at, response.metadata());
                     return Ok(response.into_inner());
                 }
@@ -314,157 +320,6 @@ impl Client {
 pub(crate) struct Open<R> {
     pub(crate) at: usize,
     pub(crate) stream: Streaming<R>,
-}
-
-/// The attempts of one call.
-struct Call<'c> {
-    client: &'c Client,
-    started: Instant,
-    deadline: Instant,
-    backoff: Backoff,
-    /// Masters tried since the last wait.
-    tried: usize,
-    /// The master to ask next, if it is not the one that other calls would ask.
-    instead: Option<usize>,
-    /// The last failure of each master, by position.
-    failures: Vec<Option<EndpointFailure>>,
-    /// The last answer that a master itself gave.
-    last: Option<Status>,
-    /// Whether no master was even connected to.
-    is_unreachable: bool,
-    /// Whether the last attempt ended for want of time.
-    is_late: bool,
-}
-
-impl<'c> Call<'c> {
-    fn new(client: &'c Client, deadline: Instant) -> Call<'c> {
-        Call {
-            client,
-            started: Instant::now(),
-            deadline,
-            backoff: Backoff::new(),
-            tried: 0,
-            instead: None,
-            failures: vec![None; client.shared.endpoints.len()],
-            last: None,
-            is_unreachable: true,
-            is_late: false,
-        }
-    }
-
-    /// Whom to ask, and how long to wait for the answer.
-    fn next_attempt(&mut self) -> Result<(usize, Duration), Error> {
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() {
-            return Err(self.give_up());
-        }
-        let at = self.instead.take().unwrap_or_else(|| self.client.shared.endpoints.pick());
-        // A master that hangs must leave time for the others.
-        let is_alone = self.failures.len() == 1 || self.client.options.is_patient;
-        let limit = if is_alone { remaining } else { (remaining / 2).max(ATTEMPT_MIN) };
-        Ok((at, limit.min(remaining)))
-    }
-
-    fn channel(&self, at: usize) -> Channel {
-        self.client.shared.endpoints.masters()[at].channel.clone()
-    }
-
-    /// What came of an attempt. While there are others to ask, a master that hangs is left.
-    async fn attempted<R>(
-        &self,
-        at: usize,
-        sent: impl Future<Output = Result<Result<R, Status>, Elapsed>>,
-    ) -> Result<R, Status> {
-        let has_others = self.failures.len() > 1;
-        let pulse = &self.client.shared.endpoints.masters()[at].pulse;
-        tokio::select! {
-            biased;
-            result = sent => {
-                if result.is_ok() {
-                    pulse.felt();
-                }
-                result.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))
-            }
-            hung = pulse.lost(self.channel(at)), if has_others => Err(hung),
-        }
-    }
-
-    /// Takes note of a failed attempt and waits until the next may be made. `late` is the time the attempt had, if
-    /// it used it up.
-    ///
-    /// # Errors
-    /// If there is no next.
-    async fn failed(
-        &mut self,
-        at: usize,
-        status: Status,
-        late: Option<Duration>,
-    ) -> Result<(), Error> {
-        let endpoints = &self.client.shared.endpoints;
-        let verdict = judge(&status, late.is_some());
-        if verdict == Verdict::Final {
-            return Err(Error::from_status(&status));
-        }
-        let words = match late {
-            Some(limit) if status.code() != tonic::Code::Unavailable => {
-                format!("no answer within {:.1} s", limit.as_secs_f64())
-            }
-            _ => why(&status),
-        };
-        tracing::debug!(address = endpoints.masters()[at].address, why = words, "attempt failed");
-        let address = endpoints.masters()[at].address.clone();
-        self.failures[at] = Some(EndpointFailure { address, why: words });
-        self.is_late = late.is_some();
-        if Instant::now() >= self.deadline {
-            // The master had all the time there was, so that another would not have done better.
-            return Err(self.give_up());
-        }
-        let wait = match verdict {
-            Verdict::TryAnother { is_connected, after } => {
-                self.is_unreachable &= !is_connected;
-                match late {
-                    // It is alive, and may only be slow: nothing to the other calls, which would all be forwarded.
-                    Some(_) => self.instead = Some(endpoints.after(at)),
-                    None => endpoints.move_on_from(at),
-                }
-                self.tried += 1;
-                self.wait_after_round(after)
-            }
-            Verdict::TryAgain { after } => {
-                self.is_unreachable = false;
-                after.max(self.backoff.next_wait())
-            }
-            Verdict::Final => unreachable!("returned above"),
-        };
-        if !self.is_late && std::error::Error::source(&status).is_none() {
-            self.last = Some(status);
-        }
-        let patience = self.client.options.connect_patience.filter(|_| self.is_unreachable);
-        let end = patience.map_or(self.deadline, |span| self.deadline.min(self.started + span));
-        let left = end.saturating_duration_since(Instant::now() + wait);
-        let Some(more) = self.client.shared.budget.take(left) else { return Err(self.give_up()) };
-        tokio::time::sleep(wait + more).await;
-        Ok(())
-    }
-
-    /// Masters not asked yet are asked at once; then there is a wait before all are asked again.
-    fn wait_after_round(&mut self, after: Option<Duration>) -> Duration {
-        if self.tried < self.failures.len() {
-            return Duration::ZERO;
-        }
-        self.tried = 0;
-        let wait = self.backoff.next_wait();
-        after.map_or(wait, |after| after.max(wait))
-    }
-
-    fn give_up(&self) -> Error {
-        let failures = self.failures.iter().flatten().cloned().collect::<Vec<_>>();
-        let waited = self.started.elapsed();
-        if failures.is_empty() || self.is_late {
-            return Error::late(failures, waited);
-        }
-        Error::exhausted(failures, waited, self.is_unreachable, self.last.as_ref())
-    }
 }
 
 macro_rules! services {

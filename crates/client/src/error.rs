@@ -133,6 +133,19 @@ impl Error {
         Error(Box::new(inner))
     }
 
+    /// The client did not send the call for want of answers to others. An earlier attempt may have arrived.
+    pub(crate) fn held_back(failures: Vec<EndpointFailure>, waited: Duration) -> Error {
+        let message = format!(
+            "the masters have too much to do: this client's calls were mostly refused or not answered in time, and it \
+             held this one back for {:.1} s",
+            waited.as_secs_f64()
+        );
+        let mut inner = Inner::new(Code::ResourceExhausted, message);
+        inner.reason = Some("HELD_BACK".to_owned());
+        inner.failures = failures;
+        Error(Box::new(inner))
+    }
+
     /// No master could carry the call out within `waited`. `is_unreachable` if not even a connection came about.
     pub(crate) fn exhausted(
         failures: Vec<EndpointFailure>,

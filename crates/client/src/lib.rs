@@ -32,6 +32,10 @@
 //! 1.6 times longer each time, at most 5 s) and goes on until the caller's deadline. Every change carries a request id
 //! that is drawn once and sent again with each retry, so that a retry never does a thing twice.
 //!
+//! A client whose calls are mostly refused for want of room, or not answered in time, holds a part of them back until
+//! that changes: they wait as if they had been refused, and cost the masters nothing. It begins beyond some 35 such calls
+//! a second.
+//!
 //! [`Client::watch_run`], [`Client::wait_run`] and [`Client::tail_log`] go on by themselves, on another master if need
 //! be, from where they were.
 
@@ -47,6 +51,7 @@ mod resume;
 mod retry;
 mod run;
 mod schedule;
+mod throttle;
 mod watch;
 mod worker;
 mod workflow;

@@ -5,13 +5,12 @@
 //! that a master answers at once, whatever it is busy with and whoever leads. It is one for all of them: a master that
 //! is slow because it has too much to do must not be asked a thousand times whether it is alive.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -29,17 +28,20 @@ type Question = BoxFuture<'static, bool>;
 
 /// The signs of life of one master.
 #[derive(Default)]
-pub(crate) struct Pulse {
-    /// Answers of any kind that came from it.
-    answers: AtomicU64,
+pub(crate) struct Pulse(Mutex<Signs>);
+
+#[derive(Default)]
+struct Signs {
+    /// When it last answered anything.
+    last: Option<Instant>,
     /// The question that is under way, if any call waits for its answer.
-    asked: Mutex<Option<WeakShared<Question>>>,
+    asked: Option<WeakShared<Question>>,
 }
 
 impl Pulse {
     /// The master answered a call.
     pub(crate) fn felt(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.signs().last = Some(Instant::now());
     }
 
     /// Returns once the master at the other end of `channel` gives no sign of life. Any answer to any call is one, and
@@ -47,25 +49,37 @@ impl Pulse {
     pub(crate) async fn lost(&self, channel: Channel) -> Status {
         loop {
             sleep(EVERY).await;
-            let before = self.answers.load(Ordering::Relaxed);
-            let is_answered = self.question(&channel).await;
-            if !is_answered && self.answers.load(Ordering::Relaxed) == before {
+            let now = Instant::now();
+            if self.is_felt_since(now - EVERY) {
+                continue;
+            }
+            if self.question(&channel).await {
+                self.felt();
+            } else if !self.is_felt_since(now) {
                 let silence = WAIT_MAX.as_secs_f64();
                 return Status::unavailable(format!("no sign of life for {silence:.1} s"));
             }
         }
     }
 
+    fn is_felt_since(&self, since: Instant) -> bool {
+        self.signs().last.is_some_and(|last| last >= since)
+    }
+
     /// The question that is under way, or a new one.
     fn question(&self, channel: &Channel) -> Shared<Question> {
-        let mut asked = self.asked.lock().expect("nothing panics while holding it");
-        let under_way = asked.as_ref().and_then(WeakShared::upgrade);
+        let mut signs = self.signs();
+        let under_way = signs.asked.as_ref().and_then(WeakShared::upgrade);
         if let Some(question) = under_way.filter(|question| question.peek().is_none()) {
             return question;
         }
         let question = ask(channel.clone()).boxed().shared();
-        *asked = question.downgrade();
+        signs.asked = question.downgrade();
         question
+    }
+
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.0.lock().expect("nothing panics while holding it")
     }
 }
 

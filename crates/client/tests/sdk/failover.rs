@@ -67,6 +67,28 @@ async fn a_busy_cluster_is_given_the_time_it_asks_for() {
 }
 
 #[tokio::test]
+async fn a_master_that_refuses_everybody_is_spared_most_calls() {
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(Duration::from_millis(50)));
+    let busy = Status::with_error_details(Code::ResourceExhausted, "busy", details);
+    let master = Fake::start((0..10_000).map(|_| Step::Refuse(busy.clone()))).await;
+    let client = Client::connect([&master.address]).unwrap();
+    let client = client.with_deadline(Duration::from_millis(900));
+    let mut words = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let calls = (0..500).map(|_| client.submit(Submission::workflow("etl")));
+        for answer in futures::future::join_all(calls).await {
+            let error = answer.unwrap_err();
+            assert_eq!(error.code(), Code::ResourceExhausted);
+            words.extend(error.reason().map(str::to_owned));
+        }
+    }
+    let sent = master.calls.lock().unwrap().submits.len();
+    assert!((500..1600).contains(&sent), "of 2,000 calls and their retries: {sent}");
+    assert!(words.contains("HELD_BACK"), "{words:?}");
+}
+
+#[tokio::test]
 async fn a_master_that_hangs_leaves_time_for_the_next() {
     let slow = Fake::start([Step::Hang]).await;
     let good = Fake::start([Step::Run(run(1, Running))]).await;
@@ -121,7 +143,7 @@ async fn a_master_that_is_slow_once_keeps_the_other_calls() {
     let first = Fake::start([Step::Hang, Step::Run(run(1, Running))]).await;
     let other = Fake::start([Step::Hang]).await;
     let client = Client::connect([&first.address, &other.address]).unwrap();
-    let hasty = client.with_deadline(Duration::from_millis(1200));
+    let hasty = client.with_deadline(Duration::from_millis(1000));
     hasty.get_run(RunKey::latest("etl")).await.unwrap_err();
     client.get_run(RunKey::latest("etl")).await.unwrap();
     let gets = [&first, &other].map(|master| master.calls.lock().unwrap().gets.len());
