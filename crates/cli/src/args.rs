@@ -182,6 +182,7 @@ mod tests {
             "muster schedule next -f f.yaml -o json",
             "muster schedule suspend etl",
             "muster schedule trigger etl/nightly -p day=monday",
+            "muster schedule backfill etl/nightly --from 2026-11-01 --to 2026-11-30 --reprocess failed --reverse --parallel 3 --priority -5 --dry-run",
             "muster get schedules etl",
             "muster worker drain w1",
             "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",

@@ -57,6 +57,14 @@ impl Submission {
         self
     }
 
+    /// Makes the run for a fire time of a schedule of the workflow, milliseconds since 1970, after the fact, with the
+    /// schedule's parameters unless others are set. For a workflow that was applied before, in its latest version.
+    #[must_use]
+    pub fn backfill(mut self, schedule: impl Into<String>, fire_time_ms: u64) -> Submission {
+        self.request.backfill = Some(v1::Backfill { schedule: schedule.into(), fire_time_ms });
+        self
+    }
+
     /// Runs this version of the workflow instead of the latest.
     #[must_use]
     pub fn version(mut self, version: u32) -> Submission {

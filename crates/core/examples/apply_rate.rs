@@ -105,6 +105,7 @@ impl Bench {
             source: RunSource::OneOff(Box::new(spec)),
             params: Arc::default(),
             priority: None,
+            backfill: None,
         }));
     }
 
@@ -271,6 +272,7 @@ fn memory() {
                 source: RunSource::Apply(Box::new(spec)),
                 params: Arc::default(),
                 priority: None,
+                backfill: None,
             }));
         }
         let queued = BYTES.load(Ordering::Relaxed) - before;

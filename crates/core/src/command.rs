@@ -6,7 +6,7 @@ use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use crate::retry::TakenOver;
 use crate::spec::{Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
-use crate::state::run::{Params, RetryOrigin};
+use crate::state::run::{FireOrigin, Params, RetryOrigin};
 use crate::state::task::Outputs;
 use crate::state::workflow::NextFire;
 use crate::time::{Millis, Timestamp};
@@ -118,6 +118,8 @@ pub struct SubmitRun {
     pub params: Arc<Params>,
     /// Overrides the workflow's priority.
     pub priority: Option<i32>,
+    /// The fire time it is made for after the fact. The schedule does not count it as its own.
+    pub backfill: Option<FireOrigin>,
 }
 
 /// See [`Command::CancelRun`].

@@ -168,6 +168,9 @@ pub enum Rejection {
         /// The schedule, if one was named.
         schedule: Option<Name>,
     },
+    /// A run is asked for whose fire time is still ahead.
+    #[error("the fire time is still ahead: the schedule makes that run itself")]
+    FireTimeAhead,
     /// The schedule has moved on since its fire times were worked out, or is switched off.
     #[error("the schedule is not where the command found it")]
     StaleFire,

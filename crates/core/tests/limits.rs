@@ -61,6 +61,7 @@ impl Log {
             source,
             params: Arc::default(),
             priority: None,
+            backfill: None,
         }))
     }
 }

@@ -145,6 +145,7 @@ impl World {
                     source,
                     params,
                     priority,
+                    backfill: None,
                 }))
             }
             Op::Fire { workflow, schedule, times, missed, slip } => {

@@ -136,6 +136,7 @@ fn played(ends: &[&str], line: &str) -> &'static str {
         source: RunSource::OneOff(Box::new(spec.into_iter().next().expect("one workflow"))),
         params: Arc::default(),
         priority: None,
+        backfill: None,
     }));
     for (number, end) in ends.iter().enumerate() {
         log.end(number, end);

@@ -82,6 +82,7 @@ fn run(spec: WorkflowSpec) -> Arc<Run> {
         source: RunSource::OneOff(Box::new(spec)),
         params: Arc::default(),
         priority: None,
+        backfill: None,
     }));
     let outputs: Outputs =
         [("rows".into(), "12".into()), ("list".into(), "[1, {\"a\": [true, null, 2.5]}]".into())]

@@ -124,6 +124,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::NothingFailed => (Code::FailedPrecondition, "NOTHING_FAILED"),
         Rejection::RunForbidden { .. } => (Code::FailedPrecondition, "RUN_FORBIDDEN"),
         Rejection::NoSuchSchedule { .. } => (Code::NotFound, "SCHEDULE_NOT_FOUND"),
+        Rejection::FireTimeAhead => (Code::InvalidArgument, "FIRE_TIME_AHEAD"),
         Rejection::StaleFire => (Code::Aborted, "STALE_FIRE"),
         Rejection::SuspendedByFile { .. } => (Code::FailedPrecondition, "SUSPENDED_BY_FILE"),
         Rejection::NotHeld => (Code::FailedPrecondition, "TASK_NOT_HELD"),

@@ -335,6 +335,7 @@ mod tests {
             source: RunSource::OneOff(Box::new(spec)),
             params: Arc::default(),
             priority: None,
+            backfill: None,
         });
         let run = RunId(1);
         let cancel = Command::CancelRun(CancelRun { request: None, run });

@@ -72,6 +72,7 @@ fn build(workers: usize, runs: impl Iterator<Item = Vec<TaskSpec>>) -> (State, L
             source: RunSource::OneOff(Box::new(spec)),
             params: Arc::default(),
             priority: None,
+            backfill: None,
         }));
     }
     let view = state.workers().iter().map(|worker| (worker.id, load_of(worker.id))).collect();

@@ -63,6 +63,7 @@ impl Cluster {
             source: RunSource::OneOff(Box::new(WorkflowSpec::new(name("w"), vec![task]))),
             params: Arc::default(),
             priority: None,
+            backfill: None,
         }));
         run
     }

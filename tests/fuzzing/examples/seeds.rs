@@ -92,6 +92,7 @@ fn submit(source: RunSource) -> Command {
         source,
         params: params.into(),
         priority: Some(3),
+        backfill: None,
     })
 }
 

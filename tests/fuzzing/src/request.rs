@@ -119,6 +119,7 @@ fn submit_run(message: v1::SubmitRunRequest) -> Option<Command> {
         source,
         params: Arc::new(params?),
         priority: message.priority,
+        backfill: None,
     }))
 }
 

@@ -79,6 +79,7 @@ fn commands() -> Vec<Command> {
             source,
             params,
             priority: None,
+            backfill: None,
         })
     };
     let mut specs = workflows().into_iter();

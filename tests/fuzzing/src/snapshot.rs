@@ -131,5 +131,6 @@ fn submit() -> Command {
         source: RunSource::Apply(Box::new(spec)),
         params: Default::default(),
         priority: None,
+        backfill: None,
     })
 }

@@ -112,6 +112,7 @@ fn submit(cursor: &mut Cursor<'_>) -> Command {
             BTreeMap::new()
         }),
         priority: [None, Some(7), Some(i32::MIN)][cursor.below(3)],
+        backfill: None,
     })
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn check_run(spec: WorkflowSpec) {
         source: RunSource::Apply(Box::new(spec)),
         params: Arc::new(params),
         priority: None,
+        backfill: None,
     });
     let mut replicas = Replicas::new();
     let at = replicas.state().now() + Millis(1);

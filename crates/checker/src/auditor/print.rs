@@ -110,7 +110,8 @@ fn version_print(version: &WorkflowVersion) -> u64 {
 fn run_print(run: &Run) -> u64 {
     let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } = run;
     let Run { retry, paused, stop, tasks, open, ended, .. } = run;
-    let identity = (id, number, version.id, params, priority, submitted_at, origin);
+    let Run { backfill, .. } = run;
+    let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
     mix(&(identity, retry, begun_at, paused, stop, tasks, open, ended))
 }
 
@@ -132,6 +133,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         }
         Command::SubmitRun(it) => {
             (request(&it.request), &it.namespace, &it.params, it.priority).hash(mixer);
+            it.backfill.hash(mixer);
             match &it.source {
                 RunSource::Workflow { workflow, version } => (0u8, workflow, version).hash(mixer),
                 RunSource::Apply(spec) => (1u8, spec).hash(mixer),

@@ -66,7 +66,10 @@ impl Step<'_> {
             return self.found(Invariant::I2, format!("run {id} was accepted and is nowhere"));
         };
         self.judge_version(command, &run);
-        self.judge_submission(&run, &command.params, command.priority);
+        self.judge_submission(&run, &given_params(command, &run), command.priority);
+        if run.backfill != command.backfill || run.origin.is_some() {
+            self.found(Invariant::I8, format!("run {id} is for another fire time than asked for"));
+        }
         if run.number != number {
             self.found(Invariant::I16, format!("run {id} was told to be number {number}"));
         }
@@ -191,4 +194,18 @@ impl Step<'_> {
             work.is_doubtful = true;
         }
     }
+}
+
+/// The parameters that a submission gives: of one for a fire time, the schedule's as well, unless it has its own.
+fn given_params(command: &SubmitRun, run: &Run) -> Params {
+    let mut given = (*command.params).clone();
+    let schedules = run.version.spec.schedules.iter();
+    for schedule in schedules {
+        if command.backfill.as_ref().is_some_and(|it| it.schedule == schedule.name) {
+            for (name, value) in &schedule.params {
+                given.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    given
 }

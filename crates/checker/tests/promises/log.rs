@@ -57,6 +57,7 @@ pub(crate) fn submit(request: &str, spec: &WorkflowSpec) -> Command {
         source: RunSource::Apply(Box::new(spec.clone())),
         params: Arc::default(),
         priority: None,
+        backfill: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod apply;
+mod backfill;
 pub(crate) mod convert;
 pub(crate) mod dev;
 pub(crate) mod diff;

@@ -11,6 +11,7 @@ use muster_core::time::Timestamp;
 use muster_proto::convert::schedule_from_proto;
 use serde_json::{Value, json};
 
+use super::backfill::{self, BackfillArgs};
 use super::run::with_hint;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
@@ -31,6 +32,8 @@ pub(crate) enum ScheduleCommand {
     Resume(WhichArgs),
     /// Run a workflow now, with the parameters of its schedule
     Trigger(TriggerArgs),
+    /// Run a workflow for fire times that are past, and wait for the runs
+    Backfill(BackfillArgs),
 }
 
 #[derive(Args, Debug)]
@@ -67,9 +70,9 @@ pub(crate) struct TriggerArgs {
 }
 
 /// A schedule and whose it is.
-struct Named {
-    workflow: String,
-    spec: ScheduleSpec,
+pub(super) struct Named {
+    pub(super) workflow: String,
+    pub(super) spec: ScheduleSpec,
     is_suspended: bool,
 }
 
@@ -79,6 +82,7 @@ pub(crate) async fn run(command: ScheduleCommand, global: &Global) -> Outcome {
         ScheduleCommand::Suspend(args) => suspend(&args.which, true, global).await,
         ScheduleCommand::Resume(args) => suspend(&args.which, false, global).await,
         ScheduleCommand::Trigger(args) => trigger(args, global).await,
+        ScheduleCommand::Backfill(args) => backfill::run(args, global).await,
     }
 }
 
@@ -164,7 +168,7 @@ fn row(named: &Named, fire: &Fire) -> Vec<String> {
     vec![name, utc(fire), local, ahead, remark(fire)]
 }
 
-fn utc(fire: &Fire) -> String {
+pub(super) fn utc(fire: &Fire) -> String {
     fire.local.timestamp().strftime("%F %T").to_string()
 }
 
@@ -244,6 +248,17 @@ async fn find(client: &Client, which: &str) -> Result<Vec<v1::Schedule>, Failure
     }
 }
 
+/// The one schedule that `WORKFLOW[/SCHEDULE]` names.
+pub(super) async fn the_one(client: &Client, which: &str) -> Result<Named, Failure> {
+    let found = find(client, which).await?;
+    let names: Vec<String> =
+        found.iter().map(|it| format!("{}/{}", it.workflow, it.name)).collect();
+    match <[v1::Schedule; 1]>::try_from(found) {
+        Ok([schedule]) => named(schedule),
+        Err(_) => Err(Failure::usage(format!("say which schedule: {}", names.join(", ")))),
+    }
+}
+
 fn parts(which: &str) -> Result<(&str, Option<&str>), Failure> {
     let (workflow, schedule) = match which.split_once('/') {
         Some((workflow, schedule)) => (workflow, Some(schedule)),
@@ -272,15 +287,12 @@ async fn suspend(which: &str, is_suspended: bool, global: &Global) -> Outcome {
 
 async fn trigger(args: TriggerArgs, global: &Global) -> Outcome {
     let client = global.client()?;
-    let found = find(&client, &args.which).await?;
-    let [schedule] = &found[..] else {
-        let names: Vec<String> =
-            found.iter().map(|it| format!("{}/{}", it.workflow, it.name)).collect();
-        return Err(Failure::usage(format!("say which schedule: {}", names.join(", "))));
-    };
-    let mut submission = Submission::workflow(&schedule.workflow);
-    let spec = schedule.spec.clone().unwrap_or_default();
-    for (name, value) in spec.params.into_iter().chain(args.params) {
+    let named = the_one(&client, &args.which).await?;
+    let mut submission = Submission::workflow(&named.workflow);
+    for (name, value) in &named.spec.params {
+        submission = submission.param(name.as_str(), &**value);
+    }
+    for (name, value) in args.params {
         submission = submission.param(name, value);
     }
     let submitted = client.submit(submission).await.map_err(with_hint)?;

@@ -53,6 +53,7 @@ impl Step<'_> {
             priority: Some(command.priority),
             origin: None,
             retry: Some(command.of.clone()),
+            backfill: None,
             taken_over: &command.taken_over,
         };
         let (run, number) = self.start_run(version.clone(), new, admission);

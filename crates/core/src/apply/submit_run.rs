@@ -23,13 +23,21 @@ pub(super) struct NewRun<'a> {
     pub(super) priority: Option<i32>,
     pub(super) origin: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
+    pub(super) backfill: Option<FireOrigin>,
     pub(super) taken_over: &'a [TakenOver],
 }
 
 impl NewRun<'_> {
     /// One that retries no other.
     pub(super) fn fresh(params: Arc<Params>) -> Self {
-        NewRun { params, priority: None, origin: None, retry: None, taken_over: &[] }
+        NewRun {
+            params,
+            priority: None,
+            origin: None,
+            retry: None,
+            backfill: None,
+            taken_over: &[],
+        }
     }
 }
 
@@ -64,7 +72,8 @@ impl Step<'_> {
             RunSource::OneOff(_) => ConcurrencyPolicy::Allow,
             RunSource::Workflow { .. } | RunSource::Apply(_) => spec.concurrency,
         };
-        let params = effective_params(spec, &command.params)?;
+        let given = self.given_params(spec, command)?;
+        let params = effective_params(spec, &given)?;
         let known = self.state.workflow(command.namespace.as_str(), spec.name.as_str());
         let admission = self.admission(known.map(|it| it.id), &spec.name, policy)?;
         let version = match &command.source {
@@ -80,9 +89,31 @@ impl Step<'_> {
                 version
             }
         };
-        let run = NewRun { priority: command.priority, ..NewRun::fresh(params) };
+        let (priority, backfill) = (command.priority, command.backfill.clone());
+        let run = NewRun { priority, backfill, ..NewRun::fresh(params) };
         let (run, number) = self.start_run(version.clone(), run, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })
+    }
+
+    /// The parameters that a submission gives. One for a fire time of a schedule begins with those of the schedule.
+    fn given_params(
+        &self,
+        spec: &WorkflowSpec,
+        command: &SubmitRun,
+    ) -> Result<Arc<Params>, Rejection> {
+        let Some(backfill) = &command.backfill else { return Ok(command.params.clone()) };
+        let schedule = spec.schedules.iter().find(|it| it.name == backfill.schedule);
+        let schedule = schedule.ok_or_else(|| Rejection::NoSuchSchedule {
+            workflow: spec.name.clone(),
+            schedule: Some(backfill.schedule.clone()),
+        })?;
+        if backfill.fire_time > self.now {
+            return Err(Rejection::FireTimeAhead);
+        }
+        let own = command.params.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let mut params = schedule.params.clone();
+        params.extend(own);
+        Ok(Arc::new(params))
     }
 
     /// What the policy says to one more run of a workflow. Asked before anything is changed.
@@ -150,6 +181,7 @@ impl Step<'_> {
         run.priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);
         run.origin = new.origin;
         run.retry = new.retry;
+        run.backfill = new.backfill;
         if !new.taken_over.is_empty() {
             run.take_over(new.taken_over);
         }

@@ -89,6 +89,7 @@ mod tests {
                 source: RunSource::Apply(Box::new(spec.clone())),
                 params: Arc::default(),
                 priority: None,
+                backfill: None,
             });
             let entry = Entry { at: Timestamp(index), commands: vec![command] };
             assert!(state.apply(LogIndex(index), &entry).replies[0].is_ok());

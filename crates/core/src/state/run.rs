@@ -38,6 +38,8 @@ pub struct Run {
     pub origin: Option<FireOrigin>,
     /// The run that it retries, if it was made for that.
     pub retry: Option<RetryOrigin>,
+    /// Present if somebody asked for it to be made for a fire time, after the fact: several runs may be for one.
+    pub backfill: Option<FireOrigin>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
     /// Present once it must stop: since when, and why.
@@ -50,7 +52,7 @@ pub struct Run {
     pub ended: Option<RunEnded>,
 }
 
-/// The fire time that a run was made for. No two runs of a workflow have the same.
+/// The fire time that a run was made for. A schedule makes no two runs for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FireOrigin {
     /// The schedule that fired.
@@ -146,6 +148,7 @@ impl Run {
             begun_at: None,
             origin: None,
             retry: None,
+            backfill: None,
             paused: None,
             stop: None,
             tasks,
@@ -178,10 +181,10 @@ impl Run {
         }
     }
 
-    /// The time that the run is about: the fire time it was made for, else when it was submitted; of a retry, the time
+    /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it was submitted; of a retry, the time
     /// that the run is about that it retries.
     pub fn fire_time(&self) -> Timestamp {
-        match (&self.origin, &self.retry) {
+        match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry) {
             (Some(origin), _) => origin.fire_time,
             (None, Some(retry)) => retry.fire_time,
             (None, None) => self.submitted_at,
@@ -190,7 +193,7 @@ impl Run {
 
     /// The schedule that the run was made for, or the run that it retries.
     pub fn schedule(&self) -> Option<&Name> {
-        let own = self.origin.as_ref().map(|origin| &origin.schedule);
+        let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| &origin.schedule);
         own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()))
     }
 

@@ -166,6 +166,7 @@ impl Op {
                 source: source(spec, *how),
                 params: Arc::default(),
                 priority: *priority,
+                backfill: None,
             }),
             Op::Cancel { .. }
             | Op::Pause { .. }

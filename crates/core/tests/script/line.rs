@@ -24,8 +24,8 @@
 //! events off|on                       prints events, or only replies
 //! ```
 //!
-//! `with request=r1 priority=5 namespace=n p=value` may end any line that makes a command. A line that begins with `+`
-//! goes into one entry with the line before it, which must begin with `+` too; a `.` alone ends such an entry.
+//! `with request=r1 priority=5 namespace=n backfill=night@5s p=value` may end any line that makes a command. A line that
+//! begins with `+` goes into one entry with the line before it, which must begin with `+` too; a `.` alone ends such an entry.
 //! After each entry all invariants are checked, and a replica restored from a snapshot taken before it must agree.
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ use muster_core::retry::{Scope, TakenEnd, TakenOver, taken_over};
 use muster_core::snapshot::digest_of;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
-use muster_core::state::run::RetryOrigin;
+use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::TaskState;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
@@ -71,6 +71,7 @@ struct Options {
     priority: Option<i32>,
     namespace: Name,
     params: BTreeMap<Name, Text>,
+    backfill: Option<FireOrigin>,
 }
 
 fn options(line: &str) -> (&str, Options) {
@@ -80,6 +81,7 @@ fn options(line: &str) -> (&str, Options) {
         priority: None,
         namespace: name("default"),
         params: BTreeMap::new(),
+        backfill: None,
     };
     let mut id = None;
     let mut body = line.to_owned();
@@ -87,6 +89,11 @@ fn options(line: &str) -> (&str, Options) {
         match key {
             "request" => {
                 id = Some(if value == "long" { "x".repeat(129) } else { value.to_owned() })
+            }
+            "backfill" => {
+                let (schedule, time) = value.split_once('@').expect("SCHEDULE@SPAN");
+                let (schedule, fire_time) = (name(schedule), Timestamp(0) + span(time));
+                options.backfill = Some(FireOrigin { schedule, fire_time });
             }
             "priority" => options.priority = Some(value.parse().expect("a number")),
             "namespace" => options.namespace = name(value),
@@ -248,6 +255,7 @@ fn submit(verb: &str, rest: &str, options: Options) -> Command {
         source,
         params: Arc::new(options.params),
         priority: options.priority,
+        backfill: options.backfill,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The public API's services: check, forward or propose, answer.
 
+mod backfill;
 pub(crate) mod cluster;
 pub(crate) mod log;
 mod operate;

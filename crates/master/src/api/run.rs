@@ -50,10 +50,23 @@ impl RunService for Runs {
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         let namespace = namespace(&body.namespace)?;
+        let backfill = match (&body.backfill, &body.what, body.version) {
+            (None, ..) => None,
+            (Some(asked), Some(What::Workflow(workflow)), 0) => {
+                self.replica.barrier(None).await?;
+                let is_known = answered(&self.replica, key.as_ref())?.is_some();
+                Some(self.replica.fire_origin(&namespace, workflow, asked, is_known)?)
+            }
+            (Some(_), ..) => {
+                let text = "only for the latest version of a workflow that was applied";
+                return Err(faults::bad_field("backfill", text));
+            }
+        };
         let command = SubmitRun {
             request: key,
             namespace: namespace.clone(),
             source: source(body.what, body.version)?,
+            backfill,
             params: Arc::new(params(&body.params)?),
             priority: body.priority,
         };

@@ -165,6 +165,7 @@ tasks:
                     source: RunSource::OneOff(Box::new(specs.remove(0))),
                     params: Shared::default(),
                     priority: None,
+                    backfill: None,
                 }),
             ),
             (

@@ -256,5 +256,6 @@ fn submit(namespace: &str, priority: i32, shapes: Vec<Shape>) -> Command {
         })),
         params: Arc::default(),
         priority: None,
+        backfill: None,
     })
 }

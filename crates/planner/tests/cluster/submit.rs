@@ -40,6 +40,7 @@ pub(super) fn parse(text: &str) -> Result<SubmitRun> {
         source: RunSource::OneOff(Box::new(spec)),
         params: Arc::default(),
         priority,
+        backfill: None,
     })
 }
 

@@ -222,6 +222,7 @@ fn submit_run_to_proto(it: &SubmitRun) -> stored::SubmitRun {
         source: Some(source),
         params: params.collect(),
         priority: it.priority,
+        backfill: it.backfill.as_ref().map(schedule::fire_origin_to_proto),
     }
 }
 
@@ -241,6 +242,11 @@ fn submit_run_from_proto(it: stored::SubmitRun) -> Result<SubmitRun, DecodeError
         source,
         params: Arc::new(params_from_proto(it.params)?),
         priority: it.priority,
+        backfill: it
+            .backfill
+            .map(schedule::fire_origin_from_proto)
+            .transpose()
+            .within("backfill")?,
     })
 }
 

@@ -4,6 +4,7 @@ use muster_core::command::{FireSchedule, SuspendSchedule};
 use muster_core::ids::Text;
 use muster_core::spec::ConcurrencyPolicy;
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
+use muster_core::state::run::FireOrigin;
 use muster_core::state::workflow::{NextFire, Schedule};
 use muster_core::time::{Millis, Timestamp};
 
@@ -14,6 +15,15 @@ use crate::internal::v1::next_fire::{FireTime, Never, Next};
 use crate::internal::v1::{self as stored};
 use crate::v1;
 use crate::v1::schedule_spec::Timing as Kind;
+
+pub(super) fn fire_origin_to_proto(origin: &FireOrigin) -> stored::FireOrigin {
+    stored::FireOrigin { schedule: origin.schedule.to_string(), fire_time_ms: origin.fire_time.0 }
+}
+
+pub(super) fn fire_origin_from_proto(it: stored::FireOrigin) -> Result<FireOrigin, DecodeError> {
+    let schedule = name("schedule", &it.schedule)?;
+    Ok(FireOrigin { schedule, fire_time: Timestamp(it.fire_time_ms) })
+}
 
 /// A schedule as a message.
 pub fn schedule_to_proto(schedule: &ScheduleSpec) -> v1::ScheduleSpec {

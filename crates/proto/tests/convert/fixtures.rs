@@ -112,6 +112,7 @@ fn entry() -> Entry {
             source: RunSource::Workflow { workflow: name("etl"), version: Some(3) },
             params: Arc::new(BTreeMap::from([(name("region"), "us".into())])),
             priority: Some(-1),
+            backfill: None,
         }),
         Command::CancelRun(CancelRun { request: request.clone(), run }),
         Command::ReleaseTask(ReleaseTask { request: None, run, task: TaskIndex(2), rerun: true }),

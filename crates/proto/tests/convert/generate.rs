@@ -295,6 +295,7 @@ fn submit() -> impl Strategy<Value = SubmitRun> {
             source,
             params,
             priority,
+            backfill: None,
         },
     )
 }

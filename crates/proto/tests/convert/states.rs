@@ -339,6 +339,7 @@ fn submit(kind: u8, a: u8, b: u8) -> Command {
         source,
         params: Arc::new(if a.is_multiple_of(2) { params } else { BTreeMap::new() }),
         priority: (b.is_multiple_of(3)).then_some(i32::from(a)),
+        backfill: None,
     })
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId};
-use muster_core::state::run::{FireOrigin, Run, RunEnded, RunStatus};
+use muster_core::state::run::{Run, RunEnded, RunStatus};
 use muster_core::state::task::StopReason;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
 use super::task::{task_from_proto, task_to_proto};
 use crate::convert::error::DecodeError;
-use crate::convert::read::{Within, known, name, params_from_proto};
+use crate::convert::read::{Within, known, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
+use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
 use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
@@ -40,11 +41,9 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
         submitted_at_ms: run.submitted_at.0,
         is_queued: run.begun_at.is_none(),
         begun_offset_ms: run.begun_at.map_or(0, |at| origin.offset_ms(at)),
-        origin: run.origin.as_ref().map(|origin| stored::StoredFireOrigin {
-            schedule: origin.schedule.to_string(),
-            fire_time_ms: origin.fire_time.0,
-        }),
+        origin: run.origin.as_ref().map(fire_origin_to_proto),
         retry: run.retry.as_ref().map(retry_origin_to_proto),
+        backfill: run.backfill.as_ref().map(fire_origin_to_proto),
         paused_offset_ms: run.paused.map(|since| origin.offset_ms(since)),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
             since_offset_ms: origin.offset_ms(since),
@@ -83,21 +82,15 @@ pub(in crate::convert) fn run_from_proto(
         priority: run.priority,
         submitted_at: origin.0,
         begun_at: (!run.is_queued).then(|| origin.at(run.begun_offset_ms)),
-        origin: run.origin.map(fire_origin_from_proto).transpose()?,
+        origin: run.origin.map(fire_origin_from_proto).transpose().within("origin")?,
         retry: run.retry.map(|it| retry_origin_from_proto(it).within("retry")).transpose()?,
+        backfill: run.backfill.map(fire_origin_from_proto).transpose().within("backfill")?,
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
         version,
-    })
-}
-
-fn fire_origin_from_proto(origin: stored::StoredFireOrigin) -> Result<FireOrigin, DecodeError> {
-    Ok(FireOrigin {
-        schedule: name("origin.schedule", &origin.schedule)?,
-        fire_time: Timestamp(origin.fire_time_ms),
     })
 }
 
