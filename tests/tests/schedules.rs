@@ -120,6 +120,51 @@ async fn a_task_knows_what_it_was_fired_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fire_times_that_are_past_are_run_after_the_fact() {
+    let cluster = Cluster::start(1, 1).await;
+    let when = "params: {day: {}, word: {default: no}}\n\
+        schedule: {name: night, cron: '30 2 * * *', params: {day: monday}, suspend: true}";
+    let task = "{run: 'echo \"$MUSTER_FIRE_TIME $MUSTER_PARAM_DAY $MUSTER_PARAM_WORD\"'}";
+    cluster.client.apply(workflow("etl", when, task)).await.expect("it is accepted");
+    let range = ["--from", "2026-03-01", "--to", "2026-03-03T12:00"];
+    let backfill = |more: &[&str]| {
+        cluster.muster(&[&["schedule", "backfill", "etl"], &range[..], more].concat())
+    };
+    let (code, shown, _) = backfill(&["--dry-run", "-o", "name"]);
+    let times = "2026-03-01 02:30:00\n2026-03-02 02:30:00\n2026-03-03 02:30:00\n";
+    assert_eq!((code, shown.as_str()), (0, times));
+    assert_eq!(runs(&cluster.client, "etl").await.len(), 0, "that was a dry run");
+
+    let (code, _, told) = backfill(&["-p", "word=yes", "--parallel", "2"]);
+    assert_eq!(code, 0, "{told}");
+    let all = runs(&cluster.client, "etl").await;
+    let at = |day: u64| muster_calendar::moment(&format!("2026-03-0{day}T02:30")).unwrap().0;
+    assert_eq!(fire_times(&all, "night"), [at(1), at(2), at(3)]);
+    assert!(all.iter().all(|run| run.is_backfill && run.status() == v1::RunStatus::Succeeded));
+    let (_, said, _) = cluster.muster(&["logs", "etl/1/t"]);
+    assert_eq!(said, "2026-03-01T02:30:00Z monday yes\n");
+    assert_eq!(
+        schedules(&cluster.client, "etl").await["night"].fired,
+        0,
+        "it is not the schedule's"
+    );
+
+    let (code, _, told) = backfill(&[]);
+    assert!(code == 0 && told.contains("0 of 3 fire times"), "{told}");
+    let (code, _, told) = backfill(&["--reprocess", "all", "--reverse"]);
+    assert!(code == 0 && told.contains("3 of 3 fire times"), "{told}");
+    let all = runs(&cluster.client, "etl").await;
+    let last = all.iter().max_by_key(|run| run.number).expect("they ran");
+    assert_eq!((all.len(), last.fire_time_ms), (6, at(1)));
+
+    let off = Submission::workflow("etl").backfill("night", at(1) + 1000);
+    let refused = cluster.client.submit(off).await.unwrap_err();
+    assert!(refused.to_string().contains("never fires then"), "{refused}");
+    let ahead = Submission::workflow("etl").backfill("night", at(1) + 100 * 365 * 86_400 * SECOND);
+    assert_eq!(cluster.client.submit(ahead).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_beside_each_other_obey_the_policy() {
     let cluster = Cluster::start(1, 1).await;
     let file = cluster.path("queue.yaml");

@@ -13,6 +13,7 @@ use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{ConcurrencyPolicy, ExecutorSpec, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
+use muster_core::state::run::FireOrigin;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ const WANTED: [Rare; 7] = [
 #[derive(Clone, Debug)]
 enum Op {
     Apply { workflow: u8, policy: u8, lines: (u8, u8), off: bool, has_timeout: bool },
-    Submit { workflow: u8, one_off: bool },
+    Submit { workflow: u8, one_off: bool, about: Option<(u8, i8)> },
     Fire { workflow: u8, schedule: u8, times: Vec<u8>, missed: u8, slip: u8 },
     Suspend { workflow: u8, schedule: Option<u8>, on: bool },
     Cancel { run: u8 },
@@ -56,8 +57,12 @@ fn op() -> impl Strategy<Value = Op> {
                 Op::Apply { workflow, policy, lines, off, has_timeout }
             }
         ),
-        3 => (workflow(), prop::bool::weighted(0.1))
-            .prop_map(|(workflow, one_off)| Op::Submit { workflow, one_off }),
+        3 => (
+            workflow(),
+            prop::bool::weighted(0.1),
+            prop::option::weighted(0.3, (0..SCHEDULES, -20..3i8)),
+        )
+            .prop_map(|(workflow, one_off, about)| Op::Submit { workflow, one_off, about }),
         8 => (workflow(), 0..SCHEDULES, prop::collection::vec(0..40u8, 0..4), 0..3u8, 0..12u8)
             .prop_map(|(workflow, schedule, times, missed, slip)| {
                 Op::Fire { workflow, schedule, times, missed, slip }
@@ -133,7 +138,7 @@ impl World {
                 let spec = Box::new(spec(*workflow, *policy, *lines, *off, *has_timeout));
                 Some(Command::ApplyWorkflow(ApplyWorkflow { request: None, namespace, spec }))
             }
-            Op::Submit { workflow, one_off } => {
+            Op::Submit { workflow, one_off, about } => {
                 let source = match one_off {
                     true => RunSource::OneOff(Box::new(spec(*workflow, 3, (0, 0), false, false))),
                     false => RunSource::Workflow { workflow: name('w', *workflow), version: None },
@@ -145,7 +150,7 @@ impl World {
                     source,
                     params,
                     priority,
-                    backfill: None,
+                    backfill: about.map(|(schedule, seconds)| self.about(schedule, seconds)),
                 }))
             }
             Op::Fire { workflow, schedule, times, missed, slip } => {
@@ -175,6 +180,13 @@ impl World {
             }
             Op::Wait { .. } => Some(Command::Tick),
         }
+    }
+
+    /// A fire time that is so far away, ahead if positive.
+    fn about(&self, schedule: u8, seconds: i8) -> FireOrigin {
+        let away = i64::from(seconds) * 1000;
+        let fire_time = Timestamp(self.now.0.saturating_add_signed(away));
+        FireOrigin { schedule: name('s', schedule), fire_time }
     }
 
     fn some_run(&self, number: u8) -> Option<RunId> {

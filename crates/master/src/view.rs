@@ -93,6 +93,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         retry_of_run_id: run.retry.as_ref().map_or(0, |retry| retry.run.0),
         retry_of_number: run.retry.as_ref().map_or(0, |retry| retry.number),
         paused_at_ms: run.paused.map_or(0, |since| since.0),
+        is_backfill: run.backfill.is_some(),
     }
 }
 

@@ -68,6 +68,10 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         0 => String::new(),
         number => format!("{}/{number}", run.workflow),
     };
+    let mut fire_time = moment(run.fire_time_ms);
+    if run.is_backfill {
+        fire_time += ", after the fact";
+    }
     let mut facts = Facts::new();
     facts
         .add("Run", label(run))
@@ -80,7 +84,7 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Priority", run.priority)
         .add("Retries", retries)
         .add("Schedule", &run.schedule)
-        .add("Fire time", moment(run.fire_time_ms))
+        .add("Fire time", fire_time)
         .add("Submitted", moment(run.submitted_at_ms))
         .add("Begun", moment(run.begun_at_ms))
         .add("Ended", moment(run.ended_at_ms))

@@ -86,9 +86,10 @@ fn run(world: &World, run: &Run) -> String {
         if run.priority == 0 { String::new() } else { format!(", priority {}", run.priority) };
     let params: String =
         run.params.iter().map(|(name, value)| format!(", {name}={value}")).collect();
-    let about = run.schedule().filter(|_| run.origin.is_none()).map_or_else(String::new, |it| {
-        format!(", about {} of {it}", time(run.fire_time()))
-    });
+    let about = run
+        .schedule()
+        .filter(|_| run.origin.is_none())
+        .map_or_else(String::new, |it| format!(", about {} of {it}", time(run.fire_time())));
     let status = run.status().word();
     let mut text = format!("{} {status}: {version}{priority}{params}{about}{stop}\n", run.label());
     for (position, task) in run.tasks.iter().enumerate() {

@@ -19,7 +19,7 @@ use muster_core::spec::{
     WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
-use muster_core::state::run::RetryOrigin;
+use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::FailureReason;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
@@ -288,14 +288,16 @@ fn submit() -> impl Strategy<Value = SubmitRun> {
         spec().prop_map(|spec| RunSource::OneOff(Box::new(spec))),
     ];
     let params = btree_map(name(), text(), 0..3).prop_map(Arc::new);
-    (key(), name(), source, params, of(any::<i32>())).prop_map(
-        |(request, namespace, source, params, priority)| SubmitRun {
+    let backfill = of((name(), number())
+        .prop_map(|(schedule, at)| FireOrigin { schedule, fire_time: Timestamp(at) }));
+    (key(), name(), source, params, of(any::<i32>()), backfill).prop_map(
+        |(request, namespace, source, params, priority, backfill)| SubmitRun {
             request,
             namespace,
             source,
             params,
             priority,
-            backfill: None,
+            backfill,
         },
     )
 }

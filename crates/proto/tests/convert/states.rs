@@ -18,7 +18,7 @@ use muster_core::spec::{
     Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
-use muster_core::state::run::{RetryOrigin, Run};
+use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
 use muster_core::state::task::{TaskState, TaskStatus};
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
@@ -327,6 +327,8 @@ fn request(a: u8, b: u8) -> Option<RequestKey> {
 }
 
 fn submit(kind: u8, a: u8, b: u8) -> Command {
+    let about = spec(a, b).schedules.first().map(|it| it.name.clone());
+    let about = about.filter(|_| a.is_multiple_of(3));
     let source = match kind % 16 {
         1 => RunSource::Workflow { workflow: spec(a, b).name, version: None },
         2 => RunSource::Apply(Box::new(spec(a, b))),
@@ -339,7 +341,7 @@ fn submit(kind: u8, a: u8, b: u8) -> Command {
         source,
         params: Arc::new(if a.is_multiple_of(2) { params } else { BTreeMap::new() }),
         priority: (b.is_multiple_of(3)).then_some(i32::from(a)),
-        backfill: None,
+        backfill: about.map(|schedule| FireOrigin { schedule, fire_time: Timestamp(a.into()) }),
     })
 }
 
