@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use muster_core::limits;
 use muster_core::spec::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ParamType, ProcessCommand,
-    SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
+    ApprovalSpec, ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, ParamType,
+    ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
 };
 use muster_core::time::Millis;
 
@@ -78,7 +78,10 @@ fn a_good_file_means_what_it_says() {
     );
     let spec = &all[0];
     let ids: Vec<&str> = spec.tasks.iter().map(|task| task.id.as_str()).collect();
-    assert_eq!(ids, ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any"]);
+    assert_eq!(
+        ids,
+        ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any", "ask", "wait"]
+    );
     assert_eq!((spec.timeout, spec.priority), (Some(Millis::from_secs(7200)), -5));
     assert_eq!(spec.labels["app.kubernetes.io/name"], "etl".into());
     assert_eq!(spec.params["day"].default.as_deref(), Some("monday"));
@@ -114,6 +117,20 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(task(spec, "end").condition, Condition::Always);
     assert_eq!(task(spec, "end").executor, ExecutorSpec::Noop);
     assert_eq!(task(spec, "any").rule, DependencyRule::AnySucceeded);
+}
+
+#[test]
+fn an_approval_has_a_message_and_a_timeout_and_nothing_of_the_defaults() {
+    let spec = &good()[0];
+    let ask = task(spec, "ask");
+    let approval = ask.executor.approval().expect("an approval");
+    assert_eq!(approval.message.as_deref(), Some("Ship it?"));
+    assert_eq!(approval.on_timeout, OnTimeout::Approve);
+    assert_eq!(ask.timeout, Some(Millis::from_secs(2 * 86_400)));
+    let wait = task(spec, "wait");
+    let executor = ExecutorSpec::Approval(ApprovalSpec::default());
+    let plain = TaskSpec { needs: wait.needs.clone(), ..TaskSpec::new(wait.id.clone(), executor) };
+    assert_eq!(*wait, plain);
 }
 
 #[test]

@@ -396,6 +396,9 @@ fn name_difference(
     let concerns_dag = |state: &TaskState| {
         matches!(status(state), TaskStatus::Blocked | TaskStatus::Undecided | TaskStatus::Skipped)
     };
+    if was.is_some_and(|was| status(was) == TaskStatus::Awaiting) && !stops {
+        return Invariant::I7;
+    }
     let attempt = |state: &TaskState| {
         state
             .attempt()

@@ -152,7 +152,9 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::ReleaseTask(it) => {
             (request(&it.request), it.run, it.task, it.rerun).hash(mixer);
         }
-        Command::EndTask(it) => (request(&it.request), it.run, it.task, it.end).hash(mixer),
+        Command::EndTask(it) => {
+            (request(&it.request), it.run, it.task, it.end, &it.reason).hash(mixer)
+        }
         Command::RetryRun(it) => {
             (request(&it.request), &it.namespace, &it.of, it.version, it.version_number)
                 .hash(mixer);

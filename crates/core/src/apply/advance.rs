@@ -5,8 +5,9 @@ use crate::event::Event;
 use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
+use crate::spec::{OnTimeout, TaskSpec};
 use crate::state::Due;
-use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
+use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState, Tries};
 
 impl Step<'_> {
     /// Carries out everything that is due at the log's time.
@@ -45,6 +46,7 @@ impl Step<'_> {
             TaskState::Backoff { tries, avoid, .. } => {
                 TaskState::Ready { tries, since: self.now, avoid }
             }
+            TaskState::Awaiting { .. } => run.spec(task).map_or(*state, at_timeout),
             TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
                 let stop = Stop { reason: StopReason::AttemptTimedOut, force_at: None };
                 let attempt = Attempt { stop: Some(stop), ..attempt };
@@ -120,7 +122,8 @@ impl Step<'_> {
                 | TaskState::Undecided { .. }
                 | TaskState::Ready { .. }
                 | TaskState::Backoff { .. }
-                | TaskState::Held { .. } => TaskState::Cancelled,
+                | TaskState::Held { .. }
+                | TaskState::Awaiting { .. } => TaskState::Cancelled,
                 TaskState::Succeeded { .. } if mutant::is_on(Mutant::EndOverwritten) => {
                     TaskState::Cancelled
                 }
@@ -139,6 +142,17 @@ impl Step<'_> {
                 });
             }
             self.change(run_id, task, range, to);
+        }
+    }
+}
+
+/// How an approval ends for which nobody cared in time.
+fn at_timeout(spec: &TaskSpec) -> TaskState {
+    let tries = Tries::default();
+    match spec.executor.approval().map(|approval| approval.on_timeout) {
+        Some(OnTimeout::Approve) => TaskState::Succeeded { tries, last: None },
+        Some(OnTimeout::Fail) | None => {
+            TaskState::Failed { tries, reason: FailureReason::TimedOut, last: None }
         }
     }
 }

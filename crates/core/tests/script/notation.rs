@@ -8,8 +8,9 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    ParamType, ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
+    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, RetryPolicy, TaskSpec,
+    WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -170,6 +171,15 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             task.outputs.push(value.into());
             let command = ProcessCommand::Argv(vec!["true".into()]);
             task.executor = ExecutorSpec::Process(ProcessSpec { command, working_dir: None });
+        }
+        ("approval", _) => {
+            let on_timeout = match value {
+                "fail" => OnTimeout::Fail,
+                "approve" => OnTimeout::Approve,
+                _ => panic!("`{value}` is not what follows a timeout"),
+            };
+            task.executor = ExecutorSpec::Approval(ApprovalSpec { message: None, on_timeout });
+            task.retry = RetryPolicy::default();
         }
         ("pool", _) => task.request.pool = Some(value.into()),
         ("select", label) => drop(task.request.selector.insert(label.into(), value.into())),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use muster_core::ids::WorkerId;
-use muster_core::spec::{Condition, DependencyRule};
+use muster_core::spec::{Condition, DependencyRule, OnTimeout};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
@@ -33,10 +33,12 @@ impl fmt::Display for Explanation {
             writeln!(f, "To run it again: muster release {name}")?;
             writeln!(f, "To let it fail: muster release {name} --fail")?;
         }
+        self.write_approval(f)?;
         if let Some(message) = self.message.as_deref().and_then(|it| it.lines().next())
             && !self.is_said(message)
         {
-            writeln!(f, "It said: {message}")?;
+            let who = if self.approval.is_some() { "The reason given" } else { "It said" };
+            writeln!(f, "{who}: {message}")?;
         }
         if let Some(skipped) = &self.skipped {
             write!(f, "{skipped}")?;
@@ -73,6 +75,20 @@ impl Explanation {
             }
         }
         writeln!(f)
+    }
+
+    /// What a person is asked, and how to answer.
+    fn write_approval(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tally.of(TaskStatus::Awaiting) == 0 {
+            return Ok(());
+        }
+        let question = self.approval.as_ref().and_then(|approval| approval.message.as_deref());
+        if let Some(question) = question.and_then(|it| it.lines().next()) {
+            writeln!(f, "It asks: {question}")?;
+        }
+        let name = &self.name;
+        writeln!(f, "To let it succeed: muster approve {name}")?;
+        writeln!(f, "To let it fail: muster reject {name}")
     }
 
     /// What is to be said of the run.
@@ -146,7 +162,7 @@ impl fmt::Display for Sentence<'_> {
             ),
             TaskState::Ready { since, .. } => {
                 write!(f, "has been ready for {}", of.ago(since))?;
-                match self.part.queue_deadline {
+                match self.part.waits_until {
                     Some(at) => write!(f, "; it fails if no worker takes it in {}", of.ahead(at)),
                     None => Ok(()),
                 }
@@ -168,6 +184,19 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Held { .. } => f.write_str(
                 "is held: its attempt was lost, and `onLost: hold` lets a person decide",
             ),
+            TaskState::Awaiting { since } => {
+                let since = of.ago(since);
+                write!(f, "has been waiting for {since} for a person to approve or reject it")?;
+                let is_given = of.approval.as_ref().map(|it| it.on_timeout);
+                let end = match is_given {
+                    Some(OnTimeout::Approve) => "counts as approved",
+                    Some(OnTimeout::Fail) | None => "fails",
+                };
+                match self.part.waits_until {
+                    Some(at) => write!(f, "; it {end} if nobody does in {}", of.ahead(at)),
+                    None => Ok(()),
+                }
+            }
             TaskState::Succeeded { last, tries } => {
                 f.write_str("succeeded")?;
                 self.write_last(f, last.map(|last| last.worker))?;
@@ -181,6 +210,7 @@ impl fmt::Display for Sentence<'_> {
                     FailureReason::TimedOut => "ran out of time",
                     FailureReason::QueueTimedOut => "found no worker in time",
                     FailureReason::Lost => "was lost",
+                    FailureReason::NotApproved => "was rejected by a person",
                     FailureReason::Undecidable => {
                         "failed, since an expression of it could not be evaluated"
                     }
@@ -194,6 +224,7 @@ impl fmt::Display for Sentence<'_> {
                     | FailureReason::TimedOut
                     | FailureReason::QueueTimedOut
                     | FailureReason::Lost
+                    | FailureReason::NotApproved
                     | FailureReason::Undecidable => {}
                 }
                 self.write_last(f, last.map(|last| last.worker))

@@ -9,7 +9,7 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 33] = [
+const FOREIGN: [(&str, &str); 39] = [
     ("schedules", "schedule"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
@@ -40,6 +40,12 @@ const FOREIGN: [(&str, &str); 33] = [
     ("options", "enum"),
     ("min", "minimum"),
     ("max", "maximum"),
+    ("approve", "approval"),
+    ("gate", "approval"),
+    ("manual", "approval"),
+    ("suspend", "approval"),
+    ("prompt", "message"),
+    ("default", "onTimeout"),
     ("jobs", "tasks"),
     ("steps", "tasks"),
     ("stages", "tasks"),
