@@ -293,3 +293,16 @@ fn allowed_values_are_bounded_in_number_and_in_bytes() {
     let long = file(&numbers(limits::MAP_ENTRIES_MAX, 20_000)).expect_err("5 MB");
     assert!(long.errors[0].message.contains("at most 65536 are possible"), "{long}");
 }
+
+#[test]
+fn the_message_of_an_approval_is_bounded() {
+    let file = |bytes: usize| {
+        let message = "é".repeat(bytes / 2) + &"x".repeat(bytes % 2);
+        parse(&format!(
+            "apiVersion: v1\nkind: Workflow\nname: w\ntasks: {{a: {{approval: {{message: {message}}}}}}}\n"
+        ))
+    };
+    assert!(file(limits::REASON_BYTES_MAX).is_ok());
+    let long = file(limits::REASON_BYTES_MAX + 1).expect_err("one byte too many");
+    assert!(long.to_string().contains("1025 bytes is too long; at most 1024"), "{long}");
+}

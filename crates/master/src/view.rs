@@ -10,6 +10,8 @@ use muster_core::state::task::{
 };
 use muster_proto::v1;
 
+use crate::leader::question;
+
 /// Free text as the API has it.
 pub(crate) fn strings(map: &BTreeMap<Text, Text>) -> BTreeMap<String, String> {
     map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
@@ -120,8 +122,7 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         ..Default::default()
     };
     if let (Cells::One(TaskState::Awaiting { .. }), Some(spec)) = (&task.cells, spec) {
-        let question = spec.executor.approval().and_then(|approval| approval.message.as_deref());
-        view.message = question.unwrap_or_default().to_owned();
+        view.message = question(run, spec).unwrap_or_default();
     }
     match &task.cells {
         Cells::One(state) => show_state(state, &mut view),

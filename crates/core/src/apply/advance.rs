@@ -5,9 +5,8 @@ use crate::event::Event;
 use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
-use crate::spec::{OnTimeout, TaskSpec};
 use crate::state::Due;
-use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState, Tries};
+use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
 
 impl Step<'_> {
     /// Carries out everything that is due at the log's time.
@@ -46,7 +45,7 @@ impl Step<'_> {
             TaskState::Backoff { tries, avoid, .. } => {
                 TaskState::Ready { tries, since: self.now, avoid }
             }
-            TaskState::Awaiting { .. } => run.spec(task).map_or(*state, at_timeout),
+            TaskState::Awaiting { .. } => return self.let_approval_time_out(run_id, task),
             TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
                 let stop = Stop { reason: StopReason::AttemptTimedOut, force_at: None };
                 let attempt = Attempt { stop: Some(stop), ..attempt };
@@ -142,17 +141,6 @@ impl Step<'_> {
                 });
             }
             self.change(run_id, task, range, to);
-        }
-    }
-}
-
-/// How an approval ends for which nobody cared in time.
-fn at_timeout(spec: &TaskSpec) -> TaskState {
-    let tries = Tries::default();
-    match spec.executor.approval().map(|approval| approval.on_timeout) {
-        Some(OnTimeout::Approve) => TaskState::Succeeded { tries, last: None },
-        Some(OnTimeout::Fail) | None => {
-            TaskState::Failed { tries, reason: FailureReason::TimedOut, last: None }
         }
     }
 }

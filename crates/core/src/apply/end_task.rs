@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 
 use super::Step;
 use super::advance::without_history;
-use super::finish_attempts::cut;
 use crate::command::{EndTask, WantedEnd};
 use crate::ids::{Name, TaskIndex};
-use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::cells::{Cells, IndexRange};
 use crate::state::run::Run;
-use crate::state::task::{FailureReason, StopReason, Task, TaskState, Tries};
+use crate::state::task::{StopReason, Task, TaskState};
 
 impl Step<'_> {
     pub(super) fn end_task(&mut self, command: &EndTask) -> Result<Reply, Rejection> {
@@ -50,31 +48,6 @@ impl Step<'_> {
         } else {
             cells.into_iter().for_each(|(range, to)| self.change(id, index, range, to));
         }
-        Ok(Reply::Done)
-    }
-
-    /// Ends an approval that waits for a person. One that does not wait yet, or no longer, has no answer: whoever gave
-    /// it saw something else.
-    fn answer_approval(&mut self, command: &EndTask) -> Result<Reply, Rejection> {
-        let (id, index) = (command.run, command.task);
-        let (task, name) = task_of(self.changeable(id)?, index)?;
-        let range = task.cells.indices();
-        let state = task.cells.at(range.first).map(|(_, state)| *state);
-        if !matches!(state, Some(TaskState::Awaiting { .. })) {
-            return Err(Rejection::NotAwaiting { task: name.clone() });
-        }
-        let tries = Tries::default();
-        let to = match command.end {
-            WantedEnd::Rejected if !mutant::is_on(Mutant::RejectionIgnored) => {
-                TaskState::Failed { tries, reason: FailureReason::NotApproved, last: None }
-            }
-            _ => TaskState::Succeeded { tries, last: None },
-        };
-        let tasks = self.state.runs.get_mut(id.0).map(|run| &mut run.tasks);
-        if let Some(task) = tasks.and_then(|tasks| tasks.get_mut(index.0 as usize)) {
-            task.message = command.reason.as_ref().map(cut);
-        }
-        self.change(id, index, range, to);
         Ok(Reply::Done)
     }
 }

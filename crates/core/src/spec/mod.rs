@@ -163,7 +163,7 @@ pub enum ExecutorSpec {
 /// A task that waits for a person. It has no attempts, so nothing that is about attempts or workers may be said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ApprovalSpec {
-    /// What the person is to judge, in words.
+    /// What the person is to judge, in words; may hold `${{ … }}` references (see [`template`]).
     pub message: Option<Text>,
     /// What follows when nobody answered within [`TaskSpec::timeout`].
     pub on_timeout: OnTimeout,

@@ -37,7 +37,7 @@ impl fmt::Display for Explanation {
         if let Some(message) = self.message.as_deref().and_then(|it| it.lines().next())
             && !self.is_said(message)
         {
-            let who = if self.approval.is_some() { "The reason given" } else { "It said" };
+            let who = if self.approval.is_some() { "Reason" } else { "It said" };
             writeln!(f, "{who}: {message}")?;
         }
         if let Some(skipped) = &self.skipped {

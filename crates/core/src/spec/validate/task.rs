@@ -7,7 +7,7 @@ use super::super::quantity::AMOUNT_MAX;
 use super::super::report::Report;
 use super::super::{
     ArraySpec, Condition, DependencyRule, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec,
-    Request, RetryPolicy, TaskSpec, template,
+    Request, RetryPolicy, TaskSpec,
 };
 use super::{BACKOFF_FACTOR_MILLIS_MAX, names};
 use crate::limits;
@@ -152,10 +152,6 @@ fn message_of(message: &str, path: Path<'_>, report: &mut Report<'_>) {
             limits::REASON_BYTES_MAX
         );
         report.error_with_help(path, message, "say here where to read more");
-    }
-    if template::has_reference(message) {
-        let help = "`muster describe` shows parameters and outputs beside it";
-        report.error_with_help(path, "`${{ }}` is filled in only in the values of `env`", help);
     }
 }
 
