@@ -148,6 +148,8 @@ fn unknown(
     }
     let help = if written == "<<" {
         Some("merging maps is not supported; use `defaults` for what tasks share".to_owned())
+    } else if (schema.what, written) == ("an approval", "timeout") {
+        Some("it stands beside `approval`, one level out".to_owned())
     } else if let Some((_, ours)) =
         FOREIGN.into_iter().find(|(name, ours)| *name == written && schema.fields.contains(ours))
     {
