@@ -116,8 +116,8 @@ impl Step<'_> {
         to.status().is_terminal()
     }
 
-    /// What a task is as soon as it may start: as [`Step::started`] says, unless there is something to evaluate first. Indices that begin
-    /// anew beside others do not ask again: the condition held for the task.
+    /// What a task is as soon as it may start: as [`Step::started`] says, unless there is something to evaluate first.
+    /// Indices that begin anew beside others do not ask again: the condition held for the task.
     pub(super) fn fresh(&self, run_id: RunId, index: TaskIndex) -> TaskState {
         let run = self.state.run(run_id);
         let task = run.and_then(|run| run.task(index));
