@@ -330,8 +330,8 @@ impl Workload {
         .await;
     }
 
-    /// Takes every worker back in, lets paused runs go on and every held task fail, and gives every approval, so that all
-    /// runs can end.
+    /// Takes every worker back in, lets paused runs go on and every held task fail, and gives every approval, so that
+    /// all runs can end.
     pub async fn tidy_up(&mut self, workers: usize, open: BTreeMap<u64, OpenRun>) {
         for worker in 0..workers {
             self.drain(worker, false).await;
