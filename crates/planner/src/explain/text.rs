@@ -187,15 +187,7 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Awaiting { since } => {
                 let since = of.ago(since);
                 write!(f, "has been waiting for {since} for a person to approve or reject it")?;
-                let is_given = of.approval.as_ref().map(|it| it.on_timeout);
-                let end = match is_given {
-                    Some(OnTimeout::Approve) => "counts as approved",
-                    Some(OnTimeout::Fail) | None => "fails",
-                };
-                match self.part.waits_until {
-                    Some(at) => write!(f, "; it {end} if nobody does in {}", of.ahead(at)),
-                    None => Ok(()),
-                }
+                self.write_silence(f)
             }
             TaskState::Succeeded { last, tries } => {
                 f.write_str("succeeded")?;
@@ -203,30 +195,7 @@ impl fmt::Display for Sentence<'_> {
                 write_tries(f, tries)
             }
             TaskState::Failed { reason, last, .. } => {
-                f.write_str(match reason {
-                    FailureReason::Exit(code) if code < 0 => "was killed",
-                    FailureReason::Exit(_) => "failed",
-                    FailureReason::Rejected => "could not be carried out",
-                    FailureReason::TimedOut => "ran out of time",
-                    FailureReason::QueueTimedOut => "found no worker in time",
-                    FailureReason::Lost => "was lost",
-                    FailureReason::NotApproved => "was rejected by a person",
-                    FailureReason::Undecidable => {
-                        "failed, since an expression of it could not be evaluated"
-                    }
-                })?;
-                match reason {
-                    FailureReason::Exit(code) if code < 0 => {
-                        write!(f, " by signal {}", code.unsigned_abs())?;
-                    }
-                    FailureReason::Exit(code) => write!(f, " with exit code {code}")?,
-                    FailureReason::Rejected
-                    | FailureReason::TimedOut
-                    | FailureReason::QueueTimedOut
-                    | FailureReason::Lost
-                    | FailureReason::NotApproved
-                    | FailureReason::Undecidable => {}
-                }
+                write_failure(f, reason)?;
                 self.write_last(f, last.map(|last| last.worker))
             }
             TaskState::Skipped { by_failure: true } => {
@@ -241,6 +210,16 @@ impl fmt::Display for Sentence<'_> {
 }
 
 impl Sentence<'_> {
+    /// What becomes of an approval if nobody answers it.
+    fn write_silence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(until) = self.part.waits_until else { return Ok(()) };
+        let end = match self.of.approval.as_ref().map(|it| it.on_timeout) {
+            Some(OnTimeout::Approve) => "counts as approved",
+            Some(OnTimeout::Fail) | None => "fails",
+        };
+        write!(f, "; it {end} if nobody does in {}", self.of.ahead(until))
+    }
+
     fn write_attempt(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -270,6 +249,21 @@ impl Sentence<'_> {
 }
 
 /// What went before a success.
+fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Result {
+    f.write_str(match reason {
+        FailureReason::Exit(code) if code < 0 => {
+            return write!(f, "was killed by signal {}", code.unsigned_abs());
+        }
+        FailureReason::Exit(code) => return write!(f, "failed with exit code {code}"),
+        FailureReason::Rejected => "could not be carried out",
+        FailureReason::TimedOut => "ran out of time",
+        FailureReason::QueueTimedOut => "found no worker in time",
+        FailureReason::Lost => "was lost",
+        FailureReason::NotApproved => "was rejected by a person",
+        FailureReason::Undecidable => "failed, since an expression of it could not be evaluated",
+    })
+}
+
 fn write_tries(f: &mut fmt::Formatter<'_>, tries: Tries) -> fmt::Result {
     let number = tries.attempts;
     match (tries.failures, tries.losses) {
