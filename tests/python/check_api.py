@@ -50,6 +50,14 @@ tasks:
     noop: {}
 """
 
+ASKING_MANIFEST = """
+apiVersion: v1
+kind: Workflow
+name: asking-python
+tasks:
+  ask: {approval: {message: Well?}}
+"""
+
 BAD_MANIFEST = """
 apiVersion: v1
 kind: Workflow
@@ -194,6 +202,22 @@ def check_run(stubs, channel, checks):
     checks.that([run.id for run in listed] == [first.run_id], "list the newest run")
 
 
+def check_approval(stubs, channel, checks):
+    run_pb2 = stubs.run_service_pb2
+    runs = stubs.run_service_pb2_grpc.RunServiceStub(channel)
+    source = stubs.workflow_service_pb2.WorkflowSource(manifest=ASKING_MANIFEST)
+    submitted = runs.SubmitRun(run_pb2.SubmitRunRequest(request_id=str(uuid.uuid4()), source=source), timeout=10)
+    named = stubs.common_pb2.RunRef(id=submitted.run_id)
+    [task] = runs.ListTasks(run_pb2.ListTasksRequest(run=named), timeout=10).tasks
+    is_asked = task.status == run_pb2.TASK_STATUS_AWAITING and task.message == "Well?"
+    checks.that(is_asked, "an approval waits for a person, and says what it asks")
+    answer = run_pb2.EndTaskRequest(run=named, task="ask", verdict=run_pb2.VERDICT_APPROVED, reason="yes")
+    answer.request_id = str(uuid.uuid4())
+    runs.EndTask(answer, timeout=10)
+    ended = runs.WaitRun(run_pb2.WaitRunRequest(run=named), timeout=RUN_SECONDS_MAX).run
+    checks.that(ended.status == run_pb2.RUN_STATUS_SUCCEEDED, "approved, it succeeds")
+
+
 def check_errors(stubs, channel, checks):
     workflow_pb2 = stubs.workflow_service_pb2
     workflows = stubs.workflow_service_pb2_grpc.WorkflowServiceStub(channel)
@@ -244,6 +268,7 @@ def main():
             checks.that(wait_ready(channel), f"{address} becomes ready")
             check_health_and_reflection(channel, checks)
             check_run(stubs, channel, checks)
+            check_approval(stubs, channel, checks)
             check_errors(stubs, channel, checks)
             check_cluster(stubs, channel, checks)
     if checks.failed:

@@ -53,8 +53,18 @@ fn steps(text: &str) -> Vec<Step> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documentation_can_be_followed() {
+    follow("operating-runs.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_of_approvals_can_be_followed() {
+    follow("approvals.md").await;
+}
+
+/// Does what a page of the documentation shows, on a cluster of its own.
+async fn follow(page: &str) {
     let cluster = Cluster::start(1, 1).await;
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating-runs.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let text = fs::read_to_string(page).expect("the page is there");
     let mut commands = 0;
     for step in steps(&text) {

@@ -83,6 +83,12 @@ rare! {
     Undecidable = "expression not evaluated",
     /// A decision about a task came when that had moved on.
     StaleDecision = "stale decision refused",
+    /// A person gave an approval.
+    ApprovalGiven = "approval given",
+    /// A person refused an approval.
+    ApprovalRefused = "approval refused",
+    /// Nobody answered an approval in time.
+    ApprovalTimedOut = "approval timed out",
     /// A run was paused.
     RunPaused = "run paused",
     /// A person gave a task its end.

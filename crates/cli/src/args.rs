@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::commands::{
-    admin, apply, convert, dev, diff, get, graph, logs, lookup, operate, plan, process, retry, run,
-    schedule, stay, submit, validate,
+    admin, apply, approve, convert, dev, diff, get, graph, logs, lookup, operate, plan, process,
+    retry, run, schedule, stay, submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Skip(operate::EndArgs),
     /// Let tasks count as succeeded, without running them
     Succeed(operate::EndArgs),
+    /// Let approvals succeed that wait for a person
+    Approve(approve::AnswerArgs),
+    /// Let approvals fail that wait for a person
+    Reject(approve::AnswerArgs),
     /// Run again what failed, or from a task on: in place if the run is live, else in a new run
     Retry(retry::RetryArgs),
     /// Run all of a run again, in a new run
@@ -178,6 +182,8 @@ mod tests {
             "muster cancel etl/42/load",
             "muster skip etl/42/load etl/42/report",
             "muster succeed etl/42/load",
+            "muster approve etl/42/gate etl/43/gate --reason fine",
+            "muster reject etl/42/gate",
             "muster schedule next etl/nightly -c 3 --from 2026-12-01T09:00",
             "muster schedule next -f f.yaml -o json",
             "muster schedule suspend etl",
@@ -227,6 +233,7 @@ mod tests {
             "muster cancel",
             "muster pause etl/1 --all",
             "muster priority etl/1 1000001",
+            "muster approve",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

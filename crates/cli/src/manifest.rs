@@ -10,8 +10,9 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
+    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy, TaskSpec,
+    WorkflowSpec,
 };
 use serde_json::{Map, Value, json};
 
@@ -196,9 +197,10 @@ fn task(spec: &TaskSpec) -> Value {
 }
 
 fn executor(spec: &ExecutorSpec, fields: &mut Fields) {
-    let ExecutorSpec::Process(ProcessSpec { command, working_dir }) = spec else {
-        fields.put("noop", json!({}));
-        return;
+    let ProcessSpec { command, working_dir } = match spec {
+        ExecutorSpec::Process(process) => process,
+        ExecutorSpec::Noop => return fields.put("noop", json!({})),
+        ExecutorSpec::Approval(spec) => return fields.put("approval", approval(spec)),
     };
     match command {
         ProcessCommand::Argv(argv) => fields.put("command", list(argv)),
@@ -210,6 +212,16 @@ fn executor(spec: &ExecutorSpec, fields: &mut Fields) {
         }
     }
     fields.put_some("workingDir", working_dir.as_deref());
+}
+
+fn approval(approval: &ApprovalSpec) -> Value {
+    let mut fields = Fields::default();
+    fields.put_some("message", approval.message.as_deref());
+    match approval.on_timeout {
+        OnTimeout::Fail => {}
+        OnTimeout::Approve => fields.put("onTimeout", json!("approve")),
+    }
+    fields.value()
 }
 
 fn resources(resources: &Resources) -> Value {

@@ -253,7 +253,9 @@ fn what_is_well_formed_fits_the_schema() {
     // The reference shows whole workflows too.
     let reference = include_str!("../../../docs/workflow-reference.md");
     let arrays = include_str!("../../../docs/array-tasks.md");
-    let blocks = [reference, arrays].into_iter().flat_map(|page| page.split("```yaml\n").skip(1));
+    let approvals = include_str!("../../../docs/approvals.md");
+    let blocks =
+        [reference, arrays, approvals].into_iter().flat_map(|page| page.split("```yaml\n").skip(1));
     let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let whole: Vec<&str> = blocks.filter(|text| text.starts_with("apiVersion")).collect();
     assert!(whole.len() >= 3);
@@ -271,6 +273,8 @@ fn what_is_misspelt_does_not_fit() {
         "tasks: {}",
         "tasks: {t: {runn: ls}}",
         "tasks: {t: {run: ls, noop: {}}}",
+        "tasks: {t: {run: ls, approval: {}}}",
+        "tasks: {t: {approval: {onTimeout: skip}, timeout: 1h}}",
         "tasks: {t: {run: ls, timeout: soon}}",
         "tasks: {t: {run: ls, onLost: retry}}",
         "tasks: {T: {run: ls}}",

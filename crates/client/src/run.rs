@@ -200,6 +200,32 @@ impl Client {
             run: Some(self.run_ref(run)),
             task: task.into(),
             end: end.into(),
+            ..Default::default()
+        };
+        call!(self, request, runs.end_task).await.map(drop)
+    }
+
+    /// Answers an approval that waits for a person: given, the task succeeds; else it fails. The reason, of which at
+    /// most 1,024 bytes are kept, is what the task says from then on; it may be empty.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such task or the run has ended, `FAILED_PRECONDITION` if the task does not wait for
+    /// an approval, or the run is being stopped.
+    pub async fn answer_approval(
+        &self,
+        run: impl Into<RunKey>,
+        task: impl Into<String>,
+        is_given: bool,
+        reason: impl Into<String>,
+    ) -> Result<(), Error> {
+        let verdict = if is_given { v1::Verdict::Approved } else { v1::Verdict::Rejected };
+        let request = v1::EndTaskRequest {
+            request_id: self.new_request_id(),
+            run: Some(self.run_ref(run)),
+            task: task.into(),
+            verdict: verdict.into(),
+            reason: reason.into(),
+            ..Default::default()
         };
         call!(self, request, runs.end_task).await.map(drop)
     }

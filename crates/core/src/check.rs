@@ -6,10 +6,11 @@ mod schedules;
 use std::fmt;
 
 use crate::ids::TaskIndex;
+use crate::spec::TaskSpec;
 use crate::state::State;
 use crate::state::cells::Cells;
 use crate::state::run::Run;
-use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
+use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus, Tries};
 use crate::state::worker::WorkerStatus;
 
 /// A broken invariant.
@@ -115,6 +116,7 @@ impl State {
                     | TaskStatus::Ready
                     | TaskStatus::Backoff
                     | TaskStatus::Held
+                    | TaskStatus::Awaiting
             );
             if run.stop.is_some() && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
@@ -138,6 +140,7 @@ impl State {
                     );
                 }
             }
+            check_approval(run, index, state)?;
             self.check_retries(run, index, state)?;
         }
         self.check_order(run, index, task)
@@ -182,6 +185,7 @@ impl State {
             | TaskState::Running { .. }
             | TaskState::Backoff { .. }
             | TaskState::Held { .. }
+            | TaskState::Awaiting { .. }
             | TaskState::Failed { .. } => true,
         });
         let is_undecided = task.cells.tally().of(TaskStatus::Undecided);
@@ -268,4 +272,28 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// An approval waits for a person or not at all, and nothing else does.
+fn check_approval(run: &Run, index: TaskIndex, state: &TaskState) -> Result<(), Violation> {
+    let is_approval = run.spec(index).is_some_and(TaskSpec::is_approval);
+    let fits = match state {
+        TaskState::Awaiting { .. } => is_approval,
+        TaskState::Ready { .. }
+        | TaskState::Placed { .. }
+        | TaskState::Running { .. }
+        | TaskState::Backoff { .. }
+        | TaskState::Held { .. } => !is_approval,
+        TaskState::Blocked
+        | TaskState::Undecided { .. }
+        | TaskState::Succeeded { .. }
+        | TaskState::Failed { .. }
+        | TaskState::Skipped { .. }
+        | TaskState::Cancelled => true,
+    };
+    let is_untried = !is_approval || state.tries() == Tries::default();
+    if fits && is_untried {
+        return Ok(());
+    }
+    violated("I7", format!("task {}/{index} is {state:?}", run.id))
 }

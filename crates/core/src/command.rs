@@ -212,6 +212,10 @@ pub enum WantedEnd {
     Skipped,
     /// Its live attempts are told to stop.
     Cancelled,
+    /// An approval that waits for a person is given: it succeeds.
+    Approved,
+    /// It is refused: it fails.
+    Rejected,
 }
 
 /// See [`Command::EndTask`]. Of an array task all indices are meant that have not succeeded.
@@ -225,6 +229,8 @@ pub struct EndTask {
     pub task: TaskIndex,
     /// How.
     pub end: WantedEnd,
+    /// Why, in the person's words; of approvals alone. Longer ones than [`crate::limits::REASON_BYTES_MAX`] are cut.
+    pub reason: Option<Text>,
 }
 
 /// See [`Command::ReopenTasks`]. Everything downstream of a reopened task is reopened with it.

@@ -141,6 +141,12 @@ pub enum Rejection {
         /// The task.
         task: Name,
     },
+    /// The task waits for no approval.
+    #[error("task `{task}` does not wait for an approval")]
+    NotAwaiting {
+        /// The task.
+        task: Name,
+    },
     /// What a retry takes over does not fit its workflow.
     #[error("this cannot be retried so: {problem}")]
     BadRetry {

@@ -80,6 +80,7 @@ impl TakenEnd {
             | TaskState::Running { .. }
             | TaskState::Backoff { .. }
             | TaskState::Held { .. }
+            | TaskState::Awaiting { .. }
             | TaskState::Cancelled => None,
         }
     }

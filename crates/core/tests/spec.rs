@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use muster_core::limits;
 use muster_core::spec::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, ParamType, ProcessCommand,
-    SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
+    ApprovalSpec, ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, ParamType,
+    ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
 };
 use muster_core::time::Millis;
 
@@ -78,7 +78,10 @@ fn a_good_file_means_what_it_says() {
     );
     let spec = &all[0];
     let ids: Vec<&str> = spec.tasks.iter().map(|task| task.id.as_str()).collect();
-    assert_eq!(ids, ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any"]);
+    assert_eq!(
+        ids,
+        ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any", "ask", "wait"]
+    );
     assert_eq!((spec.timeout, spec.priority), (Some(Millis::from_secs(7200)), -5));
     assert_eq!(spec.labels["app.kubernetes.io/name"], "etl".into());
     assert_eq!(spec.params["day"].default.as_deref(), Some("monday"));
@@ -114,6 +117,20 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(task(spec, "end").condition, Condition::Always);
     assert_eq!(task(spec, "end").executor, ExecutorSpec::Noop);
     assert_eq!(task(spec, "any").rule, DependencyRule::AnySucceeded);
+}
+
+#[test]
+fn an_approval_has_a_message_and_a_timeout_and_nothing_of_the_defaults() {
+    let spec = &good()[0];
+    let ask = task(spec, "ask");
+    let approval = ask.executor.approval().expect("an approval");
+    assert_eq!(approval.message.as_deref(), Some("Ship it?"));
+    assert_eq!(approval.on_timeout, OnTimeout::Approve);
+    assert_eq!(ask.timeout, Some(Millis::from_secs(2 * 86_400)));
+    let wait = task(spec, "wait");
+    let executor = ExecutorSpec::Approval(ApprovalSpec::default());
+    let plain = TaskSpec { needs: wait.needs.clone(), ..TaskSpec::new(wait.id.clone(), executor) };
+    assert_eq!(*wait, plain);
 }
 
 #[test]
@@ -275,4 +292,17 @@ fn allowed_values_are_bounded_in_number_and_in_bytes() {
     assert!(many.errors[0].message.contains("257 allowed values are too many"), "{many}");
     let long = file(&numbers(limits::MAP_ENTRIES_MAX, 20_000)).expect_err("5 MB");
     assert!(long.errors[0].message.contains("at most 65536 are possible"), "{long}");
+}
+
+#[test]
+fn the_message_of_an_approval_is_bounded() {
+    let file = |bytes: usize| {
+        let message = "é".repeat(bytes / 2) + &"x".repeat(bytes % 2);
+        parse(&format!(
+            "apiVersion: v1\nkind: Workflow\nname: w\ntasks: {{a: {{approval: {{message: {message}}}}}}}\n"
+        ))
+    };
+    assert!(file(limits::REASON_BYTES_MAX).is_ok());
+    let long = file(limits::REASON_BYTES_MAX + 1).expect_err("one byte too many");
+    assert!(long.to_string().contains("1025 bytes is too long; at most 1024"), "{long}");
 }

@@ -127,6 +127,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::FireTimeAhead => (Code::InvalidArgument, "FIRE_TIME_AHEAD"),
         Rejection::StaleFire => (Code::Aborted, "STALE_FIRE"),
         Rejection::SuspendedByFile { .. } => (Code::FailedPrecondition, "SUSPENDED_BY_FILE"),
+        Rejection::NotAwaiting { .. } => (Code::FailedPrecondition, "TASK_NOT_AWAITING"),
         Rejection::NotHeld => (Code::FailedPrecondition, "TASK_NOT_HELD"),
         Rejection::NoSuchWorker { .. } => (Code::NotFound, "WORKER_NOT_FOUND"),
         Rejection::LimitReached { .. } => (Code::ResourceExhausted, "LIMIT_REACHED"),

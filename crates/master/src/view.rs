@@ -10,6 +10,8 @@ use muster_core::state::task::{
 };
 use muster_proto::v1;
 
+use crate::leader::question;
+
 /// Free text as the API has it.
 pub(crate) fn strings(map: &BTreeMap<Text, Text>) -> BTreeMap<String, String> {
     map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
@@ -35,6 +37,7 @@ pub(crate) fn task_status(status: TaskStatus) -> v1::TaskStatus {
         TaskStatus::Running => v1::TaskStatus::Running,
         TaskStatus::Backoff => v1::TaskStatus::Backoff,
         TaskStatus::Held => v1::TaskStatus::Held,
+        TaskStatus::Awaiting => v1::TaskStatus::Awaiting,
         TaskStatus::Succeeded => v1::TaskStatus::Succeeded,
         TaskStatus::Failed => v1::TaskStatus::Failed,
         TaskStatus::Skipped => v1::TaskStatus::Skipped,
@@ -51,6 +54,7 @@ fn tally(tally: &Tally, total: &mut v1::Tally) {
     total.running += of(TaskStatus::Running);
     total.backoff += of(TaskStatus::Backoff);
     total.held += of(TaskStatus::Held);
+    total.awaiting += of(TaskStatus::Awaiting);
     total.succeeded += of(TaskStatus::Succeeded);
     total.failed += of(TaskStatus::Failed);
     total.skipped += of(TaskStatus::Skipped);
@@ -118,6 +122,9 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         array_last: array.map_or(0, |array| array.last),
         ..Default::default()
     };
+    if let (Cells::One(TaskState::Awaiting { .. }), Some(spec)) = (&task.cells, spec) {
+        view.message = question(run, spec).unwrap_or_default();
+    }
     match &task.cells {
         Cells::One(state) => show_state(state, &mut view),
         Cells::Many(_) => show_array(task, &mut view),
@@ -162,6 +169,7 @@ fn show_state(state: &TaskState, view: &mut v1::Task) {
             view.started_at_ms = started_at.0;
         }
         TaskState::Backoff { until, .. } => view.ready_at_ms = until.0,
+        TaskState::Awaiting { since } => view.awaiting_since_ms = since.0,
         TaskState::Succeeded { last, .. } => show_last(*last, view),
         TaskState::Failed { last, reason, .. } => {
             show_last(*last, view);
@@ -188,9 +196,12 @@ fn show_failure(reason: FailureReason, view: &mut v1::Task) {
     if let FailureReason::Exit(code) = reason {
         view.exit_code = Some(code);
     }
-    if view.message.is_empty() {
-        view.message = failure_words(reason);
-    }
+    let said = std::mem::take(&mut view.message);
+    view.message = match reason {
+        FailureReason::NotApproved if !said.is_empty() => format!("rejected: {said}"),
+        _ if said.is_empty() => failure_words(reason),
+        _ => said,
+    };
 }
 
 fn failure_words(reason: FailureReason) -> String {
@@ -202,6 +213,7 @@ fn failure_words(reason: FailureReason) -> String {
         FailureReason::QueueTimedOut => "no worker took it in time".to_owned(),
         FailureReason::Lost => "lost with its worker".to_owned(),
         FailureReason::Undecidable => "an expression could not be evaluated".to_owned(),
+        FailureReason::NotApproved => "rejected".to_owned(),
     }
 }
 

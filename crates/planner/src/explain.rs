@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::{Condition, DependencyRule, Request, TaskSpec};
+use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{IndexRange, Tally};
 use muster_core::state::run::{Run, RunStatus};
@@ -63,7 +63,9 @@ pub struct Explanation {
     pub blocked: Option<Blocked>,
     /// What kept it from starting, if it was skipped.
     pub skipped: Option<Skipped>,
-    /// What the attempt said that let the task fail; the first of an array's.
+    /// What a person is asked, if it is an approval.
+    pub approval: Option<ApprovalSpec>,
+    /// What the attempt said that let the task fail; the first of an array's. Of an approval the reason that was given.
     pub message: Option<Text>,
     /// Present if `maxParallel` keeps ready indices from being placed.
     pub parallel: Option<Parallel>,
@@ -84,8 +86,8 @@ pub struct Part {
     pub range: IndexRange,
     /// Their state.
     pub state: TaskState,
-    /// When a ready part fails because no worker took it.
-    pub queue_deadline: Option<Timestamp>,
+    /// When time alone ends its wait, for a worker or for a person.
+    pub waits_until: Option<Timestamp>,
 }
 
 /// What a blocked task waits for.
@@ -243,7 +245,11 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         retry_limit: spec.retry.limit,
         blocked: None,
         skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
-        message: progress.message.clone().filter(|_| status == TaskStatus::Failed),
+        approval: spec.executor.approval().cloned(),
+        message: progress
+            .message
+            .clone()
+            .filter(|_| status == TaskStatus::Failed || spec.is_approval()),
         parallel: None,
         failures: failures(spec, progress),
         workers: None,
@@ -305,9 +311,9 @@ fn parts(run: &Run, task: TaskIndex, progress: &Task) -> (Vec<Part>, usize) {
             left_out += 1;
             continue;
         }
-        let is_ready = state.status() == TaskStatus::Ready;
-        let queue_deadline = state.deadline(&spans).filter(|_| is_ready);
-        parts.push(Part { range, state: *state, queue_deadline });
+        let waits = matches!(state.status(), TaskStatus::Ready | TaskStatus::Awaiting);
+        let waits_until = state.deadline(&spans).filter(|_| waits);
+        parts.push(Part { range, state: *state, waits_until });
     }
     (parts, left_out)
 }
@@ -381,6 +387,7 @@ fn worker_of(state: &TaskState) -> Option<WorkerId> {
         TaskState::Blocked
         | TaskState::Undecided { .. }
         | TaskState::Held { .. }
+        | TaskState::Awaiting { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,
     }

@@ -294,6 +294,7 @@ fn ran_on(task: &muster_core::state::task::Task) -> Option<WorkerId> {
         | TaskState::Running { .. }
         | TaskState::Backoff { .. }
         | TaskState::Held { .. }
+        | TaskState::Awaiting { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,
     }

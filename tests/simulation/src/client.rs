@@ -118,6 +118,7 @@ impl Workload {
             Action::Pause(..)
             | Action::Prioritize(..)
             | Action::EndTask(..)
+            | Action::Answer(..)
             | Action::Retry(..) => self.operate(action).await,
         }
     }
@@ -127,6 +128,7 @@ impl Workload {
         let (Action::Pause(back, _)
         | Action::Prioritize(back, _)
         | Action::EndTask(back, ..)
+        | Action::Answer(back, ..)
         | Action::Retry(back, _)) = action
         else {
             return;
@@ -144,6 +146,12 @@ impl Workload {
             Action::EndTask(_, end, task) => {
                 let task = workflow::task(task);
                 self.change(&what, async |client| client.end_task(key, task, end).await).await;
+            }
+            Action::Answer(_, task, is_given) => {
+                let answer = async |client: Client| {
+                    client.answer_approval(key, task, is_given, "simulated").await
+                };
+                self.change(&what, answer).await;
             }
             Action::Retry(_, scope) => self.retry(run, scope, &what).await,
             _ => {}
@@ -322,15 +330,22 @@ impl Workload {
         .await;
     }
 
-    /// Takes every worker back in, lets paused runs go on and every held task fail, so that all runs can end.
+    /// Takes every worker back in, lets paused runs go on and every held task fail, and gives every approval, so that
+    /// all runs can end.
     pub async fn tidy_up(&mut self, workers: usize, open: BTreeMap<u64, OpenRun>) {
         for worker in 0..workers {
             self.drain(worker, false).await;
         }
-        for (run, OpenRun { held, is_paused }) in open {
+        for (run, OpenRun { held, awaiting, is_paused }) in open {
             if is_paused {
                 self.change(&format!("resume {run}"), async |client| {
                     client.pause(RunKey::id(run), false).await
+                })
+                .await;
+            }
+            for task in awaiting {
+                self.change(&format!("approve {run} {task}"), async |client| {
+                    client.answer_approval(RunKey::id(run), task.as_str(), true, "").await
                 })
                 .await;
             }

@@ -50,6 +50,8 @@ trials! {
     StaleReportKept: I5 @ 3,
     EndOverwritten: I6 @ 1,
     DependencyIgnored: I7 @ 0,
+    RejectionIgnored: I7 @ 6,
+    ApprovalHasty: I7 @ 6,
     DecisionUnchecked: I7 @ 9,
     FireUndecided: I8 @ 0,
     FireForgotten: I8 @ 4,

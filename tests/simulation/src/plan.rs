@@ -1,6 +1,7 @@
 //! What one seed means: how large the cluster is, how fast its links and disks are, what its clients ask for, and what
 //! goes wrong when. Drawn before anything runs, so that a plan can be read and printed.
 
+mod approvals;
 mod steps;
 
 use std::time::Duration;
@@ -204,6 +205,7 @@ impl Plan {
             &mut Dice(SmallRng::seed_from_u64(seed.rotate_left(48))),
             lasts,
         ));
+        approvals::add(seed, &mut clients);
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);

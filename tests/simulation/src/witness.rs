@@ -377,16 +377,24 @@ fn has_fires_to_come(state: &Snapshot) -> bool {
 pub struct OpenRun {
     /// Tasks that are held.
     pub held: Vec<String>,
+    /// Approvals that wait.
+    pub awaiting: Vec<String>,
     /// Whether it is paused.
     pub is_paused: bool,
 }
 
 fn open_in(state: &Snapshot) -> BTreeMap<u64, OpenRun> {
     let open = |run: &Run| {
-        let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
-        let held = tasks.filter(|(task, _)| task.cells.tally().of(TaskStatus::Held) > 0);
-        let held = held.map(|(_, spec)| spec.id.to_string()).collect();
-        OpenRun { held, is_paused: run.paused.is_some() }
+        let with = |status| {
+            let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
+            let found = tasks.filter(|(task, _)| task.cells.tally().of(status) > 0);
+            found.map(|(_, spec)| spec.id.to_string()).collect()
+        };
+        OpenRun {
+            held: with(TaskStatus::Held),
+            awaiting: with(TaskStatus::Awaiting),
+            is_paused: run.paused.is_some(),
+        }
     };
     state.runs.iter().map(|run| (run.id.0, open(run))).collect()
 }

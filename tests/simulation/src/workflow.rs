@@ -232,6 +232,33 @@ fn fan_out(width: u32, mut chance: SmallRng) -> String {
     fields.join("\n")
 }
 
+/// The id of the approval in a workflow [`with_approval`].
+pub const APPROVAL: &str = "ask";
+
+/// The workflow with an approval in it, which some of its tasks come before, and one comes after.
+pub fn with_approval(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
+    let mut fields = Vec::new();
+    match chance.random_range(0..4) {
+        0 => fields.push("needs: [t0]".to_owned()),
+        1 => fields.push("needs: [t0], if: \"always() and run.number > 0\"".to_owned()),
+        2 => fields.push("needs: [t0], rule: all_done".to_owned()),
+        _ => {}
+    }
+    if chance.random_ratio(1, 2) {
+        let on_timeout = ["fail", "approve"][chance.random_range(0..2)];
+        fields.push(format!("timeout: {}ms", chance.random_range(100..3_000)));
+        fields.push(format!("approval: {{message: All well?, onTimeout: {on_timeout}}}"));
+    } else {
+        fields.push("approval: {}".to_owned());
+    }
+    let after = if chance.random_ratio(1, 2) { ", rule: all_done" } else { "" };
+    let tasks = format!(
+        "tasks:\n  {APPROVAL}: {{{}}}\n  after: {{command: [{PROGRAM}, \"20\", \"0\"], needs: [{APPROVAL}]{after}}}\n",
+        fields.join(", ")
+    );
+    Workflow { name: workflow.name.clone(), text: workflow.text.replacen("tasks:\n", &tasks, 1) }
+}
+
 /// Draws by what was drawn already, so that what a seed drew before stays as it was.
 fn by_hash(of: impl Hash) -> SmallRng {
     let mut hasher = DefaultHasher::new();
@@ -250,6 +277,10 @@ mod tests {
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "w");
             assert_eq!(muster_expressions::check(&spec), [], "{}", drawn.text);
+            let asks = with_approval(&mut SmallRng::seed_from_u64(seed), &drawn);
+            let spec = asks.parse();
+            assert!(spec.tasks[0].is_approval(), "{}", asks.text);
+            assert_eq!(muster_expressions::check(&spec), [], "{}", asks.text);
             let drawn = draw_conditional(&mut SmallRng::seed_from_u64(seed), "c");
             assert_eq!(muster_expressions::check(&drawn.parse()), [], "{}", drawn.text);
             let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);

@@ -364,7 +364,7 @@ fn may_run_beside(spec: &TaskSpec, live: u32, range: IndexRange) -> bool {
 /// What a placement breaks if the task is not ready.
 fn not_ready(status: TaskStatus) -> Invariant {
     match status {
-        TaskStatus::Blocked | TaskStatus::Undecided => Invariant::I7,
+        TaskStatus::Blocked | TaskStatus::Undecided | TaskStatus::Awaiting => Invariant::I7,
         TaskStatus::Ready | TaskStatus::Placed | TaskStatus::Running => Invariant::I4,
         TaskStatus::Backoff | TaskStatus::Held => Invariant::I10,
         TaskStatus::Succeeded

@@ -409,7 +409,8 @@ fn name_difference(
         (Some(_), None) if !stops => return Invariant::I5,
         _ => {}
     }
-    if concerns_dag(should) || concerns_dag(is) {
+    let was_asked = was.is_some_and(|was| status(was) == TaskStatus::Awaiting);
+    if was_asked || concerns_dag(should) || concerns_dag(is) {
         return if stops { Invariant::I15 } else { Invariant::I7 };
     }
     if status(should) == TaskStatus::Cancelled || status(is) == TaskStatus::Cancelled {

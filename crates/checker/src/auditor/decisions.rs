@@ -5,6 +5,7 @@ use muster_core::command::{DecideTasks, Decision, Verdict};
 use muster_core::state::task::{FailureReason, TaskState, Tries};
 
 use super::attempts::refusals;
+use super::rules;
 use super::step::{Claim, Step};
 use crate::coverage::Rare;
 use crate::verdict::Invariant;
@@ -42,10 +43,12 @@ impl Step<'_> {
     fn decide(&mut self, decision: &Decision) {
         let now = self.now;
         let Some(work) = self.live_run(decision.run) else { return };
-        let Some(task) = work.task(decision.task) else { return };
+        let (Some(task), Some(spec)) = (work.task(decision.task), work.spec(decision.task)) else {
+            return;
+        };
         let range = task.cells.indices();
         let (to, rare) = match &decision.verdict {
-            Verdict::Start => (task.ready(now), Rare::DecidedToStart),
+            Verdict::Start => (rules::started(spec, task.attempts, now), Rare::DecidedToStart),
             Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
             Verdict::Fail { .. } => {
                 let (tries, reason) = (Tries::default(), FailureReason::Undecidable);

@@ -6,7 +6,7 @@ use muster_core::command::{EndTask, PauseRun, PrioritizeRun, ReopenTasks, Wanted
 use muster_core::ids::{RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
+use muster_core::state::task::{FailureReason, StopReason, TaskEnd, TaskState, TaskStatus, Tries};
 
 use super::rules;
 use super::step::Step;
@@ -63,6 +63,9 @@ impl Step<'_> {
             self.found(Invariant::I17, format!("run {id} has no task {index}, which was ended"));
             return self.doubt(id);
         };
+        if let WantedEnd::Approved | WantedEnd::Rejected = command.end {
+            return self.answer_approval(command);
+        }
         let has_ended = rules::end_of(spec, &task.cells).is_some();
         let wanted = |state: &TaskState| match (command.end, state) {
             (WantedEnd::Cancelled, _) => rules::stopped(spec, state, StopReason::Cancelled, now),
@@ -70,7 +73,9 @@ impl Step<'_> {
             (WantedEnd::Succeeded, _) => {
                 rules::plain(spec, TaskState::Succeeded { tries: state.tries(), last: None })
             }
-            (WantedEnd::Skipped, _) => TaskState::Skipped { by_failure: false },
+            (WantedEnd::Skipped | WantedEnd::Approved | WantedEnd::Rejected, _) => {
+                TaskState::Skipped { by_failure: false }
+            }
         };
         let cells = task.cells.iter().map(|(range, state)| (range, *state, wanted(state)));
         let cells: Vec<_> = cells.filter(|(_, is, to)| is != to).collect();
@@ -96,6 +101,42 @@ impl Step<'_> {
             );
         } else {
             cells.into_iter().for_each(|(range, _, to)| self.change(id, index, range, to));
+        }
+    }
+
+    /// An approval that waits for a person ends as the person says, and no other task does.
+    fn answer_approval(&mut self, command: &EndTask) {
+        let (id, index) = (command.run, command.task);
+        if !self.awaits(command) {
+            self.found(Invariant::I7, format!("run {id} task {index} had no approval to give"));
+            return self.doubt(id);
+        }
+        let tries = Tries::default();
+        let (to, rare) = if command.end == WantedEnd::Approved {
+            (TaskState::Succeeded { tries, last: None }, Rare::ApprovalGiven)
+        } else {
+            let reason = FailureReason::NotApproved;
+            (TaskState::Failed { tries, reason, last: None }, Rare::ApprovalRefused)
+        };
+        self.count(rare);
+        self.change(id, index, IndexRange::single(0), to);
+    }
+
+    /// Whether all of the task that a command names waits for a person.
+    fn awaits(&mut self, command: &EndTask) -> bool {
+        let task = self.live_run(command.run).and_then(|work| work.task(command.task));
+        let is_awaiting = |state: &TaskState| matches!(state, TaskState::Awaiting { .. });
+        task.is_some_and(|task| task.cells.iter().all(|(_, state)| is_awaiting(state)))
+    }
+
+    /// A person's answer was refused because nothing waits for it.
+    pub(super) fn approval_refused(&mut self, command: &EndTask) {
+        let (id, index) = (command.run, command.task);
+        let is_certain = self.live_run(id).is_some_and(|work| !work.is_doubtful);
+        if is_certain && self.awaits(command) {
+            let what =
+                format!("run {id} task {index} waits for a person, whose answer was refused");
+            self.found(Invariant::I7, what);
         }
     }
 

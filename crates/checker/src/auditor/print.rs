@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use muster_core::apply::Applied;
-use muster_core::command::{Command, Entry, Outcome, RequestKey, RunSource, Verdict};
+use muster_core::command::{Command, EndTask, Entry, Outcome, RequestKey, RunSource, Verdict};
 use muster_core::event::Event;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
@@ -154,7 +154,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::ReleaseTask(it) => {
             (request(&it.request), it.run, it.task, it.rerun).hash(mixer);
         }
-        Command::EndTask(it) => (request(&it.request), it.run, it.task, it.end).hash(mixer),
+        Command::EndTask(it) => hash_end(it, mixer),
         Command::RetryRun(it) => {
             (request(&it.request), &it.namespace, &it.of, it.version, it.version_number)
                 .hash(mixer);
@@ -195,6 +195,10 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::PruneHistory(it) => it.ended_before.hash(mixer),
         Command::UpgradeCluster(it) => it.version.hash(mixer),
     }
+}
+
+fn hash_end(it: &EndTask, mixer: &mut Mixer) {
+    (request(&it.request), it.run, it.task, it.end, &it.reason).hash(mixer);
 }
 
 fn request(key: &Option<RequestKey>) -> Option<(&str, u64)> {

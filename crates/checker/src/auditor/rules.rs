@@ -3,7 +3,9 @@
 
 use muster_core::command::Outcome;
 use muster_core::limits;
-use muster_core::spec::{Backoff, Condition, DependencyRule, OnLost, TaskSpec};
+use muster_core::spec::{
+    Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, TaskSpec,
+};
 use muster_core::state::cells::Cells;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{
@@ -28,7 +30,8 @@ pub(super) fn end_of(spec: &TaskSpec, cells: &Cells) -> Option<TaskEnd> {
             | TaskState::Placed { .. }
             | TaskState::Running { .. }
             | TaskState::Backoff { .. }
-            | TaskState::Held { .. } => return None,
+            | TaskState::Held { .. }
+            | TaskState::Awaiting { .. } => return None,
         }
     }
     Some(if has_too_many_failures(spec, cells) {
@@ -104,6 +107,17 @@ pub(super) fn fate(spec: &TaskSpec, upstream: &[Option<TaskEnd>]) -> Fate {
             | Condition::Success,
             DependencyRule::AllDone | DependencyRule::AllSucceeded | DependencyRule::AnySucceeded,
         ) => Fate::Waits,
+    }
+}
+
+/// What a task is that may start: it waits for a worker, or for a person if that is what it is about.
+pub(super) fn started(spec: &TaskSpec, attempts: u32, now: Timestamp) -> TaskState {
+    match &spec.executor {
+        ExecutorSpec::Approval(_) => TaskState::Awaiting { since: now },
+        ExecutorSpec::Process(_) | ExecutorSpec::Noop => {
+            let tries = Tries { attempts, ..Tries::default() };
+            TaskState::Ready { tries, since: now, avoid: None }
+        }
     }
 }
 
@@ -234,6 +248,7 @@ pub(super) fn due(spec: &TaskSpec, state: &TaskState) -> Option<Timestamp> {
     match state {
         TaskState::Ready { since, .. } => spec.queue_timeout.map(|span| *since + span),
         TaskState::Backoff { until, .. } => Some(*until),
+        TaskState::Awaiting { since } => spec.timeout.map(|span| *since + span),
         TaskState::Placed { attempt, .. } => force_at(attempt),
         TaskState::Running { attempt, started_at, .. } => match attempt.stop {
             None => spec.timeout.map(|span| *started_at + span),
@@ -257,6 +272,14 @@ pub(super) fn overdue(spec: &TaskSpec, state: &TaskState, now: Timestamp) -> Tas
             plain(spec, TaskState::Failed { tries, reason, last: None })
         }
         TaskState::Backoff { tries, avoid, .. } => TaskState::Ready { tries, since: now, avoid },
+        TaskState::Awaiting { .. } => {
+            let tries = Tries::default();
+            let is_given = spec.executor.approval().map(|it| it.on_timeout);
+            match is_given == Some(OnTimeout::Approve) {
+                true => TaskState::Succeeded { tries, last: None },
+                false => TaskState::Failed { tries, reason: FailureReason::TimedOut, last: None },
+            }
+        }
         TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
             let stop = Some(Stop { reason: StopReason::AttemptTimedOut, force_at: None });
             TaskState::Running { tries, attempt: Attempt { stop, ..attempt }, started_at }
@@ -298,7 +321,8 @@ pub(super) fn stopped(
         | TaskState::Undecided { .. }
         | TaskState::Ready { .. }
         | TaskState::Backoff { .. }
-        | TaskState::Held { .. } => TaskState::Cancelled,
+        | TaskState::Held { .. }
+        | TaskState::Awaiting { .. } => TaskState::Cancelled,
         TaskState::Succeeded { .. }
         | TaskState::Failed { .. }
         | TaskState::Skipped { .. }

@@ -160,7 +160,13 @@ impl<'a> Step<'a> {
             Command::ReleaseTask(it) => {
                 self.if_done(&it.request, claim, |step| step.release_task(it))
             }
-            Command::EndTask(it) => self.if_done(&it.request, claim, |step| step.end_task(it)),
+            Command::EndTask(it) => {
+                if self.once(it.request.as_ref(), claim).is_some() {
+                    self.end_task(it);
+                } else if let Err(Rejection::NotAwaiting { .. }) = claim {
+                    self.approval_refused(it);
+                }
+            }
             Command::RetryRun(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.retry_run(it, reply);
@@ -320,6 +326,7 @@ impl<'a> Step<'a> {
     fn count_overdue(&mut self, from: &TaskState, to: &TaskState) {
         match (from, to) {
             (TaskState::Ready { .. }, TaskState::Failed { .. }) => self.count(Rare::QueueTimedOut),
+            (TaskState::Awaiting { .. }, _) => self.count(Rare::ApprovalTimedOut),
             (_, TaskState::Running { .. }) => self.count(Rare::AttemptTimedOut),
             (_, TaskState::Cancelled) => self.count(Rare::StopForced),
             _ => {}

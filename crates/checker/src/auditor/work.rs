@@ -8,7 +8,7 @@ use muster_core::retry::TakenOver;
 use muster_core::spec::{Condition, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
-use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState, Tries};
+use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
@@ -47,14 +47,6 @@ pub(super) struct Work {
     pub(super) ended: Option<RunStatus>,
     /// A command was carried out that should not have been: what it makes of the run cannot be told.
     pub(super) is_doubtful: bool,
-}
-
-impl WorkTask {
-    /// What it is as soon as it may start.
-    pub(super) fn ready(&self, now: Timestamp) -> TaskState {
-        let tries = Tries { attempts: self.attempts, ..Tries::default() };
-        TaskState::Ready { tries, since: now, avoid: None }
-    }
 }
 
 impl Work {
@@ -161,7 +153,7 @@ impl Work {
             let is_whole = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
             let fresh = match is_asked && is_whole {
                 true => TaskState::Undecided { since: self.index },
-                false => it.ready(now),
+                false => rules::started(spec, it.attempts, now),
             };
             let to = match rules::fate(spec, &ends) {
                 _ if needs_nothing => fresh,
@@ -289,7 +281,7 @@ impl Work {
             let to = match rules::fate(spec, &ends) {
                 Fate::Waits => continue,
                 Fate::Undecided => TaskState::Undecided { since: self.index },
-                Fate::Starts => it.ready(now),
+                Fate::Starts => rules::started(spec, it.attempts, now),
                 Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
             };
             it.cells.set(it.cells.indices(), to);

@@ -1,5 +1,6 @@
 //! Every rule of the checker, tripped by a log or a history that breaks it, and named rightly.
 
+mod approvals;
 mod attempts;
 mod interleavings;
 mod log;

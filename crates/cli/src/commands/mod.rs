@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod apply;
 mod backfill;
+pub(crate) mod approve;
 pub(crate) mod convert;
 pub(crate) mod dev;
 pub(crate) mod diff;
@@ -57,6 +58,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Priority(args) => operate::priority(args, &global).await,
         Command::Skip(args) => operate::end(args, TaskStatus::Skipped, &global).await,
         Command::Succeed(args) => operate::end(args, TaskStatus::Succeeded, &global).await,
+        Command::Approve(args) => approve::answer(args, true, &global).await,
+        Command::Reject(args) => approve::answer(args, false, &global).await,
         Command::Retry(args) => retry::retry(args, &global).await,
         Command::Rerun(args) => retry::rerun(args, &global).await,
         Command::Release(args) => operate::release(args, &global).await,

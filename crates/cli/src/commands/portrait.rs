@@ -116,7 +116,9 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
         facts.add("Losses", task.losses);
     }
     let message = match task.status() {
-        v1::TaskStatus::Succeeded => "Failed before",
+        v1::TaskStatus::Awaiting => "Asks",
+        // Who has no attempts was answered by a person.
+        v1::TaskStatus::Succeeded if task.attempts > 0 => "Failed before",
         _ => "Message",
     };
     facts
@@ -126,6 +128,7 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
         .add("Ended", moment(task.ended_at_ms))
         .add("Took", took(task.started_at_ms, task.ended_at_ms))
         .add("Tried again", moment(task.ready_at_ms))
+        .add("Awaiting since", moment(task.awaiting_since_ms))
         .add("Exit code", task.exit_code.map(|code| code.to_string()).unwrap_or_default())
         .add(message, &task.message)
         .add("Outputs", pairs(&task.outputs));
@@ -141,6 +144,7 @@ fn counts(tally: &v1::Tally) -> String {
         ("running", tally.running),
         ("backoff", tally.backoff),
         ("held", tally.held),
+        ("awaiting", tally.awaiting),
         ("succeeded", tally.succeeded),
         ("failed", tally.failed),
         ("skipped", tally.skipped),

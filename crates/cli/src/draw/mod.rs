@@ -63,7 +63,8 @@ fn remarks(task: &TaskSpec) -> String {
         Condition::Cancelled => Some("if a task before it was cancelled"),
         Condition::Expression(_) => Some("if its condition holds"),
     };
-    let words = [rule, condition].into_iter().flatten().map(str::to_owned);
+    let person = task.is_approval().then_some("a person approves");
+    let words = [person, rule, condition].into_iter().flatten().map(str::to_owned);
     count.into_iter().chain(at_once).chain(may_fail).chain(words).collect::<Vec<_>>().join(", ")
 }
 

@@ -41,6 +41,14 @@ fn a_terminal_shows_a_line_a_task() {
 }
 
 #[test]
+fn an_approval_says_that_it_waits_for_a_person() {
+    let workflow = workflow("  get: {noop: {}}\n  ask: {approval: {}, needs: [get]}\n");
+    let drawing = Drawing::of(&workflow).expect("it has no cycle");
+    let boxes = "○  get\n○  ask  (a person approves)\n";
+    assert_eq!(text(&drawing, Characters::Boxes).as_deref(), Ok(boxes));
+}
+
+#[test]
 fn languages_name_every_task_and_every_need() {
     let workflow = diamond();
     let drawing = Drawing::of(&workflow).expect("it has no cycle");

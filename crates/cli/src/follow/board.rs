@@ -57,7 +57,12 @@ impl Counts {
             skipped: tally.skipped,
             cancelled: tally.cancelled,
             running: tally.placed + tally.running,
-            waiting: tally.blocked + tally.undecided + tally.ready + tally.backoff + tally.held,
+            waiting: tally.blocked
+                + tally.undecided
+                + tally.ready
+                + tally.backoff
+                + tally.held
+                + tally.awaiting,
         }
     }
 
@@ -225,6 +230,15 @@ fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<
         );
         return Some(News { text, is_bad: true });
     }
+    let awaits = |task: Option<&v1::Task>| task.map_or(0, |it| it.awaiting_since_ms);
+    if awaits(Some(task)) > awaits(before) {
+        let name = format!("{run}/{}", task.id);
+        let question = task.message.lines().next().unwrap_or_default();
+        let question = if question.is_empty() { "it waits for a person" } else { question };
+        let text =
+            format!("? {}: {question}; to answer: muster approve {name} (or reject)", task.id);
+        return Some(News { text, is_bad: true });
+    }
     let failures = |task: &v1::Task| task.failures + task.losses;
     let has_failed_before = before.is_some_and(|before| failures(task) > failures(before));
     if has_failed_before && !task.is_array {
@@ -364,6 +378,24 @@ mod tests {
         let skipped = task(2, v1::TaskStatus::Skipped);
         let news = texts(board.absorb(&update(vec![done, failed, skipped]), now));
         assert_eq!(news, ["✓ t0 1.5s", "✗ t1: exit code 2 (attempt 3) on w1", "⊘ t2 skipped"]);
+    }
+
+    #[test]
+    fn an_approval_says_what_it_asks_and_how_to_answer() {
+        let now = Instant::now();
+        let mut board = Board::new("etl/1".to_owned(), now);
+        board.absorb(&update(vec![task(0, v1::TaskStatus::Blocked)]), now);
+        let tally = v1::Tally { awaiting: 1, ..Default::default() };
+        let asks = v1::Task {
+            tally: Some(tally),
+            message: "Ship it?".to_owned(),
+            awaiting_since_ms: 7,
+            ..task(0, v1::TaskStatus::Awaiting)
+        };
+        let news = texts(board.absorb(&update(vec![asks.clone()]), now));
+        assert_eq!(news, ["? t0: Ship it?; to answer: muster approve etl/1/t0 (or reject)"]);
+        assert!(board.absorb(&update(vec![asks]), now).is_empty(), "it is told once");
+        assert_eq!(board.counts().waiting, 1);
     }
 
     #[test]

@@ -291,6 +291,7 @@ fn count(tally: &v1::Tally) -> u64 {
         + tally.running
         + tally.backoff
         + tally.held
+        + tally.awaiting
         + tally.succeeded
         + tally.failed
         + tally.skipped

@@ -36,7 +36,10 @@ pub(crate) fn summarize(run: &v1::Run, tasks: &[v1::Task]) -> String {
         tasks.iter().filter(|task| task.status() == v1::TaskStatus::Failed).collect();
     for task in failed.iter().take(FAILED_MAX) {
         text.push_str(&format!("\n  ✗ {}: {}", task.id, why(task)));
-        text.push_str(&format!("\n    muster logs {}/{}", label(run), log_name(task)));
+        // What never began has nothing to read.
+        if task.attempts > 0 {
+            text.push_str(&format!("\n    muster logs {}/{}", label(run), log_name(task)));
+        }
     }
     if failed.len() > FAILED_MAX {
         let more = failed.len() - FAILED_MAX;
@@ -111,6 +114,7 @@ mod tests {
             id: id.into(),
             status: v1::TaskStatus::Failed.into(),
             message: "exit code 7".into(),
+            attempts: 1,
             exit_code,
             ..Default::default()
         }
@@ -132,6 +136,13 @@ mod tests {
         assert!(text.ends_with("muster logs etl/42/many[3]"), "{text}");
         let text = summarize(&run(v1::RunStatus::Failed), &vec![failed("a", None); 12]);
         assert!(text.ends_with("and 2 more: muster get tasks etl/42"), "{text}");
+    }
+
+    #[test]
+    fn what_no_worker_had_has_no_log() {
+        let rejected = v1::Task { attempts: 0, message: "rejected".into(), ..failed("ask", None) };
+        let text = summarize(&run(v1::RunStatus::Failed), &[rejected]);
+        assert!(text.ends_with("\n  ✗ ask: rejected"), "{text}");
     }
 
     #[test]

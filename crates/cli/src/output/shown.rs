@@ -47,6 +47,7 @@ pub(crate) fn task_word(status: v1::TaskStatus) -> &'static str {
         v1::TaskStatus::Running => "running",
         v1::TaskStatus::Backoff => "backoff",
         v1::TaskStatus::Held => "held",
+        v1::TaskStatus::Awaiting => "awaiting",
         v1::TaskStatus::Succeeded => "succeeded",
         v1::TaskStatus::Failed => "failed",
         v1::TaskStatus::Skipped => "skipped",
@@ -144,7 +145,7 @@ impl Shown for v1::Run {
         let tally = self.tally.unwrap_or_default();
         let done = tally.succeeded + tally.failed + tally.skipped + tally.cancelled;
         let open = tally.blocked + tally.undecided + tally.ready + tally.placed + tally.running;
-        let total = done + open + tally.backoff + tally.held;
+        let total = done + open + tally.backoff + tally.held + tally.awaiting;
         let mut row = vec![
             label(self),
             run_word(self.status()).to_owned(),

@@ -45,6 +45,7 @@ impl Step<'_> {
             TaskState::Backoff { tries, avoid, .. } => {
                 TaskState::Ready { tries, since: self.now, avoid }
             }
+            TaskState::Awaiting { .. } => return self.let_approval_time_out(run_id, task),
             TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
                 let stop = Stop { reason: StopReason::AttemptTimedOut, force_at: None };
                 let attempt = Attempt { stop: Some(stop), ..attempt };
@@ -120,7 +121,8 @@ impl Step<'_> {
                 | TaskState::Undecided { .. }
                 | TaskState::Ready { .. }
                 | TaskState::Backoff { .. }
-                | TaskState::Held { .. } => TaskState::Cancelled,
+                | TaskState::Held { .. }
+                | TaskState::Awaiting { .. } => TaskState::Cancelled,
                 TaskState::Succeeded { .. } if mutant::is_on(Mutant::EndOverwritten) => {
                     TaskState::Cancelled
                 }

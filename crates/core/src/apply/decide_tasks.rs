@@ -30,10 +30,7 @@ impl Step<'_> {
             return Err(ItemRefusal::NotUndecided);
         }
         let to = match verdict {
-            Verdict::Start => {
-                let tries = task.fresh_tries();
-                TaskState::Ready { tries, since: self.now, avoid: None }
-            }
+            Verdict::Start => self.started(run_id, index),
             Verdict::Skip => TaskState::Skipped { by_failure: false },
             Verdict::Fail { message } => {
                 task.message = Some(cut(message));

@@ -1,4 +1,5 @@
-//! A person says how a task ended: it is skipped or counts as succeeded without running, or its attempts must stop.
+//! A person says how a task ended: it is skipped or counts as succeeded without running, or its attempts must stop; or
+//! an approval is given or refused.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ impl Step<'_> {
                 self.stop_task(id, index, StopReason::Cancelled);
                 return Ok(Reply::Done);
             }
+            WantedEnd::Approved | WantedEnd::Rejected => return self.answer_approval(command),
             WantedEnd::Succeeded => ends(task, |state| match state {
                 TaskState::Succeeded { .. } => None,
                 other => Some(TaskState::Succeeded { tries: other.tries(), last: None }),

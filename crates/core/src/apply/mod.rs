@@ -5,6 +5,7 @@
 
 mod advance;
 mod apply_workflow;
+mod approval;
 mod cancel_run;
 mod decide_tasks;
 mod drain_worker;

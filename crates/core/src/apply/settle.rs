@@ -116,16 +116,29 @@ impl Step<'_> {
         to.status().is_terminal()
     }
 
-    /// What a task is as soon as it may start: ready, unless there is something to evaluate first. Indices that begin
-    /// anew beside others do not ask again: the condition held for the task.
-    pub(super) fn fresh(&self, run: RunId, index: TaskIndex) -> TaskState {
-        let run = self.state.run(run);
+    /// What a task is as soon as it may start: as [`Step::started`] says, unless there is something to evaluate first.
+    /// Indices that begin anew beside others do not ask again: the condition held for the task.
+    pub(super) fn fresh(&self, run_id: RunId, index: TaskIndex) -> TaskState {
+        let run = self.state.run(run_id);
         let task = run.and_then(|run| run.task(index));
         let spec = run.and_then(|run| run.spec(index));
         let is_whole = |task: &Task| task.cells.iter().all(|(_, it)| *it == TaskState::Blocked);
         if spec.is_some_and(TaskSpec::needs_decision) && task.is_some_and(is_whole) {
             return TaskState::Undecided { since: self.index };
         }
+        self.started(run_id, index)
+    }
+
+    /// What a task is once nothing is left to decide: ready, or an approval that waits for a person.
+    pub(super) fn started(&self, run: RunId, index: TaskIndex) -> TaskState {
+        let run = self.state.run(run);
+        if run.and_then(|run| run.spec(index)).is_some_and(TaskSpec::is_approval) {
+            if mutant::is_on(Mutant::ApprovalHasty) {
+                return TaskState::Succeeded { tries: Tries::default(), last: None };
+            }
+            return TaskState::Awaiting { since: self.now };
+        }
+        let task = run.and_then(|run| run.task(index));
         let tries = task.map_or_else(Tries::default, Task::fresh_tries);
         TaskState::Ready { tries, since: self.now, avoid: None }
     }

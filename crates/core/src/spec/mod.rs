@@ -83,7 +83,7 @@ pub struct TaskSpec {
     pub rule: DependencyRule,
     /// When the task runs at all, once the upstream tasks ended.
     pub condition: Condition,
-    /// How a worker carries it out.
+    /// How it is carried out.
     pub executor: ExecutorSpec,
     /// Environment; values may hold `${{ … }}` references (see [`template`]).
     pub env: BTreeMap<Text, Text>,
@@ -105,7 +105,7 @@ pub struct TaskSpec {
     pub on_lost: OnLost,
     /// Losses after which the task fails: a task that kills its workers ends.
     pub max_lost: u32,
-    /// Bound on one attempt, from its start.
+    /// Bound on one attempt, from its start; of an approval, on waiting for a person.
     pub timeout: Option<Millis>,
     /// Bound on waiting for a worker, from the moment the task becomes ready.
     pub queue_timeout: Option<Millis>,
@@ -149,13 +149,44 @@ pub enum Condition {
     Expression(Text),
 }
 
-/// How a worker carries an attempt out.
+/// How a task is carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExecutorSpec {
     /// An operating-system process.
     Process(ProcessSpec),
     /// Returns success at once without starting anything. Measures Muster itself, and serves as a joint in a DAG.
     Noop,
+    /// No worker does: a person says whether the task succeeds.
+    Approval(ApprovalSpec),
+}
+
+/// A task that waits for a person. It has no attempts, so nothing that is about attempts or workers may be said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ApprovalSpec {
+    /// What the person is to judge, in words; may hold `${{ … }}` references (see [`template`]).
+    pub message: Option<Text>,
+    /// What follows when nobody answered within [`TaskSpec::timeout`].
+    pub on_timeout: OnTimeout,
+}
+
+/// What follows when nobody answered an approval in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnTimeout {
+    /// It fails.
+    #[default]
+    Fail,
+    /// It counts as approved.
+    Approve,
+}
+
+impl ExecutorSpec {
+    /// What there is to approve, if that is what it is.
+    pub fn approval(&self) -> Option<&ApprovalSpec> {
+        match self {
+            ExecutorSpec::Approval(approval) => Some(approval),
+            ExecutorSpec::Process(_) | ExecutorSpec::Noop => None,
+        }
+    }
 }
 
 /// A process to start.
@@ -334,6 +365,11 @@ impl TaskSpec {
     /// Whether a leader must evaluate something before the task starts.
     pub fn needs_decision(&self) -> bool {
         matches!(self.condition, Condition::Expression(_))
+    }
+
+    /// Whether a person decides about it, and no worker has part in it.
+    pub fn is_approval(&self) -> bool {
+        self.executor.approval().is_some()
     }
 
     /// The indices of the task: an array's own, or the single index 0.

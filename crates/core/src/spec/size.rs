@@ -57,6 +57,7 @@ pub(super) fn task_bytes(task: &TaskSpec) -> usize {
 fn executor(executor: &ExecutorSpec) -> usize {
     match executor {
         ExecutorSpec::Noop => 0,
+        ExecutorSpec::Approval(approval) => optional(&approval.message),
         ExecutorSpec::Process(process) => {
             let command = match &process.command {
                 ProcessCommand::Argv(argv) => texts(argv),

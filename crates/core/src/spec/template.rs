@@ -1,4 +1,5 @@
-//! `${{ … }}` in env values: plain references to parameters, to outputs of upstream tasks, and to the run itself.
+//! `${{ … }}` in env values and in what approvals ask: plain references to parameters, to outputs of upstream tasks,
+//! and to the run itself.
 //!
 //! There are no expressions: a reference is replaced by the text it stands for and nothing is computed, so the result
 //! is the same on every replica. Names may be written with `_` where they have `-` (see [`is_same_name`]).

@@ -79,7 +79,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
         if is_fast {
             task::never_handles(spec, path, report);
         }
-        references::env(spec, &names, path, report, is_whole);
+        references::texts(spec, &names, path, report, is_whole);
     }
     graph(spec, path, report);
     if size::workflow_bytes(spec) > limits::SPEC_BYTES_MAX {

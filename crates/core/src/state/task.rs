@@ -7,6 +7,8 @@
 //!                  ▲  ▲      │      └────┬─────► Cancelled   (from every state that is not an end)
 //!                  │  └──────┴── lost ───┤
 //!                  └── Backoff ◄─ failed ┘         Held: lost, and `onLost: hold`
+//!
+//!  An approval is Awaiting where another task is Ready, and goes to an end from there: no worker takes it.
 //! ```
 
 use crate::ids::{Fence, LogIndex, Text, WorkerId};
@@ -93,6 +95,8 @@ pub enum FailureReason {
     Lost,
     /// An expression of it could not be evaluated.
     Undecidable,
+    /// It is an approval, and a person rejected it.
+    NotApproved,
 }
 
 /// The state of one task, or of a range of indices of an array task.
@@ -144,6 +148,11 @@ pub enum TaskState {
         /// Tries so far.
         tries: Tries,
     },
+    /// An approval that waits for a person. It has no attempts and takes nothing of any worker.
+    Awaiting {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Ended well.
     Succeeded {
         /// Tries it took; the default for array tasks.
@@ -187,6 +196,8 @@ pub enum TaskStatus {
     Backoff,
     /// See [`TaskState::Held`].
     Held,
+    /// See [`TaskState::Awaiting`].
+    Awaiting,
     /// See [`TaskState::Succeeded`].
     Succeeded,
     /// See [`TaskState::Failed`].
@@ -199,7 +210,7 @@ pub enum TaskStatus {
 
 impl TaskStatus {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// All of them.
     pub const ALL: [TaskStatus; Self::COUNT] = [
         TaskStatus::Blocked,
@@ -209,6 +220,7 @@ impl TaskStatus {
         TaskStatus::Running,
         TaskStatus::Backoff,
         TaskStatus::Held,
+        TaskStatus::Awaiting,
         TaskStatus::Succeeded,
         TaskStatus::Failed,
         TaskStatus::Skipped,
@@ -228,7 +240,8 @@ impl TaskStatus {
             | TaskStatus::Placed
             | TaskStatus::Running
             | TaskStatus::Backoff
-            | TaskStatus::Held => false,
+            | TaskStatus::Held
+            | TaskStatus::Awaiting => false,
         }
     }
 
@@ -242,6 +255,7 @@ impl TaskStatus {
             TaskStatus::Running => "running",
             TaskStatus::Backoff => "backoff",
             TaskStatus::Held => "held",
+            TaskStatus::Awaiting => "awaiting",
             TaskStatus::Succeeded => "succeeded",
             TaskStatus::Failed => "failed",
             TaskStatus::Skipped => "skipped",
@@ -261,6 +275,7 @@ impl TaskState {
             TaskState::Running { .. } => TaskStatus::Running,
             TaskState::Backoff { .. } => TaskStatus::Backoff,
             TaskState::Held { .. } => TaskStatus::Held,
+            TaskState::Awaiting { .. } => TaskStatus::Awaiting,
             TaskState::Succeeded { .. } => TaskStatus::Succeeded,
             TaskState::Failed { .. } => TaskStatus::Failed,
             TaskState::Skipped { .. } => TaskStatus::Skipped,
@@ -277,6 +292,7 @@ impl TaskState {
             | TaskState::Ready { .. }
             | TaskState::Backoff { .. }
             | TaskState::Held { .. }
+            | TaskState::Awaiting { .. }
             | TaskState::Succeeded { .. }
             | TaskState::Failed { .. }
             | TaskState::Skipped { .. }
@@ -296,6 +312,7 @@ impl TaskState {
             | TaskState::Failed { tries, .. } => *tries,
             TaskState::Blocked
             | TaskState::Undecided { .. }
+            | TaskState::Awaiting { .. }
             | TaskState::Skipped { .. }
             | TaskState::Cancelled => Tries::default(),
         }
@@ -311,6 +328,7 @@ impl TaskState {
                 None => spans.timeout.map(|span| *started_at + span),
             },
             TaskState::Backoff { until, .. } => Some(*until),
+            TaskState::Awaiting { since } => spans.timeout.map(|span| *since + span),
             TaskState::Blocked
             | TaskState::Undecided { .. }
             | TaskState::Held { .. }
@@ -325,7 +343,7 @@ impl TaskState {
 /// The spans of a task's spec that make deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskSpans {
-    /// Bound on one attempt.
+    /// Bound on one attempt, or on waiting for a person.
     pub timeout: Option<Millis>,
     /// Bound on waiting for a worker.
     pub queue_timeout: Option<Millis>,
@@ -437,6 +455,7 @@ impl Task {
             TaskStatus::Ready,
             TaskStatus::Backoff,
             TaskStatus::Held,
+            TaskStatus::Awaiting,
             TaskStatus::Undecided,
             TaskStatus::Blocked,
             TaskStatus::Failed,

@@ -57,7 +57,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 31] = [
+const CHECKED: [Rare; 34] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -83,6 +83,9 @@ const CHECKED: [Rare; 31] = [
     Rare::DecidedToSkip,
     Rare::Undecidable,
     Rare::StaleDecision,
+    Rare::ApprovalGiven,
+    Rare::ApprovalRefused,
+    Rare::ApprovalTimedOut,
     Rare::CancelRacedFinish,
     Rare::StopForced,
     Rare::DuplicateAnswered,
@@ -92,7 +95,7 @@ const CHECKED: [Rare; 31] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 53] = [
+const WANTED: [&str; 56] = [
     "placed",
     "start accepted",
     "finish accepted",
@@ -115,6 +118,7 @@ const WANTED: [&str; 53] = [
     "rejected NoSuchRun",
     "rejected RunStopping",
     "rejected NotHeld",
+    "rejected NotAwaiting",
     "rejected NoSuchWorker",
     "carried out PauseRun",
     "carried out EndTask",
@@ -129,6 +133,7 @@ const WANTED: [&str; 53] = [
     "carried out PrioritizeRun",
     "status Backoff",
     "status Held",
+    "status Awaiting",
     "status Undecided",
     "status Skipped",
     "skipped by failure",
@@ -142,6 +147,7 @@ const WANTED: [&str; 53] = [
     "failed Lost",
     "failed Rejected",
     "failed Undecidable",
+    "failed NotApproved",
     "failFast of a task",
     "failFast of a run",
     "failures that may be",

@@ -21,6 +21,7 @@ pub(crate) enum Cell {
     Live(Live),
     Backoff { tries: Tries, until: u64, avoid: Option<u64> },
     Held { tries: Tries },
+    Awaiting { since: u64 },
     Ended(End),
 }
 
@@ -60,6 +61,7 @@ impl Cell {
                 Cell::Backoff { tries, until: until.0, avoid: avoid.map(|it| it.0) }
             }
             TaskState::Held { tries } => Cell::Held { tries },
+            TaskState::Awaiting { since } => Cell::Awaiting { since: since.0 },
             TaskState::Succeeded { .. } => Cell::Ended(End::Succeeded),
             TaskState::Failed { reason, .. } => Cell::Ended(End::Failed(reason)),
             TaskState::Skipped { by_failure } => Cell::Ended(End::Skipped { by_failure }),

@@ -8,7 +8,7 @@ use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
 use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::state::cells::IndexRange;
-use muster_core::state::task::StopReason;
+use muster_core::state::task::{FailureReason, StopReason};
 
 use super::naive::{Answered, Cell, Cells, End, Model, Run};
 
@@ -38,10 +38,22 @@ impl Model {
         let run = self.changeable(command.run)?;
         let name = task_of(run, command.run, command.task)?;
         let has_ended = run.end_of(task).is_some();
+        if let WantedEnd::Approved | WantedEnd::Rejected = command.end {
+            let Some(Cell::Awaiting { .. }) = run.cells.get(&(task, 0)) else {
+                return Err(Rejection::NotAwaiting { task: name });
+            };
+            let end = match command.end {
+                WantedEnd::Approved => End::Succeeded,
+                _ => End::Failed(FailureReason::NotApproved),
+            };
+            self.set(id, task, 0, Cell::Ended(end));
+            return Ok(Reply::Done);
+        }
         let wanted = match command.end {
             WantedEnd::Succeeded => End::Succeeded,
             WantedEnd::Skipped => End::Skipped { by_failure: false },
             WantedEnd::Cancelled => End::Cancelled,
+            WantedEnd::Approved | WantedEnd::Rejected => unreachable!("answered above"),
         };
         let keeps = |cell: &Cell| match cell.ended() {
             Some(_) if wanted == End::Cancelled => true,
@@ -72,6 +84,10 @@ impl Model {
         }
         let grace = run.spec.tasks[task as usize].grace_period.0 + limits::CANCEL_PATIENCE.0;
         for (index, cell) in changed {
+            // Of a task that has not ended as a whole some indices may have.
+            if cell.ended().is_some() {
+                self.reopened.insert((id, task, index));
+            }
             let cell = match cell {
                 Cell::Live(live) if live.stop.is_some_and(|(_, force_at)| force_at.is_some()) => {
                     cell

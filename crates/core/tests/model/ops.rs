@@ -30,6 +30,7 @@ pub(crate) enum Op {
     Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
     Prioritize { run: u8, priority: i32 },
     End { run: u8, task: u8, end: WantedEnd, request: Option<(u8, u8)> },
+    Answer { pick: u8, is_given: bool, request: Option<(u8, u8)> },
     Retry { run: u8, how: u8, spoilt: Option<u8>, request: Option<(u8, u8)> },
     Reopen { run: u8, from: Option<u8>, request: Option<(u8, u8)> },
     Release { pick: u8, rerun: bool },
@@ -109,6 +110,8 @@ fn op() -> impl Strategy<Value = Op> {
         Just(WantedEnd::Succeeded),
         Just(WantedEnd::Skipped),
         Just(WantedEnd::Cancelled),
+        Just(WantedEnd::Approved),
+        Just(WantedEnd::Rejected),
     ];
     prop_oneof![
         2 => register(),
@@ -121,11 +124,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any::<u8>(), -3..4i32).prop_map(|(run, priority)| Op::Prioritize { run, priority }),
         2 => (any::<u8>(), 0..8u8, end, request())
             .prop_map(|(run, task, end, request)| Op::End { run, task, end, request }),
+        2 => (any::<u8>(), any::<bool>(), request())
+            .prop_map(|(pick, is_given, request)| Op::Answer { pick, is_given, request }),
         2 => (any::<u8>(), any::<u8>(), prop::option::weighted(0.3, 1..8u8), request())
             .prop_map(|(run, how, spoilt, request)| Op::Retry { run, how, spoilt, request }),
         2 => (any::<u8>(), prop::option::of(0..8u8), request())
             .prop_map(|(run, from, request)| Op::Reopen { run, from, request }),
-        2 => (any::<u8>(), any::<bool>()).prop_map(|(pick, rerun)| Op::Release { pick, rerun }),
+        4 => (any::<u8>(), any::<bool>()).prop_map(|(pick, rerun)| Op::Release { pick, rerun }),
         5 => prop::collection::vec(any::<(u16, u8)>(), 1..5)
             .prop_map(|picks| Op::Decide { picks }),
         1 => (0..6u8, any::<bool>(), request()).prop_map(|(worker, is_draining, request)| {
@@ -172,6 +177,7 @@ impl Op {
             | Op::Pause { .. }
             | Op::Prioritize { .. }
             | Op::End { .. }
+            | Op::Answer { .. }
             | Op::Reopen { .. }
             | Op::Retry { .. } => self.operation(model),
             Op::Release { pick, rerun } => release(model, *pick, *rerun),
@@ -216,7 +222,11 @@ impl Op {
                 run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
                 task: TaskIndex(u32::from(*task)),
                 end: *end,
+                reason: None,
             }),
+            Op::Answer { pick, is_given, request } => {
+                answer(model, *pick, *is_given, request_key(*request))
+            }
             Op::Reopen { run, from, request } => Command::ReopenTasks(ReopenTasks {
                 request: request_key(*request),
                 run: RunId(pick(model.runs.keys(), *run).unwrap_or_default()),
@@ -345,6 +355,18 @@ fn source(spec: &WorkflowSpec, how: u8) -> RunSource {
             version: Some(u32::from(how) / 8 % 4),
         },
     }
+}
+
+/// A person's answer to one of the approvals that wait.
+fn answer(model: &Model, at: u8, is_given: bool, request: Option<RequestKey>) -> Command {
+    let waiting = model.runs.iter().flat_map(|(run, it)| {
+        let cells = it.cells.iter().filter(|(_, cell)| matches!(cell, Cell::Awaiting { .. }));
+        cells.map(|((task, _), _)| (RunId(*run), TaskIndex(*task)))
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let Some((run, task)) = pick(waiting.iter(), at) else { return Command::Tick };
+    let end = if is_given { WantedEnd::Approved } else { WantedEnd::Rejected };
+    Command::EndTask(EndTask { request, run, task, end, reason: Some("because".into()) })
 }
 
 fn release(model: &Model, at: u8, rerun: bool) -> Command {

@@ -4,7 +4,9 @@ use muster_core::command::{AttemptRef, Decision, Finish, Outcome, Placement, Sta
 use muster_core::ids::{Fence, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
-use muster_core::spec::{Condition, DependencyRule, OnLost, TaskSpec};
+use muster_core::spec::{
+    ApprovalSpec, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, TaskSpec,
+};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, Tries};
@@ -156,10 +158,8 @@ impl Model {
         if cells.iter().any(|(_, cell)| *cell != wanted) {
             return Err(ItemRefusal::NotUndecided);
         }
-        let attempts = run.attempts.get(&task).copied().unwrap_or_default();
-        let tries = Tries { attempts, ..Tries::default() };
         let cell = match decision.verdict {
-            Verdict::Start => Cell::Ready { tries, since: self.now, avoid: None },
+            Verdict::Start => fresh(run, task, self.now),
             Verdict::Skip => Cell::Ended(End::Skipped { by_failure: false }),
             Verdict::Fail { .. } => Cell::Ended(End::Failed(FailureReason::Undecidable)),
         };
@@ -312,6 +312,10 @@ impl Model {
                         Cell::Backoff { tries, avoid, .. } => {
                             Cell::Ready { tries, since: self.now, avoid }
                         }
+                        Cell::Awaiting { .. } => {
+                            let spec = &self.runs[&run].spec.tasks[task as usize];
+                            Cell::Ended(unanswered(&spec.executor))
+                        }
                         Cell::Live(live) if live.stop.is_some() => Cell::Ended(End::Cancelled),
                         Cell::Live(live) => Cell::Live(Live {
                             stop: Some((StopReason::AttemptTimedOut, None)),
@@ -330,6 +334,7 @@ fn due_at(spec: &TaskSpec, cell: &Cell) -> Option<u64> {
     match cell {
         Cell::Ready { since, .. } => spec.queue_timeout.map(|span| since + span.0),
         Cell::Backoff { until, .. } => Some(*until),
+        Cell::Awaiting { since } => spec.timeout.map(|span| since + span.0),
         Cell::Live(Live { stop: Some((_, force_at)), .. }) => *force_at,
         Cell::Live(Live { started: Some(at), .. }) => spec.timeout.map(|span| at + span.0),
         Cell::Live(_)
@@ -337,6 +342,16 @@ fn due_at(spec: &TaskSpec, cell: &Cell) -> Option<u64> {
         | Cell::Undecided { .. }
         | Cell::Held { .. }
         | Cell::Ended(_) => None,
+    }
+}
+
+/// The end of an approval that nobody answered in time.
+fn unanswered(executor: &ExecutorSpec) -> End {
+    match executor {
+        ExecutorSpec::Approval(ApprovalSpec { on_timeout: OnTimeout::Approve, .. }) => {
+            End::Succeeded
+        }
+        _ => End::Failed(FailureReason::TimedOut),
     }
 }
 
@@ -356,6 +371,9 @@ fn upstream_first(run: &Run) -> Vec<u32> {
 
 /// What indices of a task are as soon as they may start.
 fn fresh(run: &Run, task: u32, now: u64) -> Cell {
+    if let ExecutorSpec::Approval(_) = run.spec.tasks[task as usize].executor {
+        return Cell::Awaiting { since: now };
+    }
     let attempts = run.attempts.get(&task).copied().unwrap_or_default();
     Cell::Ready { tries: Tries { attempts, ..Tries::default() }, since: now, avoid: None }
 }

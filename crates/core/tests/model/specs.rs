@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use muster_core::ids::Name;
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, Request, RetryPolicy,
-    TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
+    Request, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 use proptest::prelude::*;
@@ -73,7 +73,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     );
     let mask = (any::<u8>(), any::<u8>()).prop_map(|(a, b)| a & b);
     let rest = (mask, prop::option::weighted(0.2, -2..3i32));
-    (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
+    let task = (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
         |(
             (rule, condition),
             (array, max_parallel, (max_failures, fail_fast)),
@@ -108,7 +108,20 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
             };
             (task, mask)
         },
-    )
+    );
+    let approval = (any::<bool>(), prop::bool::weighted(0.5));
+    (task, prop::option::weighted(0.15, approval)).prop_map(|((task, mask), approval)| {
+        let Some((is_given, has_timeout)) = approval else { return (task, mask) };
+        let on_timeout = match is_given && has_timeout && task.timeout.is_some() {
+            true => OnTimeout::Approve,
+            false => OnTimeout::Fail,
+        };
+        let executor = ExecutorSpec::Approval(ApprovalSpec { message: None, on_timeout });
+        let TaskSpec { rule, condition, timeout, .. } = task;
+        let timeout = timeout.filter(|_| has_timeout);
+        let plain = TaskSpec::new(task.id, executor);
+        (TaskSpec { rule, condition, timeout, ..plain }, mask)
+    })
 }
 
 fn request() -> impl Strategy<Value = Request> {

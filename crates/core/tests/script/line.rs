@@ -16,7 +16,7 @@
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
 //! pause etl/1 | unpause etl/1 | prioritize etl/1 5
-//! end etl/1/a succeeded|skipped|cancelled | reopen etl/1 | reopen etl/1/a
+//! end etl/1/a succeeded|skipped|cancelled | end etl/1/a approved|rejected reason | reopen etl/1 | reopen etl/1/a
 //! retry etl/1 | retry etl/1/a | only etl/1/a | rerun etl/1    a run that retries one that ended, or any with `only`
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
 //! schedules etl                       how far its schedules have come
@@ -171,15 +171,21 @@ pub(crate) fn command(world: &World, line: &str) -> Command {
 }
 
 fn end(world: &World, rest: &str, request: Option<RequestKey>) -> Command {
-    let (task, how) = rest.split_once(' ').expect("`end TASK succeeded|skipped|cancelled`");
+    let (task, how) = rest.split_once(' ').expect("`end TASK END`");
+    let (how, reason) = how.split_once(' ').unwrap_or((how, ""));
+    let long = "é".repeat(1000);
+    let reason = if reason == "long" { &long } else { reason };
     let (run, task, _) = world.task(task);
     let end = match how {
         "succeeded" => WantedEnd::Succeeded,
         "skipped" => WantedEnd::Skipped,
         "cancelled" => WantedEnd::Cancelled,
+        "approved" => WantedEnd::Approved,
+        "rejected" => WantedEnd::Rejected,
         _ => panic!("`{how}` is not an end"),
     };
-    Command::EndTask(EndTask { request, run, task, end })
+    let reason = (!reason.is_empty()).then(|| reason.into());
+    Command::EndTask(EndTask { request, run, task, end, reason })
 }
 
 fn reopen(world: &World, rest: &str, request: Option<RequestKey>) -> Command {

@@ -8,8 +8,9 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    ParamType, ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
+    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, RetryPolicy, TaskSpec,
+    WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -116,6 +117,17 @@ fn task(tasks: &mut Vec<TaskSpec>, mention: &str) -> usize {
     position
 }
 
+/// `approval=fail` or `approval=approve`: what follows a timeout.
+fn approval(task: &mut TaskSpec, value: &str) {
+    let on_timeout = match value {
+        "fail" => OnTimeout::Fail,
+        "approve" => OnTimeout::Approve,
+        _ => panic!("`{value}` is not what follows a timeout"),
+    };
+    task.executor = ExecutorSpec::Approval(ApprovalSpec { message: None, on_timeout });
+    task.retry = RetryPolicy::default();
+}
+
 fn set(task: &mut TaskSpec, key: &str, value: &str) {
     let number = || value.parse::<u32>().unwrap_or_else(|_| panic!("{key}={value} is no number"));
     match key.split_once('.').unwrap_or((key, "")) {
@@ -171,6 +183,7 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let command = ProcessCommand::Argv(vec!["true".into()]);
             task.executor = ExecutorSpec::Process(ProcessSpec { command, working_dir: None });
         }
+        ("approval", _) => approval(task, value),
         ("pool", _) => task.request.pool = Some(value.into()),
         ("select", label) => drop(task.request.selector.insert(label.into(), value.into())),
         ("cpu", _) => task.request.resources.cpu_millis = parse_cpu(value).expect("a quantity"),

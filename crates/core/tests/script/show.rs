@@ -149,6 +149,7 @@ fn words(world: &World, state: &TaskState) -> String {
             format!("backs off until {}{}{}", time(*until), tries(*tried), avoid(*worker))
         }
         TaskState::Held { tries: tried } => format!("held{}", tries(*tried)),
+        TaskState::Awaiting { since } => format!("awaits a person since {}", time(*since)),
         TaskState::Succeeded { tries: tried, last: it } => {
             format!("succeeded{}{}", tries(*tried), last(it))
         }

@@ -188,7 +188,10 @@ fn not_found() -> Status {
 fn was_tried(run: &Run, task: TaskIndex, index: u32) -> bool {
     let cell = run.task(task).and_then(|task| task.cells.at(index));
     cell.is_some_and(|(_, state)| match state {
-        TaskState::Blocked | TaskState::Undecided { .. } | TaskState::Skipped { .. } => false,
+        TaskState::Blocked
+        | TaskState::Undecided { .. }
+        | TaskState::Awaiting { .. }
+        | TaskState::Skipped { .. } => false,
         TaskState::Ready { tries, .. } => tries.attempts > 0,
         TaskState::Placed { .. }
         | TaskState::Running { .. }
@@ -218,6 +221,7 @@ fn worker_of(run: &Run, task: TaskIndex, index: u32, attempt: u32) -> Option<Wor
         TaskState::Blocked
         | TaskState::Undecided { .. }
         | TaskState::Held { .. }
+        | TaskState::Awaiting { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => None,
     }

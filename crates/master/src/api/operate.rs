@@ -38,20 +38,13 @@ impl Runs {
     pub(super) async fn end(&self, mut body: v1::EndTaskRequest) -> Result<(), Status> {
         let request_id = std::mem::take(&mut body.request_id);
         let request = request_key(&request_id, body_digest(&body))?;
-        let end = match body.end() {
-            v1::TaskStatus::Succeeded => WantedEnd::Succeeded,
-            v1::TaskStatus::Skipped => WantedEnd::Skipped,
-            v1::TaskStatus::Cancelled => WantedEnd::Cancelled,
-            _ => {
-                let what = "a task can be given the ends SUCCEEDED, SKIPPED and CANCELLED";
-                return Err(faults::bad_field("end", what));
-            }
-        };
+        let end = wanted_end(&body)?;
+        let reason = (!body.reason.is_empty()).then(|| body.reason.as_str().into());
         self.replica.barrier(None).await?;
         if answered(&self.replica, request.as_ref())?.is_none() {
             let run = self.replica.find_run(body.run.as_ref())?.id;
             let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
-            let command = EndTask { request, run, task, end };
+            let command = EndTask { request, run, task, end, reason };
             self.replica.proposer.propose(&Command::EndTask(command)).await?;
         }
         Ok(())
@@ -70,5 +63,29 @@ impl Runs {
             self.replica.proposer.propose(&command(request, run)).await?;
         }
         Ok(())
+    }
+}
+
+/// What a call wants a task to come to: an end, or a person's answer to an approval.
+fn wanted_end(body: &v1::EndTaskRequest) -> Result<WantedEnd, Status> {
+    let has_end = body.end() != v1::TaskStatus::Unspecified;
+    match body.verdict() {
+        v1::Verdict::Approved | v1::Verdict::Rejected if has_end => {
+            Err(faults::bad_field("end", "a call has either an `end` or a `verdict`"))
+        }
+        v1::Verdict::Approved => Ok(WantedEnd::Approved),
+        v1::Verdict::Rejected => Ok(WantedEnd::Rejected),
+        v1::Verdict::Unspecified if !body.reason.is_empty() => {
+            Err(faults::bad_field("reason", "a reason is given with a `verdict` alone"))
+        }
+        v1::Verdict::Unspecified => match body.end() {
+            v1::TaskStatus::Succeeded => Ok(WantedEnd::Succeeded),
+            v1::TaskStatus::Skipped => Ok(WantedEnd::Skipped),
+            v1::TaskStatus::Cancelled => Ok(WantedEnd::Cancelled),
+            _ => {
+                let what = "a task can be given the ends SUCCEEDED, SKIPPED and CANCELLED";
+                Err(faults::bad_field("end", what))
+            }
+        },
     }
 }

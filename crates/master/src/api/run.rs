@@ -22,6 +22,7 @@ use super::{
 };
 use crate::faults;
 use crate::forward::{forward, forward_stream};
+use crate::leader::question;
 use crate::propose::NotDone;
 use crate::read::{body_digest, is_stale, namespace};
 use crate::replica::Replica;
@@ -363,7 +364,12 @@ impl Runs {
         if let Some(mut explanation) = live {
             // The log's time stands still while nothing is written.
             explanation.at = self.replica.clock.now();
-            return self.replica.with_run(run, |run| explained(run, &explanation));
+            return self.replica.with_run(run, |run| {
+                if let (Some(approval), Some(spec)) = (&mut explanation.approval, run.spec(index)) {
+                    approval.message = question(run, spec).map(Into::into);
+                }
+                explained(run, &explanation)
+            });
         }
         let ended =
             self.replica.with_run(run, |run| muster_planner::explain_progress(run, index))?;

@@ -137,7 +137,7 @@ impl WorkflowService for Workflows {
 fn by_request(spec: &WorkflowSpec) -> Vec<(&CoreRequest, Vec<String>)> {
     let mut groups: Vec<(&CoreRequest, Vec<String>)> = Vec::new();
     let mut known: BTreeMap<&CoreRequest, usize> = BTreeMap::new();
-    for task in &spec.tasks {
+    for task in spec.tasks.iter().filter(|task| !task.is_approval()) {
         let at = *known.entry(&task.request).or_insert_with(|| {
             groups.push((&task.request, Vec::new()));
             groups.len() - 1

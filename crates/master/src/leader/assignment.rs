@@ -17,6 +17,9 @@ use muster_proto::internal::v1 as wire;
 /// Largest environment that a task gives, in bytes, names included. Linux starts no process with a larger one.
 const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
 
+/// Longest question of an approval that is shown, in bytes. An output may be larger.
+const QUESTION_BYTES_MAX: usize = 4 << 10;
+
 /// The attempt as it goes over the wire.
 pub(super) fn held(attempt: &AttemptRef) -> wire::HeldAttempt {
     wire::HeldAttempt {
@@ -120,6 +123,16 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
         env.insert(key.to_string(), resolved);
     }
     Ok(env)
+}
+
+/// What an approval asks, with its references filled in: for people, so that what cannot be filled in stays as it is.
+pub(crate) fn question(run: &Run, spec: &TaskSpec) -> Option<String> {
+    let message = spec.executor.approval()?.message.as_deref()?;
+    let rendered = template::render(message, &|reference| resolve(run, spec, reference));
+    let mut text = rendered.unwrap_or_else(|_| message.to_owned());
+    let end = (0..=QUESTION_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
+    Some(text)
 }
 
 fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {

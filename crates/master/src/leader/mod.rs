@@ -18,7 +18,7 @@ use muster_core::event::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(crate) use assignment::parse_held;
+pub(crate) use assignment::{parse_held, question};
 pub(crate) use reconcile::reconcile;
 
 use crate::replica::Replica;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use muster_core::ids::WorkerId;
-use muster_core::spec::{Condition, DependencyRule};
+use muster_core::spec::{Condition, DependencyRule, OnTimeout};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
@@ -33,10 +33,12 @@ impl fmt::Display for Explanation {
             writeln!(f, "To run it again: muster release {name}")?;
             writeln!(f, "To let it fail: muster release {name} --fail")?;
         }
+        self.write_approval(f)?;
         if let Some(message) = self.message.as_deref().and_then(|it| it.lines().next())
             && !self.is_said(message)
         {
-            writeln!(f, "It said: {message}")?;
+            let who = if self.approval.is_some() { "Reason" } else { "It said" };
+            writeln!(f, "{who}: {message}")?;
         }
         if let Some(skipped) = &self.skipped {
             write!(f, "{skipped}")?;
@@ -73,6 +75,20 @@ impl Explanation {
             }
         }
         writeln!(f)
+    }
+
+    /// What a person is asked, and how to answer.
+    fn write_approval(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tally.of(TaskStatus::Awaiting) == 0 {
+            return Ok(());
+        }
+        let question = self.approval.as_ref().and_then(|approval| approval.message.as_deref());
+        if let Some(question) = question.and_then(|it| it.lines().next()) {
+            writeln!(f, "It asks: {question}")?;
+        }
+        let name = &self.name;
+        writeln!(f, "To let it succeed: muster approve {name}")?;
+        writeln!(f, "To let it fail: muster reject {name}")
     }
 
     /// What is to be said of the run.
@@ -146,7 +162,7 @@ impl fmt::Display for Sentence<'_> {
             ),
             TaskState::Ready { since, .. } => {
                 write!(f, "has been ready for {}", of.ago(since))?;
-                match self.part.queue_deadline {
+                match self.part.waits_until {
                     Some(at) => write!(f, "; it fails if no worker takes it in {}", of.ahead(at)),
                     None => Ok(()),
                 }
@@ -168,34 +184,18 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Held { .. } => f.write_str(
                 "is held: its attempt was lost, and `onLost: hold` lets a person decide",
             ),
+            TaskState::Awaiting { since } => {
+                let since = of.ago(since);
+                write!(f, "has been waiting for {since} for a person to approve or reject it")?;
+                self.write_silence(f)
+            }
             TaskState::Succeeded { last, tries } => {
                 f.write_str("succeeded")?;
                 self.write_last(f, last.map(|last| last.worker))?;
                 write_tries(f, tries)
             }
             TaskState::Failed { reason, last, .. } => {
-                f.write_str(match reason {
-                    FailureReason::Exit(code) if code < 0 => "was killed",
-                    FailureReason::Exit(_) => "failed",
-                    FailureReason::Rejected => "could not be carried out",
-                    FailureReason::TimedOut => "ran out of time",
-                    FailureReason::QueueTimedOut => "found no worker in time",
-                    FailureReason::Lost => "was lost",
-                    FailureReason::Undecidable => {
-                        "failed, since an expression of it could not be evaluated"
-                    }
-                })?;
-                match reason {
-                    FailureReason::Exit(code) if code < 0 => {
-                        write!(f, " by signal {}", code.unsigned_abs())?;
-                    }
-                    FailureReason::Exit(code) => write!(f, " with exit code {code}")?,
-                    FailureReason::Rejected
-                    | FailureReason::TimedOut
-                    | FailureReason::QueueTimedOut
-                    | FailureReason::Lost
-                    | FailureReason::Undecidable => {}
-                }
+                write_failure(f, reason)?;
                 self.write_last(f, last.map(|last| last.worker))
             }
             TaskState::Skipped { by_failure: true } => {
@@ -210,6 +210,16 @@ impl fmt::Display for Sentence<'_> {
 }
 
 impl Sentence<'_> {
+    /// What becomes of an approval if nobody answers it.
+    fn write_silence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(until) = self.part.waits_until else { return Ok(()) };
+        let end = match self.of.approval.as_ref().map(|it| it.on_timeout) {
+            Some(OnTimeout::Approve) => "counts as approved",
+            Some(OnTimeout::Fail) | None => "fails",
+        };
+        write!(f, "; it {end} if nobody does in {}", self.of.ahead(until))
+    }
+
     fn write_attempt(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -239,6 +249,21 @@ impl Sentence<'_> {
 }
 
 /// What went before a success.
+fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Result {
+    f.write_str(match reason {
+        FailureReason::Exit(code) if code < 0 => {
+            return write!(f, "was killed by signal {}", code.unsigned_abs());
+        }
+        FailureReason::Exit(code) => return write!(f, "failed with exit code {code}"),
+        FailureReason::Rejected => "could not be carried out",
+        FailureReason::TimedOut => "ran out of time",
+        FailureReason::QueueTimedOut => "found no worker in time",
+        FailureReason::Lost => "was lost",
+        FailureReason::NotApproved => "was rejected by a person",
+        FailureReason::Undecidable => "failed, since an expression of it could not be evaluated",
+    })
+}
+
 fn write_tries(f: &mut fmt::Formatter<'_>, tries: Tries) -> fmt::Result {
     let number = tries.attempts;
     match (tries.failures, tries.losses) {

@@ -21,8 +21,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use muster_core::command::{
-    AttemptRef, CancelRun, Command, DrainWorker, Entry, Finish, FinishAttempts, LoseWorker,
-    Outcome, RegisterWorker, Start, StartAttempts,
+    AttemptRef, CancelRun, Command, DrainWorker, EndTask, Entry, Finish, FinishAttempts,
+    LoseWorker, Outcome, RegisterWorker, Start, StartAttempts, WantedEnd,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId, TaskIndex, WorkerId};
@@ -117,6 +117,8 @@ impl Cluster {
             }
             "start" => self.start(first()?)?,
             "finish" => self.finish(first()?, words.get(1..).unwrap_or_default())?,
+            "approve" => self.answer(WantedEnd::Approved, &words)?,
+            "reject" => self.answer(WantedEnd::Rejected, &words)?,
             "cancel" => {
                 let (run, _) = self.run(first()?)?;
                 self.apply(Command::CancelRun(CancelRun { request: None, run }))?;
@@ -165,6 +167,14 @@ impl Cluster {
             Reply::Items { refused } if !refused.is_empty() => Err(format!("refused: {refused:?}")),
             _ => Ok(reply),
         }
+    }
+
+    /// Answers an approval, with a reason of one word.
+    fn answer(&mut self, end: WantedEnd, words: &[&str]) -> Result<()> {
+        let (run, task, _) = self.task(words.first().ok_or("no task")?)?;
+        let reason = words.get(1).map(|word| (*word).into());
+        self.apply(Command::EndTask(EndTask { request: None, run, task, end, reason }))?;
+        Ok(())
     }
 
     fn register(&mut self, words: &[&str]) -> Result<()> {

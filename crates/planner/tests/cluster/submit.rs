@@ -5,8 +5,8 @@ use std::sync::Arc;
 use muster_core::command::{RunSource, SubmitRun};
 use muster_core::ids::Name;
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, Resources, TaskSpec,
-    WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
+    Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
@@ -93,6 +93,12 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
         "failures" => task.max_failures = number(value)?,
         "fast" => task.fail_fast = value == "yes",
         "parallel" => task.max_parallel = Some(number(value)?),
+        "approval" => {
+            let on_timeout = if value == "approve" { OnTimeout::Approve } else { OnTimeout::Fail };
+            let message = Some("Ship it?".into());
+            task.executor = ExecutorSpec::Approval(ApprovalSpec { message, on_timeout });
+        }
+        "timeout" => task.timeout = Some(Millis::from_secs(number(value)?)),
         "rule" => {
             task.rule = match value {
                 "any" => DependencyRule::AnySucceeded,

@@ -45,12 +45,15 @@ pub(super) fn end_to_proto(it: &EndTask) -> stored::EndTask {
         WantedEnd::Succeeded => StoredWantedEnd::Succeeded,
         WantedEnd::Skipped => StoredWantedEnd::Skipped,
         WantedEnd::Cancelled => StoredWantedEnd::Cancelled,
+        WantedEnd::Approved => StoredWantedEnd::Approved,
+        WantedEnd::Rejected => StoredWantedEnd::Rejected,
     };
     stored::EndTask {
         request: key_to_proto(it.request.as_ref()),
         run_id: it.run.0,
         task_index: it.task.0,
         end: end.into(),
+        reason: it.reason.as_ref().map(ToString::to_string),
     }
 }
 
@@ -60,12 +63,15 @@ pub(super) fn end_from_proto(it: stored::EndTask) -> Result<EndTask, DecodeError
         StoredWantedEnd::Succeeded => WantedEnd::Succeeded,
         StoredWantedEnd::Skipped => WantedEnd::Skipped,
         StoredWantedEnd::Cancelled => WantedEnd::Cancelled,
+        StoredWantedEnd::Approved => WantedEnd::Approved,
+        StoredWantedEnd::Rejected => WantedEnd::Rejected,
     };
     Ok(EndTask {
         request: it.request.map(key_from_proto),
         run: RunId(it.run_id),
         task: TaskIndex(it.task_index),
         end,
+        reason: it.reason.map(Into::into),
     })
 }
 

@@ -5,8 +5,9 @@
 
 use muster_core::ids::Text;
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ParamType,
-    ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
+    ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
+    WorkflowSpec,
 };
 use muster_core::time::Millis;
 
@@ -226,6 +227,7 @@ pub fn executor_to_proto(executor: &ExecutorSpec) -> v1::ExecutorSpec {
     let kind = match executor {
         ExecutorSpec::Process(process) => Kind::Process(process_to_proto(process)),
         ExecutorSpec::Noop => Kind::Noop(v1::NoopSpec {}),
+        ExecutorSpec::Approval(approval) => Kind::Approval(approval_to_proto(approval)),
     };
     v1::ExecutorSpec { kind: Some(kind) }
 }
@@ -238,7 +240,28 @@ pub fn executor_from_proto(executor: v1::ExecutorSpec) -> Result<ExecutorSpec, D
             ExecutorSpec::Process(process_from_proto(process).within("process")?)
         }
         Kind::Noop(v1::NoopSpec {}) => ExecutorSpec::Noop,
+        Kind::Approval(approval) => {
+            ExecutorSpec::Approval(approval_from_proto(approval).within("approval")?)
+        }
     })
+}
+
+fn approval_to_proto(approval: &ApprovalSpec) -> v1::ApprovalSpec {
+    let on_timeout = match approval.on_timeout {
+        OnTimeout::Fail => v1::ApprovalTimeout::Fail,
+        OnTimeout::Approve => v1::ApprovalTimeout::Approve,
+    };
+    let message = approval.message.as_ref().map(Text::to_string);
+    v1::ApprovalSpec { message, on_timeout: on_timeout.into() }
+}
+
+fn approval_from_proto(approval: v1::ApprovalSpec) -> Result<ApprovalSpec, DecodeError> {
+    let on_timeout = match known("on_timeout", approval.on_timeout)? {
+        v1::ApprovalTimeout::Unspecified => return Err(DecodeError::missing("on_timeout")),
+        v1::ApprovalTimeout::Fail => OnTimeout::Fail,
+        v1::ApprovalTimeout::Approve => OnTimeout::Approve,
+    };
+    Ok(ApprovalSpec { message: approval.message.map(Text::from), on_timeout })
 }
 
 fn process_to_proto(process: &ProcessSpec) -> v1::ProcessSpec {

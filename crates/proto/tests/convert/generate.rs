@@ -14,9 +14,9 @@ use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
-    ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
-    WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
+    OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources,
+    RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -93,7 +93,14 @@ fn executor() -> impl Strategy<Value = ExecutorSpec> {
     ];
     let process = (command, of(text()))
         .prop_map(|(command, working_dir)| ProcessSpec { command, working_dir });
-    prop_oneof![Just(ExecutorSpec::Noop), process.prop_map(ExecutorSpec::Process)]
+    let ends = [OnTimeout::Fail, OnTimeout::Approve];
+    let approval = (of(text()), prop::sample::select(ends.to_vec()))
+        .prop_map(|(message, on_timeout)| ApprovalSpec { message, on_timeout });
+    prop_oneof![
+        Just(ExecutorSpec::Noop),
+        process.prop_map(ExecutorSpec::Process),
+        approval.prop_map(ExecutorSpec::Approval),
+    ]
 }
 
 fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
@@ -356,6 +363,7 @@ fn retry() -> impl Strategy<Value = RetryRun> {
         any::<bool>().prop_map(|by_failure| TakenEnd::Skipped { by_failure }),
         any::<i32>().prop_map(|code| TakenEnd::Failed { reason: FailureReason::Exit(code) }),
         Just(TakenEnd::Failed { reason: FailureReason::QueueTimedOut }),
+        Just(TakenEnd::Failed { reason: FailureReason::NotApproved }),
     ];
     let taken = (small(), vec((range(), end), 0..3), option::of(texts().prop_map(Arc::new)))
         .prop_map(|(task, ends, outputs)| TakenOver { task: TaskIndex(task), ends, outputs });
@@ -393,9 +401,19 @@ fn operating_command() -> impl Strategy<Value = Command> {
     });
     let prioritize = (key(), run(), any::<i32>())
         .prop_map(|(request, run, priority)| PrioritizeRun { request, run, priority });
-    let ends = [WantedEnd::Succeeded, WantedEnd::Skipped, WantedEnd::Cancelled];
-    let end = (key(), run(), small(), prop::sample::select(ends.to_vec()))
-        .prop_map(|(request, run, task, end)| EndTask { request, run, task: TaskIndex(task), end });
+    let ends = [
+        WantedEnd::Succeeded,
+        WantedEnd::Skipped,
+        WantedEnd::Cancelled,
+        WantedEnd::Approved,
+        WantedEnd::Rejected,
+    ];
+    let end = (key(), run(), small(), prop::sample::select(ends.to_vec()), of(text())).prop_map(
+        |(request, run, task, end, reason)| {
+            let task = TaskIndex(task);
+            EndTask { request, run, task, end, reason }
+        },
+    );
     let reopen = (key(), run(), of(small().prop_map(TaskIndex)))
         .prop_map(|(request, run, from)| ReopenTasks { request, run, from });
     prop_oneof![

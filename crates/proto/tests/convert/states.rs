@@ -14,8 +14,8 @@ use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{Scope, taken_over};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    Resources, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
+    OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
@@ -73,6 +73,14 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         }
         if draw % 5 == 2 && task.rule != DependencyRule::AnySucceeded {
             task.condition = Condition::Expression("params.region == 'eu'".into());
+        }
+        if draw % 6 == 3 {
+            let timeout = draw.is_multiple_of(5).then_some(Millis::from_secs(4));
+            let on_timeout = if timeout.is_some() { OnTimeout::Approve } else { OnTimeout::Fail };
+            let approval = ApprovalSpec { message: Some("Well?".into()), on_timeout };
+            let TaskSpec { id, needs, rule, condition, .. } = task;
+            let plain = TaskSpec::new(id, ExecutorSpec::Approval(approval));
+            return TaskSpec { needs, rule, condition, timeout, ..plain };
         }
         if draw % 4 == 1 {
             task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
@@ -273,13 +281,19 @@ impl World {
         let runs: Vec<Arc<Run>> = self.state.runs().iter().cloned().collect();
         let (request, run) = (request(a, b), pick(&runs, b)?.id);
         let task = TaskIndex(u32::from(b / 8 % 6));
-        let end =
-            [WantedEnd::Succeeded, WantedEnd::Skipped, WantedEnd::Cancelled][usize::from(b) % 3];
+        const ENDS: [WantedEnd; 5] = [
+            WantedEnd::Succeeded,
+            WantedEnd::Skipped,
+            WantedEnd::Cancelled,
+            WantedEnd::Approved,
+            WantedEnd::Rejected,
+        ];
+        let (end, reason) = (ENDS[usize::from(b) % 5], Some("so".into()));
         Some(match a / 4 % 8 {
             4 => Command::ReopenTasks(ReopenTasks { request, run, from: None }),
             5 => Command::ReopenTasks(ReopenTasks { request, run, from: Some(task) }),
             7 if a > 127 => self.retry(b)?,
-            6 | 7 => Command::EndTask(EndTask { request, run, task, end }),
+            6 | 7 => Command::EndTask(EndTask { request, run, task, end, reason }),
             0 => Command::PrioritizeRun(PrioritizeRun { request, run, priority: i32::from(b) }),
             1 | 2 => Command::PauseRun(PauseRun { request, run, is_paused: true }),
             _ => Command::PauseRun(PauseRun { request, run, is_paused: false }),

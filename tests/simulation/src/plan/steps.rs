@@ -57,6 +57,8 @@ pub enum Action {
     Prioritize(usize, i32),
     /// Gives a task of one of its runs an end.
     EndTask(usize, TaskStatus, u32),
+    /// Answers the approval of this name in one of its runs.
+    Answer(usize, &'static str, bool),
     /// Runs again what one of its runs did not come to.
     Retry(usize, RetryScope),
 }

@@ -1,22 +1,36 @@
-//! How a task is carried out: `run`, `command` or `noop`.
+//! How a task is carried out: `run`, `command`, `noop` or `approval`.
 
 use super::super::path::Path;
 use super::super::report::{NO_HELP, Report};
 use super::super::yaml::{Node, Value};
-use super::fields::Fields;
-use super::values::{kind, text, texts};
+use super::fields::{Fields, Schema};
+use super::values::{kind, one_of, text, texts};
 use crate::ids::Text;
-use crate::spec::{ExecutorSpec, ProcessCommand, ProcessSpec};
+use crate::spec::{ApprovalSpec, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec};
 
 /// What a `run` script is given to unless the task says otherwise.
 const SHELL_DEFAULT: [&str; 3] = ["bash", "-euo", "pipefail"];
 
 /// The ways to say what a task does.
-const KINDS: [&str; 3] = ["run", "command", "noop"];
+const KINDS: [&str; 4] = ["run", "command", "noop", "approval"];
+
+/// What to write into a task that does nothing.
+pub(super) const WAYS: &str =
+    "give it `run: <script>`, `command: [program, argument, …]`, `noop: {}` or `approval: {}`";
+
+const APPROVAL: Schema = Schema {
+    what: "an approval",
+    fields: &["message", "onTimeout"],
+    later: &["approvers", "count"],
+};
 
 /// Fields of a task that belong to another executor than its own.
-const NOT_WITH: [(&str, &[&str]); 3] =
-    [("run", &["args"]), ("command", &["shell"]), ("noop", &["shell", "args", "workingDir"])];
+const NOT_WITH: [(&str, &[&str]); 4] = [
+    ("run", &["args"]),
+    ("command", &["shell"]),
+    ("noop", &["shell", "args", "workingDir"]),
+    ("approval", &["shell", "args", "workingDir"]),
+];
 
 /// Reads the executor of the task at `path`.
 pub(super) fn executor(
@@ -33,9 +47,7 @@ pub(super) fn executor(
                 return None;
             }
             let message = "the task does nothing".to_owned();
-            let help = "give it `run: <script>`, `command: [program, argument, …]` or `noop: {}`"
-                .to_owned();
-            report.error_with_help(path, message, help);
+            report.error_with_help(path, message, WAYS);
             return None;
         }
         [first, second, ..] => {
@@ -56,6 +68,7 @@ pub(super) fn executor(
     let node = fields.get(kind)?;
     match kind {
         "noop" => noop(node, path.key("noop"), report),
+        "approval" => approval(node, path.key("approval"), report),
         "run" => {
             let command = script(fields, node, path, report)?;
             Some(process(fields, path, report, command))
@@ -109,4 +122,19 @@ fn noop(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<Exec
             None
         }
     }
+}
+
+fn approval(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<ExecutorSpec> {
+    const ENDS: [(&str, OnTimeout); 2] =
+        [("fail", OnTimeout::Fail), ("approve", OnTimeout::Approve)];
+    if matches!(&node.value, Value::Scalar { text, .. } if text == "true") {
+        return Some(ExecutorSpec::Approval(ApprovalSpec::default()));
+    }
+    let fields = Fields::open(node, path, &APPROVAL, report)?;
+    let message = fields.get("message").and_then(|node| text(node, path.key("message"), report));
+    let on_timeout = fields
+        .get("onTimeout")
+        .and_then(|node| one_of(node, path.key("onTimeout"), report, &ENDS))
+        .unwrap_or_default();
+    Some(ExecutorSpec::Approval(ApprovalSpec { message: message.map(Text::from), on_timeout }))
 }

@@ -9,7 +9,7 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 33] = [
+const FOREIGN: [(&str, &str); 39] = [
     ("schedules", "schedule"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
@@ -40,6 +40,12 @@ const FOREIGN: [(&str, &str); 33] = [
     ("options", "enum"),
     ("min", "minimum"),
     ("max", "maximum"),
+    ("approve", "approval"),
+    ("gate", "approval"),
+    ("manual", "approval"),
+    ("suspend", "approval"),
+    ("prompt", "message"),
+    ("default", "onTimeout"),
     ("jobs", "tasks"),
     ("steps", "tasks"),
     ("stages", "tasks"),
@@ -142,6 +148,8 @@ fn unknown(
     }
     let help = if written == "<<" {
         Some("merging maps is not supported; use `defaults` for what tasks share".to_owned())
+    } else if (schema.what, written) == ("an approval", "timeout") {
+        Some("it stands beside `approval`, one level out".to_owned())
     } else if let Some((_, ours)) =
         FOREIGN.into_iter().find(|(name, ours)| *name == written && schema.fields.contains(ours))
     {

@@ -34,6 +34,7 @@ const TASK: Schema = Schema {
         "run",
         "command",
         "noop",
+        "approval",
         "needs",
         "rule",
         "if",
@@ -90,12 +91,14 @@ pub(super) fn task(
 ) -> TaskSpec {
     let mut task = TaskSpec { id, ..base.clone() };
     if node.is_null() {
-        let help =
-            "give it `run: <script>`, `command: [program, argument, …]` or `noop: {}`".to_owned();
-        report.error_with_help(path, "the task does nothing", help);
+        report.error_with_help(path, "the task does nothing", executor::WAYS);
         return task;
     }
     let Some(fields) = Fields::open(node, path, &TASK, report) else { return task };
+    if fields.has("approval") {
+        // The defaults are about attempts and workers, and it has neither.
+        task = TaskSpec::new(task.id, ExecutorSpec::Noop);
+    }
     task.executor = executor::executor(&fields, path, report).unwrap_or(ExecutorSpec::Noop);
     shared(&fields, path, report, &mut task);
     if let Some(node) = fields.get("needs") {

@@ -1,4 +1,4 @@
-//! What the `${{ }}` in env values refer to.
+//! What the `${{ }}` in env values, and in what approvals ask, refer to.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,9 @@ impl<'s> Names<'s> {
     }
 }
 
-/// The references in a task's variables. What a workflow that is not whole lacks may stand in the part that could not
+/// The references in the texts of a task. What a workflow that is not whole lacks may stand in the part that could not
 /// be read, so only the form is judged then.
-pub(super) fn env(
+pub(super) fn texts(
     task: &TaskSpec,
     names: &Names<'_>,
     path: Path<'_>,
@@ -35,19 +35,35 @@ pub(super) fn env(
     is_whole: bool,
 ) {
     let env = path.key("env");
-    for (key, value) in task.env.iter().filter(|(_, value)| template::has_reference(value)) {
-        let at = env.key(key);
-        match template::parse(value) {
-            Err(error) => report.error(at, error.to_string()),
-            Ok(parts) if is_whole => {
-                for part in &parts {
-                    if let Part::Reference(found) = part {
-                        reference(found, task, names, at, report);
-                    }
+    for (key, value) in &task.env {
+        text(value, task, names, env.key(key), report, is_whole);
+    }
+    if let Some(message) = task.executor.approval().and_then(|it| it.message.as_deref()) {
+        text(message, task, names, path.key("approval").key("message"), report, is_whole);
+    }
+}
+
+fn text(
+    value: &str,
+    task: &TaskSpec,
+    names: &Names<'_>,
+    at: Path<'_>,
+    report: &mut Report<'_>,
+    is_whole: bool,
+) {
+    if !template::has_reference(value) {
+        return;
+    }
+    match template::parse(value) {
+        Err(error) => report.error(at, error.to_string()),
+        Ok(parts) if is_whole => {
+            for part in &parts {
+                if let Part::Reference(found) = part {
+                    reference(found, task, names, at, report);
                 }
             }
-            Ok(_) => {}
         }
+        Ok(_) => {}
     }
 }
 

@@ -115,6 +115,9 @@ fn cell_to_proto(state: &TaskState, count: u32, origin: Origin) -> StoredCell {
             avoid_worker_id: avoid.map(|worker| worker.0),
         }),
         TaskState::Held { tries: _ } => State::Held(cell::Held {}),
+        TaskState::Awaiting { since } => {
+            State::Awaiting(cell::Awaiting { since_offset_ms: origin.offset_ms(*since) })
+        }
         TaskState::Succeeded { tries: _, last } => State::Succeeded(cell::Succeeded {
             last: last.as_ref().map(|last| last_to_proto(last, origin)),
         }),
@@ -164,6 +167,9 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
             avoid: backoff.avoid_worker_id.map(WorkerId),
         },
         State::Held(cell::Held {}) => TaskState::Held { tries },
+        State::Awaiting(awaiting) => {
+            TaskState::Awaiting { since: origin.at(awaiting.since_offset_ms) }
+        }
         State::Succeeded(succeeded) => TaskState::Succeeded {
             tries,
             last: succeeded.last.as_ref().map(|last| last_from_proto(last, origin)),
@@ -250,6 +256,7 @@ pub(in crate::convert) fn failure_to_proto(reason: FailureReason) -> (StoredFail
         FailureReason::QueueTimedOut => (StoredFailureReason::QueueTimedOut, 0),
         FailureReason::Undecidable => (StoredFailureReason::Undecidable, 0),
         FailureReason::Lost => (StoredFailureReason::Lost, 0),
+        FailureReason::NotApproved => (StoredFailureReason::NotApproved, 0),
     }
 }
 
@@ -265,5 +272,6 @@ pub(in crate::convert) fn failure_from_proto(
         StoredFailureReason::QueueTimedOut => Ok(FailureReason::QueueTimedOut),
         StoredFailureReason::Undecidable => Ok(FailureReason::Undecidable),
         StoredFailureReason::Lost => Ok(FailureReason::Lost),
+        StoredFailureReason::NotApproved => Ok(FailureReason::NotApproved),
     }
 }
