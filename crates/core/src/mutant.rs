@@ -57,6 +57,7 @@ mutants! {
     StaleReportKept = "stale-report-kept": "A stale report is refused, and leaves its message (I5).",
     EndOverwritten = "end-overwritten": "A cancel makes cancelled what had succeeded (I6).",
     DependencyIgnored = "dependency-ignored": "A task starts when the first task it needs has ended (I7).",
+    ItemForgotten = "item-forgotten": "A list that is known only at run time loses its last item (I2).",
     DecisionUnchecked = "decision-unchecked": "A decision counts whatever its task has come to meanwhile (I7).",
     FireUndecided = "fire-undecided": "A schedule that fired is where it was before (I8).",
     FireForgotten = "fire-forgotten": "What came due together fires once and is not counted (I8).",

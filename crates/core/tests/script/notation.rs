@@ -7,9 +7,10 @@
 use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec,
-    ParamType, ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
+    ArraySpec, Axis, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost,
+    ParamSpec, ParamType, ProcessCommand, ProcessSpec, TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -123,6 +124,22 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let (first, last) = value.split_once('-').expect("array=FIRST-LAST");
             let number = |text: &str| text.parse().expect("an index");
             task.array = Some(ArraySpec { first: number(first), last: number(last) });
+        }
+        ("each", _) => {
+            task.fan_out = Some(match value.split_once('.') {
+                Some((task, key)) => {
+                    FanOut::Reference(Reference::Output { task: task.into(), key: key.into() })
+                }
+                None => FanOut::Items(value.split('|').collect()),
+            });
+        }
+        ("axis", axis) => {
+            let values = value.split('|').map(Text::from).collect();
+            let axis = Axis { name: name(axis), values };
+            match &mut task.fan_out {
+                Some(FanOut::Matrix(axes)) => axes.push(axis),
+                _ => task.fan_out = Some(FanOut::Matrix(vec![axis])),
+            }
         }
         ("failures", _) => task.max_failures = number(),
         ("fast", _) => task.fail_fast = value == "yes",
