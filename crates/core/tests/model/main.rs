@@ -57,7 +57,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 31] = [
+const CHECKED: [Rare; 33] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -82,6 +82,8 @@ const CHECKED: [Rare; 31] = [
     Rare::DecidedToStart,
     Rare::DecidedToSkip,
     Rare::Undecidable,
+    Rare::SizedLate,
+    Rare::NoItems,
     Rare::StaleDecision,
     Rare::CancelRacedFinish,
     Rare::StopForced,
@@ -92,7 +94,7 @@ const CHECKED: [Rare; 31] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 53] = [
+const WANTED: [&str; 55] = [
     "placed",
     "start accepted",
     "finish accepted",
@@ -104,6 +106,7 @@ const WANTED: [&str; 53] = [
     "refused NotReady",
     "refused RunPaused",
     "refused NotUndecided",
+    "refused WrongVerdict",
     "refused WorkerNotActive",
     "refused WorkerMismatch",
     "refused NoCapacity",
@@ -146,6 +149,7 @@ const WANTED: [&str; 53] = [
     "failFast of a run",
     "failures that may be",
     "failures taken over",
+    "items taken over",
 ];
 
 /// The random commands must reach what they are meant to judge: a generator that went stale would agree for ever.
@@ -155,7 +159,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..150 {
+    for _ in 0..280 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))
