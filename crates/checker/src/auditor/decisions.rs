@@ -2,9 +2,11 @@
 //! expression comes to is the leader's judgement, and is not judged here.
 
 use muster_core::command::{DecideTasks, Decision, Verdict};
+use muster_core::spec::TaskSpec;
 use muster_core::state::task::{FailureReason, TaskState, Tries};
 
 use super::attempts::refusals;
+use super::rules;
 use super::step::{Claim, Step};
 use crate::coverage::Rare;
 use crate::verdict::Invariant;
@@ -36,16 +38,30 @@ impl Step<'_> {
         let Some(work) = self.live_run(decision.run) else { return false };
         let Some(task) = work.task(decision.task) else { return false };
         let wanted = TaskState::Undecided { since: decision.since };
-        task.cells.iter().all(|(_, state)| *state == wanted)
+        let waits = task.cells.iter().all(|(_, state)| *state == wanted);
+        waits && work.spec(decision.task).is_some_and(|spec| fits(&decision.verdict, spec))
     }
 
     fn decide(&mut self, decision: &Decision) {
         let now = self.now;
         let Some(work) = self.live_run(decision.run) else { return };
         let Some(task) = work.task(decision.task) else { return };
-        let range = task.cells.indices();
+        let mut range = task.cells.indices();
         let (to, rare) = match &decision.verdict {
             Verdict::Start => (task.ready(now), Rare::DecidedToStart),
+            Verdict::FanOut { items } => {
+                let ready = task.ready(now);
+                work.size(decision.task, items, TaskState::Undecided { since: decision.since });
+                range = work.task(decision.task).map_or(range, |task| task.cells.indices());
+                match items.is_empty() {
+                    // Nothing is to be done, and that is done.
+                    true => {
+                        let tries = Tries::default();
+                        (TaskState::Succeeded { tries, last: None }, Rare::NoItems)
+                    }
+                    false => (ready, Rare::SizedLate),
+                }
+            }
             Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
             Verdict::Fail { .. } => {
                 let (tries, reason) = (Tries::default(), FailureReason::Undecidable);
@@ -54,5 +70,14 @@ impl Step<'_> {
         };
         self.count(rare);
         self.change(decision.run, decision.task, range, to);
+    }
+}
+
+/// Whether a verdict is one for such a task: a size for those that wait for one, and for no other.
+fn fits(verdict: &Verdict, spec: &TaskSpec) -> bool {
+    match verdict {
+        Verdict::Start => !rules::is_sized_late(spec),
+        Verdict::FanOut { items } => rules::is_sized_late(spec) && rules::are_bounded(items),
+        Verdict::Skip | Verdict::Fail { .. } => true,
     }
 }

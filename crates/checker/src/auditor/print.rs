@@ -158,7 +158,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
                 .hash(mixer);
             (&it.spec, &it.params, it.priority).hash(mixer);
             for taken in &it.taken_over {
-                (taken.task, &taken.ends, &taken.outputs).hash(mixer);
+                (taken.task, &taken.ends, &taken.outputs, &taken.items).hash(mixer);
             }
         }
         Command::ReopenTasks(it) => (request(&it.request), it.run, it.from).hash(mixer),
@@ -173,6 +173,10 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             let verdict = match &it.verdict {
                 Verdict::Start => (0u8, None),
                 Verdict::Skip => (1, None),
+                Verdict::FanOut { items } => {
+                    items.hash(mixer);
+                    (3, None)
+                }
                 Verdict::Fail { message } => (2, Some(message)),
             };
             (it.run, it.task, it.since, verdict).hash(mixer);

@@ -1,6 +1,7 @@
 //! Every rule of the checker, tripped by a log or a history that breaks it, and named rightly.
 
 mod attempts;
+mod fan_out;
 mod interleavings;
 mod log;
 mod replicas;
