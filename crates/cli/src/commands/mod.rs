@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod convert;
 pub(crate) mod dev;
 pub(crate) mod diff;
+mod each;
 pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod logs;

@@ -263,9 +263,12 @@ impl Shown for v1::Task {
         let number = |number: u64| if number > 0 { number.to_string() } else { String::new() };
         let status = match (&self.tally, self.is_array) {
             (Some(tally), true) => {
-                let count = u64::from(self.array_last - self.array_first) + 1;
                 let done = tally.succeeded + tally.failed + tally.skipped + tally.cancelled;
-                format!("{} {done}/{count}", task_word(self.status()))
+                let word = task_word(self.status());
+                match self.array_count {
+                    Some(count) => format!("{word} {}/{count}", done.min(count.into())),
+                    None => format!("{word} 0/?"),
+                }
             }
             _ => task_word(self.status()).to_owned(),
         };
