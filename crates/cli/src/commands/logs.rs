@@ -10,7 +10,7 @@ use super::lookup::find_task;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{self, Show};
 use crate::names::{Part, TaskName, label};
-use crate::output::{note, stdout};
+use crate::output::{has_ended, note, stdout};
 use crate::settings::Global;
 
 /// Bytes that are fetched first for a last line.
@@ -65,6 +65,9 @@ async fn one_task(client: &Client, run: &v1::Run, part: &Part, args: &LogsArgs) 
     if task.is_array && task.array_count.unwrap_or_default() == 0 {
         let message = match task.array_count {
             Some(_) => format!("{name} had nothing to go through, so there is no log"),
+            None if has_ended(&task) => {
+                format!("{name} ended before its indices were known, so there is no log")
+            }
             None => format!("how many indices {name} has is not known yet, so there is no log"),
         };
         return Err(Failure::new(Exit::NotFound, message));

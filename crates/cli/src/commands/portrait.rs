@@ -8,7 +8,7 @@ use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, rounded, run_word, task_word};
+use crate::output::{Shown, Table, has_ended, rounded, run_word, task_word};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -107,6 +107,7 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
         let indices = match task.array_count {
             Some(0) => "none: there is nothing to go through".to_owned(),
             Some(_) => format!("{}-{}", task.array_first, task.array_last),
+            None if has_ended(task) => "none: it ended before they were known".to_owned(),
             None => "not known yet".to_owned(),
         };
         facts.add("Indices", indices);

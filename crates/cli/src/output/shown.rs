@@ -241,6 +241,12 @@ impl Shown for v1::Schedule {
     }
 }
 
+/// Whether nothing more of a task will run.
+pub(crate) fn has_ended(task: &v1::Task) -> bool {
+    use v1::TaskStatus::{Cancelled, Failed, Skipped, Succeeded};
+    matches!(task.status(), Succeeded | Failed | Skipped | Cancelled)
+}
+
 impl Shown for v1::Task {
     const MESSAGE: &'static str = "muster.v1.Task";
     const LIST: &'static str = "tasks";
@@ -267,6 +273,7 @@ impl Shown for v1::Task {
                 let word = task_word(self.status());
                 match self.array_count {
                     Some(count) => format!("{word} {}/{count}", done.min(count.into())),
+                    None if has_ended(self) => word.to_owned(),
                     None => format!("{word} 0/?"),
                 }
             }

@@ -208,8 +208,8 @@ fn above_standard(file: &File) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(file, FIRST)?)
 }
 
-/// `value` with what differs between indices where the leader marked it. Everything else was resolved by the leader: what
-/// looks like a reference is text of the user's.
+/// `value` with what differs between indices where the leader marked it. Everything else was resolved by the leader:
+/// what looks like a reference is text of the user's.
 fn fill_in(value: &str, index: u32, task: &TaskDefinition) -> Result<String, NoValue> {
     if !task.columns.is_empty() {
         column::fill_in(value, index, &task.columns)
