@@ -136,12 +136,11 @@ impl Model {
         let (mut ended, mut lists) = (Cells::new(), Lists::new());
         for taken in &it.taken_over {
             let Some(spec) = it.spec.tasks.get(taken.task.0 as usize) else { return Err(bad) };
-            if let Some(items) = &taken.items {
-                if !is_sized_late(spec) {
-                    return Err(bad);
-                }
-                lists.insert(taken.task.0, items.iter().map(str::to_owned).collect());
+            if taken.items.is_some() && !is_sized_late(spec) {
+                return Err(bad);
             }
+            let items = taken.items.iter().map(|it| it.iter().map(str::to_owned).collect());
+            lists.extend(items.map(|items| (taken.task.0, items)));
             let indices = indices_of(spec, taken.items.as_ref().map(|it| it.len()));
             let mut next = 0;
             for (range, end) in &taken.ends {

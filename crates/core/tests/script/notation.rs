@@ -125,22 +125,8 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let number = |text: &str| text.parse().expect("an index");
             task.array = Some(ArraySpec { first: number(first), last: number(last) });
         }
-        ("each", _) => {
-            task.fan_out = Some(match value.split_once('.') {
-                Some((task, key)) => {
-                    FanOut::Reference(Reference::Output { task: task.into(), key: key.into() })
-                }
-                None => FanOut::Items(value.split('|').collect()),
-            });
-        }
-        ("axis", axis) => {
-            let values = value.split('|').map(Text::from).collect();
-            let axis = Axis { name: name(axis), values };
-            match &mut task.fan_out {
-                Some(FanOut::Matrix(axes)) => axes.push(axis),
-                _ => task.fan_out = Some(FanOut::Matrix(vec![axis])),
-            }
-        }
+        ("each", _) => task.fan_out = Some(list(value)),
+        ("axis", axis) => add_axis(task, axis, value),
         ("failures", _) => task.max_failures = number(),
         ("fast", _) => task.fail_fast = value == "yes",
         ("parallel", _) => task.max_parallel = Some(number()),
@@ -195,5 +181,25 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             task.request.resources.memory_bytes = parse_memory(value).expect("a quantity");
         }
         _ => drop(task.request.resources.custom.insert(key.into(), u64::from(number()))),
+    }
+}
+
+/// `each=a|b|c`, or `each=task.key` for what a task writes.
+fn list(value: &str) -> FanOut {
+    match value.split_once('.') {
+        Some((task, key)) => {
+            FanOut::Reference(Reference::Output { task: task.into(), key: key.into() })
+        }
+        None => FanOut::Items(value.split('|').collect()),
+    }
+}
+
+/// `axis.x=1|2|3`.
+fn add_axis(task: &mut TaskSpec, axis: &str, value: &str) {
+    let values = value.split('|').map(Text::from).collect();
+    let axis = Axis { name: name(axis), values };
+    match &mut task.fan_out {
+        Some(FanOut::Matrix(axes)) => axes.push(axis),
+        _ => task.fan_out = Some(FanOut::Matrix(vec![axis])),
     }
 }
