@@ -79,6 +79,10 @@ rare! {
     DecidedToStart = "condition held",
     /// A condition that the leader evaluated did not hold.
     DecidedToSkip = "condition did not hold",
+    /// A task that is sized late got its size.
+    SizedLate = "task sized late",
+    /// A task that is sized late had nothing to go through.
+    NoItems = "task sized late without items",
     /// An expression could not be evaluated.
     Undecidable = "expression not evaluated",
     /// A decision about a task came when that had moved on.

@@ -160,6 +160,8 @@ mod tests {
             "muster run -f f.yaml --watch --propagate-exit-code",
             "muster submit -- echo hi",
             "muster submit --cpu 500m --memory 1Gi --env A=b --array 0-9 --pool gpu --retries 2 --progress -- ls -l",
+            "muster submit --each-line hosts.txt --progress -- ./probe.sh",
+            "muster submit --each-json - -- ./probe.sh",
             "muster apply -f f.yaml -f g.yaml",
             "muster diff -f f.yaml -f g.yaml --exit-code -o json",
             "muster validate --schema",

@@ -10,9 +10,9 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
-    ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
-    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy, TaskSpec,
-    WorkflowSpec,
+    ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
+    OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,
+    TaskSpec, WorkflowSpec,
 };
 use serde_json::{Map, Value, json};
 
@@ -167,6 +167,10 @@ fn task(spec: &TaskSpec) -> Value {
     fields.put_filled("env", texts(&spec.env));
     fields.put_filled("outputs", list(&spec.outputs));
     fields.put_some("array", spec.array.map(|array| format!("{}-{}", array.first, array.last)));
+    if let Some(fan_out) = &spec.fan_out {
+        let (field, value) = self::fan_out(fan_out);
+        fields.put(field, value);
+    }
     if let Some(max) = spec.max_parallel {
         fields.put("maxParallel", json!(max));
     }
@@ -194,6 +198,20 @@ fn task(spec: &TaskSpec) -> Value {
         fields.put("priority", json!(priority));
     }
     fields.value()
+}
+
+/// The field that says what a task goes through, and its value.
+fn fan_out(fan_out: &FanOut) -> (&'static str, Value) {
+    match fan_out {
+        FanOut::Matrix(axes) => {
+            let axes = axes.iter().map(|axis| (axis.name.to_string(), list(&axis.values)));
+            ("matrix", Value::Object(axes.collect()))
+        }
+        FanOut::Items(items) => {
+            ("foreach", Value::Array(items.iter().map(|item| json!(item)).collect()))
+        }
+        FanOut::Reference(found) => ("foreach", json!(format!("${{{{ {found} }}}}"))),
+    }
 }
 
 fn executor(spec: &ExecutorSpec, fields: &mut Fields) {
@@ -301,6 +319,7 @@ mod tests {
             include_str!("../../../examples/hello.yaml"),
             include_str!("../../../examples/array.yaml"),
             include_str!("../../../examples/fan-out.yaml"),
+            include_str!("../../../examples/foreach.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

@@ -12,7 +12,7 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
-const PLACES: [(&str, &str); 8] = [
+const PLACES: [(&str, &str); 9] = [
     ("/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
         "/properties/params/additionalProperties/oneOf/2/properties",
@@ -29,6 +29,10 @@ const PLACES: [(&str, &str); 8] = [
     (
         "/$defs/task/properties/array/oneOf/2/properties",
         "tasks: {t: {noop: {}, array: {zzzzzz: 1}}}",
+    ),
+    (
+        "/$defs/task/properties/foreach/oneOf/2/properties",
+        "tasks: {t: {noop: {}, foreach: {zzzzzz: 1}}}",
     ),
 ];
 

@@ -6,7 +6,7 @@ mod schedules;
 use std::fmt;
 
 use crate::ids::TaskIndex;
-use crate::spec::TaskSpec;
+use crate::spec::{Items, TaskSpec};
 use crate::state::State;
 use crate::state::cells::Cells;
 use crate::state::run::Run;
@@ -54,10 +54,7 @@ impl State {
     fn check_run(&self, run: &Run) -> Result<(), Violation> {
         let specs = &run.version.spec.tasks;
         let is_whole = run.tasks.len() == specs.len()
-            && run.tasks.iter().zip(specs).all(|(task, spec)| {
-                task.cells.indices() == spec.indices().into()
-                    && matches!(task.cells, Cells::Many(_)) == spec.array.is_some()
-            });
+            && run.tasks.iter().zip(specs).all(|(task, spec)| has_form(task, spec));
         if !is_whole {
             return violated("I2", format!("run {} has other tasks than its version", run.id));
         }
@@ -296,4 +293,25 @@ fn check_approval(run: &Run, index: TaskIndex, state: &TaskState) -> Result<(), 
         return Ok(());
     }
     violated("I7", format!("task {}/{index} is {state:?}", run.id))
+}
+
+/// Whether a task has the indices that its spec and its items say. Without a size it waits for one, or has ended.
+fn has_form(task: &Task, spec: &TaskSpec) -> bool {
+    let is_many = matches!(task.cells, Cells::Many(_));
+    if !spec.is_sized_late() {
+        return task.items.is_none()
+            && task.cells.indices() == spec.indices().into()
+            && is_many == spec.is_array();
+    }
+    let is_bounded = task.items.as_ref().is_none_or(|items| items.check().is_ok());
+    is_bounded
+        && match task.items.as_ref().and_then(Items::indices) {
+            Some(indices) => is_many && task.cells.indices() == indices,
+            None => {
+                let may_wait = task.items.is_none();
+                let status = task.status();
+                let waits = matches!(status, TaskStatus::Blocked | TaskStatus::Undecided);
+                !is_many && (status.is_terminal() || waits && may_wait)
+            }
+        }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use crate::retry::TakenOver;
-use crate::spec::{Resources, WorkflowSpec};
+use crate::spec::{Items, Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
 use crate::state::run::{FireOrigin, Params, RetryOrigin};
 use crate::state::task::Outputs;
@@ -318,8 +318,13 @@ pub struct Decision {
 /// What becomes of an undecided task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is ready.
+    /// It is ready. Not for a task that is sized late.
     Start,
+    /// It is sized late, goes through these items, and is ready; with no items it has succeeded.
+    FanOut {
+        /// The items, within the bounds that [`Items::check`] knows.
+        items: Items,
+    },
     /// Its condition does not hold.
     Skip,
     /// Something could not be evaluated.

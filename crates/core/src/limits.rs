@@ -14,6 +14,16 @@ pub const SPEC_BYTES_MAX: usize = 6 << 20;
 pub const ARRAY_INDICES_MAX: u32 = 10_000_000;
 /// Largest index of an array task.
 pub const ARRAY_INDEX_MAX: u32 = u32::MAX - 1;
+/// Most items of a `foreach`. A task that is sized late has less than half as many, for an output holds no more.
+pub const ITEMS_MAX: usize = 100_000;
+/// Largest items of a `foreach`, and values of a `matrix`, together.
+pub const ITEMS_BYTES_MAX: usize = 1 << 20;
+/// Largest single item, or value of a matrix.
+pub const ITEM_BYTES_MAX: usize = 64 << 10;
+/// Most axes of a matrix.
+pub const MATRIX_AXES_MAX: usize = 16;
+/// Most values of all axes of a matrix together.
+pub const MATRIX_VALUES_MAX: usize = 10_000;
 /// Most entries in one map of a task or worker: env, labels, selector, custom resources, outputs.
 pub const MAP_ENTRIES_MAX: usize = 256;
 /// Longest single text value a user gives: an env value, a script, an argument.

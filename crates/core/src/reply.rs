@@ -53,6 +53,10 @@ pub enum ItemRefusal {
     /// The task is not undecided (any more), or became so anew.
     #[error("there is nothing to decide about the task")]
     NotUndecided,
+    /// The verdict is none for such a task: one that is sized late needs its items, within their bounds, and no other
+    /// takes any.
+    #[error("the verdict does not fit the task, or its items are too many or too large")]
+    WrongVerdict,
     /// The worker is not active.
     #[error("the worker is not active")]
     WorkerNotActive,

@@ -11,7 +11,8 @@ use crate::graph::Graph;
 use crate::ids::TaskIndex;
 use crate::limits;
 use crate::reply::Rejection;
-use crate::state::cells::{Cells, IndexRange};
+use crate::spec::Items;
+use crate::state::cells::IndexRange;
 use crate::state::run::Run;
 use crate::state::task::{FailureReason, Outputs, Task, TaskEnd, TaskState, TaskStatus};
 
@@ -37,6 +38,8 @@ pub struct TakenOver {
     pub ends: Vec<(IndexRange, TakenEnd)>,
     /// Its outputs.
     pub outputs: Option<Arc<Outputs>>,
+    /// Of a task that was sized late: its items, so that its indices mean the same again.
+    pub items: Option<Items>,
 }
 
 /// An end that is taken over.
@@ -111,7 +114,8 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
         let mut ends = ends_of(task);
         // Beside indices that run again only those count that did run.
         ends.retain(|(_, end)| is_whole || *end == TakenEnd::Succeeded);
-        (!ends.is_empty()).then(|| TakenOver { task: index, ends, outputs: task.outputs.clone() })
+        let (outputs, items) = (task.outputs.clone(), task.items.clone());
+        (!ends.is_empty()).then_some(TakenOver { task: index, ends, outputs, items })
     });
     Ok(kept.collect())
 }
@@ -127,6 +131,7 @@ fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
                     task: index,
                     ends: ends_of(task),
                     outputs: task.outputs.clone(),
+                    items: task.items.clone(),
                 };
             }
             Some(TaskEnd::Failed) => TakenEnd::Skipped { by_failure: true },
@@ -135,7 +140,9 @@ fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
                 TakenEnd::Skipped { by_failure: false }
             }
         };
-        TakenOver { task: index, ends: vec![(task.cells.indices(), end)], outputs: None }
+        // What is skipped as a whole never has a size.
+        let indices = run.spec(index).map_or(task.cells.indices(), |spec| spec.indices().into());
+        TakenOver { task: index, ends: vec![(indices, end)], outputs: None, items: None }
     });
     let taken: Vec<TakenOver> = others.collect();
     let (version, params) = (run.version.clone(), run.params.clone());
@@ -185,6 +192,9 @@ impl Run {
     pub(crate) fn take_over(&mut self, taken: &[TakenOver]) {
         for it in taken {
             let Some(task) = self.tasks.get_mut(it.task.0 as usize) else { continue };
+            if it.items.is_some() {
+                task.resize(it.items.clone(), TaskState::Blocked);
+            }
             for (range, end) in &it.ends {
                 task.cells.set(*range, end.state());
             }
@@ -201,8 +211,14 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
         return bad("tasks are not in order");
     }
     for it in taken {
-        let Some(task) = fresh.task(it.task) else { return bad("there is no such task") };
-        let indices = task.cells.indices();
+        let found = fresh.task(it.task).zip(fresh.spec(it.task));
+        let Some((task, spec)) = found else { return bad("there is no such task") };
+        let are_its = it.items.as_ref().is_none_or(|it| spec.is_sized_late() && it.check().is_ok());
+        if !are_its {
+            return bad("items are too many, or of a task that goes through none");
+        }
+        let sized = it.items.as_ref().and_then(Items::indices);
+        let indices = sized.unwrap_or(task.cells.indices());
         let is_inside = |range: IndexRange| {
             range.first <= range.last && indices.intersect(range) == Some(range)
         };
@@ -212,7 +228,7 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
             return bad("indices are not in order, or not of their task");
         }
         let succeeded = [(IndexRange::single(0), TakenEnd::Succeeded)];
-        let may_have_outputs = matches!(task.cells, Cells::One(_)) && it.ends == succeeded;
+        let may_have_outputs = !spec.is_array() && it.ends == succeeded;
         let bytes =
             it.outputs.iter().flat_map(|it| it.iter()).map(|(key, it)| key.len() + it.len());
         let bytes: usize = bytes.sum();

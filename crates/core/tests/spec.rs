@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use muster_core::limits;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, ParamType,
-    ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
+    ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost,
+    OnTimeout, ParamType, ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
 };
 use muster_core::time::Millis;
 
@@ -80,7 +80,10 @@ fn a_good_file_means_what_it_says() {
     let ids: Vec<&str> = spec.tasks.iter().map(|task| task.id.as_str()).collect();
     assert_eq!(
         ids,
-        ["zeta", "alpha", "many", "counted", "spelled", "alert", "end", "any", "ask", "wait"]
+        [
+            "zeta", "alpha", "many", "counted", "spelled", "product", "items", "lined", "listed",
+            "alert", "end", "any", "ask", "wait"
+        ]
     );
     assert_eq!((spec.timeout, spec.priority), (Some(Millis::from_secs(7200)), -5));
     assert_eq!(spec.labels["app.kubernetes.io/name"], "etl".into());
@@ -131,6 +134,31 @@ fn an_approval_has_a_message_and_a_timeout_and_nothing_of_the_defaults() {
     let executor = ExecutorSpec::Approval(ApprovalSpec::default());
     let plain = TaskSpec { needs: wait.needs.clone(), ..TaskSpec::new(wait.id.clone(), executor) };
     assert_eq!(*wait, plain);
+}
+
+#[test]
+fn what_is_gone_through_is_kept_once() {
+    let spec = &good()[0];
+    let product = task(spec, "product");
+    let Some(FanOut::Matrix(axes)) = &product.fan_out else { panic!("a matrix") };
+    let texts = |axis: &Axis| axis.values.iter().map(|it| it.to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        (axes[0].name.as_str(), texts(&axes[0])),
+        ("shard", vec!["0".into(), "1.10".into(), "x y".into()])
+    );
+    assert_eq!((axes[1].name.as_str(), texts(&axes[1])), ("region-of", vec!["eu".into()]));
+    assert_eq!(product.array_indices(), Some(ArraySpec { first: 0, last: 2 }));
+    let items = |id: &str| match &task(spec, id).fan_out {
+        Some(FanOut::Items(items)) => items.iter().map(str::to_owned).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let object = r#"{"k":"v","n":1.10,"t":"1","deep":[true,null,"null","q\"\n"]}"#;
+    assert_eq!(items("items"), ["a", "1.10", object, r#"["x",2]"#]);
+    assert_eq!(items("lined"), ["a b", "c"]);
+    let listed = task(spec, "listed");
+    assert!(listed.is_sized_late() && listed.is_array() && listed.needs_decision());
+    assert_eq!(listed.array_indices(), None);
+    assert_eq!(listed.item_keys().iter().map(|key| &**key).collect::<Vec<_>>(), ["some-key"]);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use muster_core::graph::Graph;
 use muster_core::ids::{Name, Text};
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, ParamSpec, ParamType,
-    ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec, parse,
-    template, validate,
+    ArraySpec, Axis, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost, ParamSpec,
+    ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
+    WorkflowSpec, parse, template, validate,
 };
 use muster_core::time::Millis;
 use proptest::collection::{btree_map, vec};
@@ -164,6 +165,16 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     prop_oneof![Just(RetryPolicy::default()), any]
 }
 
+fn fan_out() -> impl Strategy<Value = FanOut> {
+    let axis = (name(), vec(text(), 0..3)).prop_map(|(name, values)| Axis { name, values });
+    prop_oneof![
+        vec(axis, 0..4).prop_map(FanOut::Matrix),
+        vec(text(), 0..4).prop_map(|items| FanOut::Items(items.iter().collect())),
+        text().prop_map(|name| FanOut::Reference(Reference::Param(name))),
+        Just(FanOut::Reference(Reference::Item)),
+    ]
+}
+
 prop_compose! {
     fn task()(
         id in name(), needs in vec(name(), 0..3), executor in executor(), env in texts(), request in request(),
@@ -172,14 +183,14 @@ prop_compose! {
             Just(DependencyRule::AllSucceeded), Just(DependencyRule::AllDone), Just(DependencyRule::AnySucceeded)],
         condition in prop_oneof![Just(Condition::Success), Just(Condition::Failure), Just(Condition::Always),
             Just(Condition::Cancelled), text().prop_map(Condition::Expression)],
-        array in proptest::option::of((any::<u32>(), any::<u32>())),
+        array in proptest::option::of((any::<u32>(), any::<u32>())), fan_out in proptest::option::of(fan_out()),
         spans in (proptest::option::of(millis()), proptest::option::of(millis()), millis()),
         fails in (any::<u32>(), any::<bool>()),
         numbers in (any::<u32>(), proptest::option::of(any::<i32>()), proptest::option::of(any::<u32>())),
     ) -> TaskSpec {
         TaskSpec {
             id, needs, rule, condition, executor, env, outputs,
-            array: array.map(|(first, last)| ArraySpec { first, last }),
+            array: array.map(|(first, last)| ArraySpec { first, last }), fan_out,
             max_parallel: numbers.2, max_failures: fails.0, fail_fast: fails.1,
             request, retry, on_lost: OnLost::Rerun, max_lost: numbers.0,
             timeout: spans.0, queue_timeout: spans.1, grace_period: spans.2, priority: numbers.1,

@@ -1,12 +1,14 @@
 //! Whether the expressions of a workflow can be right, before any run: syntax, names, and kinds that do not match.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr, UnaryOpKind};
-use muster_core::spec::template::is_same_name;
+use muster_core::ids::Text;
+use muster_core::spec::template::{self, Part, Reference, is_same_name};
 use muster_core::spec::{
-    Condition, DependencyRule, ExpressionProblem, TaskSpec, WorkflowSpec, did_you_mean,
+    Condition, DependencyRule, ExpressionProblem, FanOut, TaskSpec, WorkflowSpec, did_you_mean,
 };
 
 use crate::evaluate::{self, shorten};
+use crate::items::lacking_key;
 use crate::kind::{Chain, Kind, all_parts, chain, compares, kind_of};
 use crate::scope::{FUNCTIONS, GROUPS, RUN_NUMBERS, RUN_TEXTS};
 
@@ -51,8 +53,34 @@ pub fn check(spec: &WorkflowSpec) -> Vec<ExpressionProblem> {
             });
             problems.extend(found);
         }
+        problems.extend(item_keys(task));
     }
     problems
+}
+
+/// Keys that a task reads from items which the file has, and which one of them lacks.
+fn item_keys(task: &TaskSpec) -> impl Iterator<Item = ExpressionProblem> {
+    let items = match &task.fan_out {
+        Some(FanOut::Items(items)) => Some(items),
+        Some(FanOut::Matrix(_) | FanOut::Reference(_)) | None => None,
+    };
+    let keys = items.map(|_| task.item_keys()).unwrap_or_default();
+    keys.into_iter().filter_map(move |key| {
+        let problem = lacking_key(items?, &key)?;
+        let reads = |(_, value): &(&Text, &Text)| {
+            let wanted = Part::Reference(Reference::ItemField(key.clone()));
+            template::parse(value).is_ok_and(|parts| parts.contains(&wanted))
+        };
+        Some(ExpressionProblem {
+            task: task.id.clone(),
+            field: "env",
+            key: task.env.iter().find(reads).map(|(variable, _)| variable.clone()),
+            message: problem,
+            help: Some(
+                "write every item as `{key: value, …}` with the keys that are read".to_owned(),
+            ),
+        })
+    })
 }
 
 /// What a task that others need can have come to. The first is the usual one.
@@ -255,6 +283,19 @@ impl Checker<'_> {
             [group, ..] if GROUPS.contains(&group) => {
                 let help = "write params.NAME, needs.TASK.result, needs.TASK.outputs.KEY, run.NAME or task.id";
                 self.problem(format!("`{shown}` is no value"), help.to_owned());
+            }
+            [first @ ("item" | "matrix" | "array"), ..] => {
+                let variable = match first {
+                    "item" => "MUSTER_ITEM",
+                    "matrix" => "MUSTER_MATRIX_AXIS",
+                    _ => "MUSTER_ARRAY_INDEX",
+                };
+                let help = format!(
+                    "let the script look at ${variable}, and end where there is nothing to do"
+                );
+                let message =
+                    format!("`{shown}` is about one index, and an `if` about the whole task");
+                self.problem(message, help);
             }
             [first, ..] => self.unknown(first, &shown),
             [] => {}

@@ -9,10 +9,11 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, machinery};
 use muster_core::command::Verdict;
 use muster_core::ids::TaskIndex;
-use muster_core::spec::Condition;
+use muster_core::spec::{Condition, FanOut};
 use muster_core::state::run::Run;
 use muster_core::state::task::{Task, TaskEnd};
 
+use crate::items;
 use crate::kind::{all_parts, chain};
 use crate::scope::{self, Moment, Scope};
 
@@ -26,18 +27,35 @@ const BRACKETS_MAX: usize = 32;
 /// What becomes of an undecided task of a run. `None` if the run has no such task, or nothing of it is to be decided.
 pub fn decide(run: &Arc<Run>, task: TaskIndex, moment: &Arc<Moment>) -> Option<Verdict> {
     let spec = run.spec(task)?;
+    if !spec.needs_decision() {
+        return None;
+    }
     let scope = Scope { run: run.clone(), task, moment: moment.clone() };
-    let Condition::Expression(text) = &spec.condition else { return None };
+    let verdict = match &spec.condition {
+        Condition::Expression(text) => judged(text, &scope),
+        Condition::Success | Condition::Failure | Condition::Always | Condition::Cancelled => {
+            Verdict::Start
+        }
+    };
+    // Whether it runs at all comes first: a list that nobody goes through need not be one.
+    Some(match (verdict, &spec.fan_out) {
+        (Verdict::Start, Some(FanOut::Reference(found))) => items::verdict(&scope, spec, found),
+        (verdict, _) => verdict,
+    })
+}
+
+/// What a condition comes to.
+fn judged(text: &str, scope: &Scope) -> Verdict {
     let failed =
         |why: String| Verdict::Fail { message: format!("if: `{}`: {why}", shorten(text)).into() };
-    Some(match value_of(text, &scope) {
+    match value_of(text, scope) {
         Ok(value) => match value.kind() {
             ValueKind::Bool if value.is_true() => Verdict::Start,
             ValueKind::Bool => Verdict::Skip,
             other => failed(format!("it came to {}, not true or false", words(other))),
         },
         Err(why) => failed(why),
-    })
+    }
 }
 
 /// What an expression comes to, or why it does not.
@@ -116,14 +134,18 @@ fn missing_output(expr: &Expr<'_>, scope: &Scope) -> Option<(String, &'static st
     let chain = chain(expr)?;
     let ["needs", task, "outputs", key] = chain[..] else { return None };
     let task = scope.run.task(scope.upstream(task)?)?;
-    let ended = match task.end() {
+    (!has_output(task, key)).then(|| (chain.join("."), why_missing(task)))
+}
+
+/// What a task did that wrote no outputs.
+pub(crate) fn why_missing(task: &Task) -> &'static str {
+    match task.end() {
         None => "has not ended",
         Some(TaskEnd::Succeeded) => "did not write it",
         Some(TaskEnd::Failed) => "failed",
         Some(TaskEnd::Skipped { .. }) => "was skipped",
         Some(TaskEnd::Cancelled) => "was cancelled",
-    };
-    (!has_output(task, key)).then(|| (chain.join("."), ended))
+    }
 }
 
 fn has_output(task: &Task, key: &str) -> bool {

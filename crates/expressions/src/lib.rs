@@ -1,4 +1,5 @@
-//! What expressions come to: the `if:` of a task, when it is more than a name of the core's.
+//! What expressions come to: the `if:` of a task, when it is more than a name of the core's, and the list that a task
+//! goes through, when that is known only at run time.
 //!
 //! ```text
 //!  file ──► check(spec) ──► problems                      in the command line, and before a spec enters the log
@@ -23,9 +24,11 @@
 
 mod check;
 mod evaluate;
+mod items;
 mod kind;
 mod scope;
 
 pub use check::check;
 pub use evaluate::{FUEL, decide};
+pub use items::{field, json_items};
 pub use scope::Moment;

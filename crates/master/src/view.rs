@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use muster_core::ids::{RunId, TaskIndex, Text};
+use muster_core::spec::TaskSpec;
 use muster_core::state::cells::{Cells, Tally};
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{
@@ -106,7 +107,9 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
     let mut total = v1::Tally::default();
     tally(&task.cells.tally(), &mut total);
     let spec = run.spec(index);
-    let array = spec.and_then(|spec| spec.array);
+    let is_array = spec.is_some_and(TaskSpec::is_array);
+    let size = spec.and_then(|spec| task.size(spec)).filter(|_| is_array);
+    let indices = size.filter(|count| *count > 0).map(|_| task.cells.indices());
     let mut view = v1::Task {
         id: spec.map(|spec| spec.id.to_string()).unwrap_or_default(),
         index: index.0,
@@ -117,9 +120,10 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         message: task.message.as_deref().unwrap_or_default().to_owned(),
         outputs: task.outputs.as_deref().map(strings).unwrap_or_default(),
         tally: Some(total),
-        is_array: array.is_some(),
-        array_first: array.map_or(0, |array| array.first),
-        array_last: array.map_or(0, |array| array.last),
+        is_array,
+        array_first: indices.map_or(0, |indices| indices.first),
+        array_last: indices.map_or(0, |indices| indices.last),
+        array_count: size,
         ..Default::default()
     };
     if let (Cells::One(TaskState::Awaiting { .. }), Some(spec)) = (&task.cells, spec) {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, Request, TaskSpec};
+use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
 use muster_core::state::State;
-use muster_core::state::cells::{IndexRange, Tally};
+use muster_core::state::cells::{Cells, IndexRange, Tally};
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
 use muster_core::time::Timestamp;
@@ -37,8 +37,10 @@ pub struct Explanation {
     pub task: TaskIndex,
     /// Its full name, `etl/42/extract`.
     pub name: String,
-    /// Whether it is an array task.
+    /// Whether it is an array task that has its indices.
     pub is_array: bool,
+    /// Present for a task whose size is known only at run time, as long as it has no indices.
+    pub sized_late: Option<SizedLate>,
     /// The log's time: what spans are counted from.
     pub at: Timestamp,
     /// The task as a whole.
@@ -99,6 +101,15 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
+}
+
+/// What a task goes through that has no indices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizedLate {
+    /// The reference to the list.
+    pub list: String,
+    /// Whether it is known what is in it: nothing.
+    pub is_known: bool,
 }
 
 /// What `maxParallel` says to the ready indices of an array task.
@@ -232,7 +243,8 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         run: run.id,
         task,
         name: format!("{}/{}", run.label(), spec.id),
-        is_array: spec.array.is_some(),
+        is_array: matches!(progress.cells, Cells::Many(_)),
+        sized_late: sized_late(progress, spec),
         at: run.ended.map_or(run.submitted_at, |ended| ended.at),
         status,
         tally: progress.cells.tally(),
@@ -256,6 +268,13 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         ahead: None,
         worker_names: BTreeMap::new(),
     })
+}
+
+fn sized_late(progress: &Task, spec: &TaskSpec) -> Option<SizedLate> {
+    let Some(FanOut::Reference(found)) = &spec.fan_out else { return None };
+    let size = progress.size(spec);
+    let waits = size.is_none() && !progress.status().is_terminal();
+    (waits || size == Some(0)).then(|| SizedLate { list: found.to_string(), is_known: !waits })
 }
 
 fn skipped(run: &Run, task: TaskIndex, spec: &TaskSpec) -> Skipped {

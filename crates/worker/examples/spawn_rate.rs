@@ -119,6 +119,7 @@ fn assignment(attempts: u32) -> Assignment {
         env: BTreeMap::new(),
         outputs: Vec::new(),
         is_array: true,
+        columns: Vec::new(),
         timeout: None,
         grace_period: Millis(10_000),
         resources: Resources::default(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_core::ids::{RunId, TaskIndex};
+use muster_core::spec::column::{self, Column};
 use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand, ProcessSpec};
 use muster_core::state::cells::IndexRange;
@@ -137,6 +138,35 @@ async fn what_cannot_be_started_says_why() {
     let malformed =
         changed(argv(&["true"]), |task| drop(task.env.insert("A=B".into(), "x".into())));
     assert_failed(&bench.run(malformed).await.outcome, None, "`A=B` is malformed");
+}
+
+#[tokio::test]
+async fn values_stand_where_the_leader_marked_them() {
+    let bench = Bench::new();
+    let mut wanted = changed(argv(&["env"]), |task| {
+        let text = format!("{}/{}", column::column_mark(1), column::index_mark());
+        task.env.insert("MUSTER_ITEM".into(), column::column_mark(0).into());
+        task.env.insert("MUSTER_MATRIX_A".into(), text.into());
+        task.columns = vec![
+            Column::each(5, vec!["a b".into(), "${{ x }}".into()]),
+            Column { stride: 3, base: 1, values: vec!["p".into(), "q".into()] },
+        ];
+        task.is_array = true;
+    });
+    wanted.indices = IndexRange { first: 6, last: 6 };
+    assert_eq!(bench.run(wanted.clone()).await.outcome, succeeded(&[]));
+    let key = LogKey { run: RunId(42), task: TaskIndex(1), index: 6, attempt: 1 };
+    let text = String::from_utf8(bench.logs.read(key, 0, 1 << 20).unwrap().unwrap().bytes).unwrap();
+    for line in ["MUSTER_ITEM=${{ x }}", "MUSTER_MATRIX_A=q/6", "MUSTER_ARRAY_INDEX=6"] {
+        assert!(text.lines().any(|held| held == line), "{line} is not in\n{text}");
+    }
+    // A leader that says too little does not start anything.
+    wanted.indices = IndexRange { first: 2, last: 2 };
+    let Outcome::Failed { exit_code: None, message: Some(why) } = bench.run(wanted).await.outcome
+    else {
+        panic!("it has no value")
+    };
+    assert!(why.contains("of the index 2 has none"), "{why}");
 }
 
 #[tokio::test]

@@ -77,7 +77,8 @@ fn check_limits(spec: &WorkflowSpec) {
         assert!(task.retry.limit <= limits::RETRY_LIMIT_MAX);
         assert!(task.max_lost <= limits::LOST_LIMIT_MAX);
         assert!(task.array.is_none_or(|it| it.first <= it.last));
-        assert!(task.array.is_none_or(|it| it.count() <= limits::ARRAY_INDICES_MAX));
+        assert!(task.array_indices().is_none_or(|it| it.count() <= limits::ARRAY_INDICES_MAX));
+        assert!(task.array.is_none() || task.fan_out.is_none());
         assert!(task.array.is_none_or(|it| it.last <= limits::ARRAY_INDEX_MAX));
         let spans = [task.timeout, task.queue_timeout, Some(task.grace_period)];
         assert!(spans.into_iter().flatten().all(|span| span <= limits::SPAN_MAX));

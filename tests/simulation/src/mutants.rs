@@ -41,6 +41,7 @@ trials! {
     AcknowledgedEarly: I2 @ 4,
     JournalForgotten: I2 @ 4,
     JournalGarbled: I4 @ 0,
+    ItemForgotten: I2 @ 0,
     LogAnsweredEarly: I2 | I18 @ 9,
     RequestIgnored: I3 @ 0,
     BodyUnchecked: I3 @ 1,

@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 
 pub use self::steps::{Action, Step};
 use crate::machine::disk::Manners;
+use crate::workflow;
 
 /// Clocks of workers are promised to be within 1 % of true rate, which is so many parts per million.
 const DRIFT_PPM_MAX: i64 = 10_000;
@@ -198,6 +199,10 @@ impl Plan {
         }
         let clients = (0..2 + dice.below(2)).map(|_| steps::steps(&mut dice, workers.len(), lasts));
         let mut clients: Vec<Vec<Step>> = clients.collect();
+        // In some seeds; the others keep what they drew.
+        if workflow::by_hash((seed, "lists")).random_ratio(1, 5) {
+            clients.iter_mut().flatten().for_each(Step::go_through_lists);
+        }
         let mut dice_of_times = Dice(SmallRng::seed_from_u64(seed.rotate_left(32)));
         let times = (mended_at.as_secs(), unit_secs);
         clients.push(steps::timetable(&mut dice_of_times, lasts, times));

@@ -43,6 +43,47 @@ impl Workflow {
     }
 }
 
+/// Lists of none to nine items, as lines or in JSON, and now and then one that nobody can read.
+fn list(chance: &mut SmallRng) -> String {
+    let items = (0..chance.random_range(0..10)).map(|item| format!("i{item}"));
+    match chance.random_range(0..8) {
+        0 => "[broken".to_owned(),
+        1..4 => items.collect::<Vec<_>>().join("\\n"),
+        _ => {
+            let items: Vec<String> = items.map(|item| format!("\\\"{item}\\\"")).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
+impl Workflow {
+    /// The same workflow, but some of its short tasks go through lists that a leader reads, so that their size comes
+    /// late. Only of what [`draw`] drew.
+    pub fn with_lists(&self) -> Workflow {
+        let (mut text, mut params) = (String::new(), Vec::new());
+        let mut lines = self.text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let _ = writeln!(text, "{line}");
+            let Some(command) = line.strip_prefix("    command: ") else { continue };
+            let millis = command.split('"').nth(1).and_then(|millis| millis.parse::<u64>().ok());
+            let is_short = millis.is_some_and(|millis| millis < LONG_MS);
+            let is_array = lines.peek().is_some_and(|next| next.starts_with("    array:"));
+            let mut chance = by_hash((command, text.len()));
+            if !is_short || is_array || chance.random_ratio(1, 2) {
+                continue;
+            }
+            let param = format!("l{}", params.len());
+            let _ = writeln!(text, "    foreach: \"${{{{ params.{param} }}}}\"");
+            let _ = writeln!(text, "{}", fan_out(4, chance.clone()));
+            params.push(format!("{param}: {{default: \"{}\"}}", list(&mut chance)));
+        }
+        if !params.is_empty() {
+            let _ = writeln!(text, "params: {{{}}}", params.join(", "));
+        }
+        Workflow { name: self.name.clone(), text }
+    }
+}
+
 /// Draws a workflow of one to six tasks.
 pub fn draw(chance: &mut SmallRng, name: &str) -> Workflow {
     let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\n");
@@ -260,7 +301,7 @@ pub fn with_approval(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
 }
 
 /// Draws by what was drawn already, so that what a seed drew before stays as it was.
-fn by_hash(of: impl Hash) -> SmallRng {
+pub(crate) fn by_hash(of: impl Hash) -> SmallRng {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     SmallRng::seed_from_u64(hasher.finish())
@@ -272,6 +313,7 @@ mod tests {
 
     #[test]
     fn every_workflow_that_is_drawn_is_a_good_one() {
+        let mut sized_late = 0;
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
             let spec = drawn.parse();
@@ -281,6 +323,10 @@ mod tests {
             let spec = asks.parse();
             assert!(spec.tasks[0].is_approval(), "{}", asks.text);
             assert_eq!(muster_expressions::check(&spec), [], "{}", asks.text);
+            let late = drawn.with_lists();
+            let spec = late.parse();
+            assert_eq!(muster_expressions::check(&spec), [], "{}", late.text);
+            sized_late += spec.tasks.iter().filter(|task| task.is_sized_late()).count();
             let drawn = draw_conditional(&mut SmallRng::seed_from_u64(seed), "c");
             assert_eq!(muster_expressions::check(&drawn.parse()), [], "{}", drawn.text);
             let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);
@@ -290,5 +336,6 @@ mod tests {
                 muster_calendar::check(schedule).unwrap_or_else(|error| panic!("{error:?}"));
             }
         }
+        assert!(sized_late > 100, "{sized_late}");
     }
 }

@@ -314,7 +314,7 @@ impl Step<'_> {
         };
         let ending = rules::Ending { spec, state: *state, attempt, outcome, duration, now };
         let next = ending.next();
-        let is_array = spec.array.is_some();
+        let is_array = rules::is_array(spec);
         if let (Outcome::Succeeded { outputs }, TaskState::Succeeded { .. }, false) =
             (outcome, &next, is_array)
             && let Some(task) = work.tasks.get_mut(task.0 as usize)

@@ -126,7 +126,7 @@ impl Step<'_> {
 
     fn compare_tasks(&mut self, work: &Work, run: &Run) {
         if !has_form(work, run) {
-            let what = format!("run {} has other tasks or indices than its spec", run.id);
+            let what = format!("run {} has other tasks, indices or items than it should", run.id);
             return self.found(Invariant::I2, what);
         }
         let before = self.before.runs.get(run.id.0).cloned();
@@ -320,11 +320,9 @@ impl Step<'_> {
 /// Whether a run has the tasks and indices that it should.
 fn has_form(work: &Work, run: &Run) -> bool {
     run.tasks.len() == work.tasks.len()
-        && run
-            .tasks
-            .iter()
-            .zip(&work.tasks)
-            .all(|(is, should)| is.cells.indices() == should.cells.indices())
+        && run.tasks.iter().zip(&work.tasks).all(|(is, should)| {
+            is.cells.indices() == should.cells.indices() && is.items == should.items
+        })
 }
 
 /// What is wrong with how a run ended, or did not; its tasks are as they should be.

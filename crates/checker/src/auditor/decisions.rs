@@ -2,6 +2,7 @@
 //! expression comes to is the leader's judgement, and is not judged here.
 
 use muster_core::command::{DecideTasks, Decision, Verdict};
+use muster_core::spec::TaskSpec;
 use muster_core::state::task::{FailureReason, TaskState, Tries};
 
 use super::attempts::refusals;
@@ -37,7 +38,8 @@ impl Step<'_> {
         let Some(work) = self.live_run(decision.run) else { return false };
         let Some(task) = work.task(decision.task) else { return false };
         let wanted = TaskState::Undecided { since: decision.since };
-        task.cells.iter().all(|(_, state)| *state == wanted)
+        let waits = task.cells.iter().all(|(_, state)| *state == wanted);
+        waits && work.spec(decision.task).is_some_and(|spec| fits(&decision.verdict, spec))
     }
 
     fn decide(&mut self, decision: &Decision) {
@@ -46,9 +48,22 @@ impl Step<'_> {
         let (Some(task), Some(spec)) = (work.task(decision.task), work.spec(decision.task)) else {
             return;
         };
-        let range = task.cells.indices();
+        let mut range = task.cells.indices();
         let (to, rare) = match &decision.verdict {
             Verdict::Start => (rules::started(spec, task.attempts, now), Rare::DecidedToStart),
+            Verdict::FanOut { items } => {
+                let ready = rules::started(spec, task.attempts, now);
+                work.size(decision.task, items, TaskState::Undecided { since: decision.since });
+                range = work.task(decision.task).map_or(range, |task| task.cells.indices());
+                match items.is_empty() {
+                    // Nothing is to be done, and that is done.
+                    true => {
+                        let tries = Tries::default();
+                        (TaskState::Succeeded { tries, last: None }, Rare::NoItems)
+                    }
+                    false => (ready, Rare::SizedLate),
+                }
+            }
             Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
             Verdict::Fail { .. } => {
                 let (tries, reason) = (Tries::default(), FailureReason::Undecidable);
@@ -57,5 +72,14 @@ impl Step<'_> {
         };
         self.count(rare);
         self.change(decision.run, decision.task, range, to);
+    }
+}
+
+/// Whether a verdict is one for such a task: a size for those that wait for one, and for no other.
+fn fits(verdict: &Verdict, spec: &TaskSpec) -> bool {
+    match verdict {
+        Verdict::Start => !rules::is_sized_late(spec),
+        Verdict::FanOut { items } => rules::is_sized_late(spec) && rules::are_bounded(items),
+        Verdict::Skip | Verdict::Fail { .. } => true,
     }
 }

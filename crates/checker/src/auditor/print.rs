@@ -6,7 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use muster_core::apply::Applied;
-use muster_core::command::{Command, EndTask, Entry, Outcome, RequestKey, RunSource, Verdict};
+use muster_core::command::{
+    Command, Decision, EndTask, Entry, Outcome, RequestKey, RunSource, Verdict,
+};
 use muster_core::event::Event;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
@@ -160,7 +162,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
                 .hash(mixer);
             (&it.spec, &it.params, it.priority).hash(mixer);
             for taken in &it.taken_over {
-                (taken.task, &taken.ends, &taken.outputs).hash(mixer);
+                (taken.task, &taken.ends, &taken.outputs, &taken.items).hash(mixer);
             }
         }
         Command::ReopenTasks(it) => (request(&it.request), it.run, it.from).hash(mixer),
@@ -171,14 +173,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
             (request(&it.request), it.worker, it.is_draining).hash(mixer);
         }
         Command::LoseWorker(it) => it.worker.hash(mixer),
-        Command::DecideTasks(it) => it.decisions.iter().for_each(|it| {
-            let verdict = match &it.verdict {
-                Verdict::Start => (0u8, None),
-                Verdict::Skip => (1, None),
-                Verdict::Fail { message } => (2, Some(message)),
-            };
-            (it.run, it.task, it.since, verdict).hash(mixer);
-        }),
+        Command::DecideTasks(it) => hash_decisions(&it.decisions, mixer),
         Command::PlaceAttempts(it) => {
             let items = it.placements.iter().map(|it| (it.run, it.task, it.range, it.worker));
             items.for_each(|item| item.hash(mixer));
@@ -199,6 +194,21 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
 
 fn hash_end(it: &EndTask, mixer: &mut Mixer) {
     (request(&it.request), it.run, it.task, it.end, &it.reason).hash(mixer);
+}
+
+fn hash_decisions(decisions: &[Decision], mixer: &mut Mixer) {
+    for it in decisions {
+        let verdict = match &it.verdict {
+            Verdict::Start => (0u8, None),
+            Verdict::Skip => (1, None),
+            Verdict::Fail { message } => (2, Some(message)),
+            Verdict::FanOut { items } => {
+                items.hash(mixer);
+                (3, None)
+            }
+        };
+        (it.run, it.task, it.since, verdict).hash(mixer);
+    }
 }
 
 fn request(key: &Option<RequestKey>) -> Option<(&str, u64)> {

@@ -6,9 +6,11 @@ use muster_core::command::RetryRun;
 use muster_core::reply::Reply;
 use muster_core::retry::TakenEnd;
 use muster_core::spec::ConcurrencyPolicy;
+use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskEnd;
 
+use super::rules;
 use super::step::Step;
 use crate::coverage::Rare;
 use crate::mix::spec_digest;
@@ -61,7 +63,10 @@ impl Step<'_> {
         };
         let Some(ends) = ends else { return };
         for taken in &command.taken_over {
-            let whole = run.spec(taken.task).map(|spec| spec.indices().into());
+            let whole = run.spec(taken.task).map(|spec| {
+                let indices = rules::indices(spec, taken.items.as_ref());
+                indices.map_or(IndexRange::single(0), IndexRange::from)
+            });
             let is_whole =
                 matches!(taken.ends[..], [(range, TakenEnd::Succeeded)] if Some(range) == whole);
             let was = ends.get(taken.task.0 as usize).copied().flatten();

@@ -4,7 +4,8 @@
 use muster_core::command::Outcome;
 use muster_core::limits;
 use muster_core::spec::{
-    Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, TaskSpec,
+    ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, Items, OnLost, OnTimeout,
+    TaskSpec,
 };
 use muster_core::state::cells::Cells;
 use muster_core::state::run::{Run, RunStatus};
@@ -56,6 +57,44 @@ pub(super) fn has_too_many_failures(spec: &TaskSpec, cells: &Cells) -> bool {
     let failed = cells.iter().filter(|(_, state)| matches!(state, TaskState::Failed { .. }));
     let failed: u64 = failed.map(|(range, _)| u64::from(range.count())).sum();
     failed > u64::from(spec.max_failures)
+}
+
+/// Whether a task has many indices, known or not.
+pub(super) fn is_array(spec: &TaskSpec) -> bool {
+    spec.array.is_some() || spec.fan_out.is_some()
+}
+
+/// Whether the leader has something to work out before the task starts.
+pub(super) fn is_asked(spec: &TaskSpec) -> bool {
+    matches!(spec.condition, Condition::Expression(_)) || is_sized_late(spec)
+}
+
+/// Whether the number of its indices is known only once it starts.
+pub(super) fn is_sized_late(spec: &TaskSpec) -> bool {
+    matches!(spec.fan_out, Some(FanOut::Reference(_)))
+}
+
+/// The indices of a task: those that its spec names, or one for each value that it goes through; `None` for the single
+/// index of a task that has no more, or whose items are not known or none.
+pub(super) fn indices(spec: &TaskSpec, items: Option<&Items>) -> Option<ArraySpec> {
+    let count = match (&spec.array, &spec.fan_out) {
+        (Some(array), _) => return Some(*array),
+        (None, Some(FanOut::Matrix(axes))) => {
+            axes.iter().map(|axis| axis.values.len() as u32).product()
+        }
+        (None, Some(FanOut::Items(items))) => items.len() as u32,
+        (None, Some(FanOut::Reference(_))) => items?.len() as u32,
+        (None, None) => return None,
+    };
+    (count > 0).then(|| ArraySpec { first: 0, last: count - 1 })
+}
+
+/// Whether a task can go through these items.
+pub(super) fn are_bounded(items: &Items) -> bool {
+    let is_bounded = |item: &str| item.len() <= limits::ITEM_BYTES_MAX && !item.contains('\0');
+    items.len() <= limits::ITEMS_MAX
+        && items.bytes() <= limits::ITEMS_BYTES_MAX
+        && items.iter().all(is_bounded)
 }
 
 /// What becomes of a task that waits for others.
@@ -212,10 +251,10 @@ impl Ending<'_> {
 /// The form in which a task of this spec keeps an end: array tasks keep no history, so that equal ends merge.
 pub(super) fn plain(spec: &TaskSpec, state: TaskState) -> TaskState {
     match state {
-        TaskState::Succeeded { .. } if spec.array.is_some() => {
+        TaskState::Succeeded { .. } if is_array(spec) => {
             TaskState::Succeeded { tries: Tries::default(), last: None }
         }
-        TaskState::Failed { reason, .. } if spec.array.is_some() => {
+        TaskState::Failed { reason, .. } if is_array(spec) => {
             TaskState::Failed { tries: Tries::default(), reason, last: None }
         }
         other => other,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId, TaskIndex};
 use muster_core::retry::TakenOver;
-use muster_core::spec::{Condition, TaskSpec};
+use muster_core::spec::{Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
@@ -22,6 +22,8 @@ pub(super) struct WorkTask {
     /// The highest number of an attempt of it.
     pub(super) attempts: u32,
     pub(super) outputs: Option<Arc<Outputs>>,
+    /// What it goes through, if that was decided.
+    pub(super) items: Option<Items>,
     /// Some accepted item of this entry named it.
     pub(super) is_touched: bool,
     /// Some refused item of this entry named it.
@@ -56,6 +58,7 @@ impl Work {
             cells: task.cells.clone(),
             attempts: task.attempts,
             outputs: task.outputs.clone(),
+            items: task.items.clone(),
             is_touched: false,
             is_refused: false,
         };
@@ -87,9 +90,10 @@ impl Work {
         now: Timestamp,
     ) -> Self {
         let task = |spec: &TaskSpec| WorkTask {
-            cells: Cells::new(spec.array, TaskState::Blocked),
+            cells: Cells::new(rules::indices(spec, None), TaskState::Blocked),
             attempts: 0,
             outputs: None,
+            items: None,
             is_touched: true,
             is_refused: false,
         };
@@ -117,6 +121,14 @@ impl Work {
             let Some(task) = self.tasks.get_mut(it.task.0 as usize) else {
                 return Some("takes over a task that it has not");
             };
+            if let Some(items) = &it.items {
+                let Some(spec) = self.version.spec.tasks.get(it.task.0 as usize) else { continue };
+                if !rules::is_sized_late(spec) || !rules::are_bounded(items) {
+                    return Some("takes over items of a task that goes through none, or too many");
+                }
+                task.cells = Cells::new(rules::indices(spec, Some(items)), TaskState::Blocked);
+                task.items = Some(items.clone());
+            }
             it.ends.iter().for_each(|(range, end)| task.cells.set(*range, end.state()));
             task.outputs.clone_from(&it.outputs);
         }
@@ -148,7 +160,7 @@ impl Work {
             let needs_nothing = self.shape.upstream(task).is_empty();
             let ends = self.upstream_ends(TaskIndex(task as u32));
             let spec = &self.version.spec.tasks[task];
-            let is_asked = matches!(spec.condition, Condition::Expression(_));
+            let is_asked = rules::is_asked(spec);
             let it = &mut self.tasks[task];
             let is_whole = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
             let fresh = match is_asked && is_whole {
@@ -182,8 +194,25 @@ impl Work {
             it.outputs = None;
             it.is_touched = true;
             cells.into_iter().for_each(|(range, to)| it.cells.set(range, to));
+            // Of what begins anew as a whole the items are asked for anew.
+            let is_whole = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
+            if is_whole && it.items.take().is_some() {
+                it.cells = Cells::One(TaskState::Blocked);
+            }
         }
         self.judge(now);
+    }
+
+    /// A task that waits for its size gets it.
+    pub(super) fn size(&mut self, task: TaskIndex, items: &Items, now_it_is: TaskState) {
+        let at = task.0 as usize;
+        let (Some(spec), Some(it)) = (self.version.spec.tasks.get(at), self.tasks.get_mut(at))
+        else {
+            return;
+        };
+        it.cells = Cells::new(rules::indices(spec, Some(items)), now_it_is);
+        it.items = Some(items.clone());
+        it.is_touched = true;
     }
 
     /// All tasks that need one of `tasks`, directly or by others.
@@ -280,8 +309,8 @@ impl Work {
             }
             let to = match rules::fate(spec, &ends) {
                 Fate::Waits => continue,
-                Fate::Undecided => TaskState::Undecided { since: self.index },
-                Fate::Starts => rules::started(spec, it.attempts, now),
+                Fate::Starts if !rules::is_asked(spec) => rules::started(spec, it.attempts, now),
+                Fate::Starts | Fate::Undecided => TaskState::Undecided { since: self.index },
                 Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
             };
             it.cells.set(it.cells.indices(), to);

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod attempts;
+mod fan_out;
 mod interleavings;
 mod log;
 mod replicas;

@@ -10,7 +10,7 @@ use super::lookup::find_task;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::follow::{self, Show};
 use crate::names::{Part, TaskName, label};
-use crate::output::{note, stdout};
+use crate::output::{has_ended, note, stdout};
 use crate::settings::Global;
 
 /// Bytes that are fetched first for a last line.
@@ -62,6 +62,16 @@ pub(crate) async fn run(args: LogsArgs, global: &Global) -> Outcome {
 async fn one_task(client: &Client, run: &v1::Run, part: &Part, args: &LogsArgs) -> Outcome {
     let task = find_task(client, run, &part.task).await?;
     let name = format!("{}/{}", label(run), task.id);
+    if task.is_array && task.array_count.unwrap_or_default() == 0 {
+        let message = match task.array_count {
+            Some(_) => format!("{name} had nothing to go through, so there is no log"),
+            None if has_ended(&task) => {
+                format!("{name} ended before its indices were known, so there is no log")
+            }
+            None => format!("how many indices {name} has is not known yet, so there is no log"),
+        };
+        return Err(Failure::new(Exit::NotFound, message));
+    }
     let index = match (part.index, task.is_array) {
         (Some(index), true) if (task.array_first..=task.array_last).contains(&index) => index,
         (Some(index), true) => {
@@ -145,6 +155,9 @@ async fn print_task(
     lines: Option<u64>,
 ) -> Result<bool, Failure> {
     let mut has_any = false;
+    if task.is_array && task.array_count.unwrap_or_default() == 0 {
+        return Ok(has_any);
+    }
     let last = task.array_last.min(task.array_first.saturating_add(INDICES_MAX - 1));
     for index in task.array_first..=last {
         let prefix = match (is_alone, task.is_array) {

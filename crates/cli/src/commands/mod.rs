@@ -2,11 +2,12 @@
 
 pub(crate) mod admin;
 pub(crate) mod apply;
-mod backfill;
 pub(crate) mod approve;
+mod backfill;
 pub(crate) mod convert;
 pub(crate) mod dev;
 pub(crate) mod diff;
+mod each;
 pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod logs;

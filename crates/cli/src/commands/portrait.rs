@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use muster_client::v1;
+use muster_client::v1::fan_out_spec::Kind;
 use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, rounded, run_word, task_word};
+use crate::output::{Shown, Table, has_ended, rounded, run_word, task_word};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -107,7 +108,13 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
         .add("Why", why)
         .add("Needs", needs.join(", "));
     if task.is_array {
-        facts.add("Indices", format!("{}-{}", task.array_first, task.array_last));
+        let indices = match task.array_count {
+            Some(0) => "none: there is nothing to go through".to_owned(),
+            Some(_) => format!("{}-{}", task.array_first, task.array_last),
+            None if has_ended(task) => "none: it ended before they were known".to_owned(),
+            None => "not known yet".to_owned(),
+        };
+        facts.add("Indices", indices);
         facts.add("Counts", counts(&task.tally.unwrap_or_default()));
     }
     // Where the indices of an array differ, the task has no numbers of its own.
@@ -234,8 +241,20 @@ fn task_row(task: &v1::TaskSpec) -> Vec<String> {
         0 => String::new(),
         bytes => Memory(bytes).to_string(),
     };
-    let indices = task.array.map(|array| {
-        let range = format!("{}-{}", array.first, array.last);
+    let range = match (&task.array, task.fan_out.as_ref().and_then(|it| it.kind.as_ref())) {
+        (Some(array), _) => Some(format!("{}-{}", array.first, array.last)),
+        (None, Some(Kind::Matrix(matrix))) => {
+            let count: usize = matrix.axes.iter().map(|axis| axis.values.len()).product();
+            let axes: Vec<&str> = matrix.axes.iter().map(|axis| axis.name.as_str()).collect();
+            Some(format!("0-{} ({})", count.saturating_sub(1), axes.join(" × ")))
+        }
+        (None, Some(Kind::Items(items))) => {
+            Some(format!("0-{} (items)", items.values.len().saturating_sub(1)))
+        }
+        (None, Some(Kind::Reference(list))) => Some(format!("items of {list}")),
+        (None, None) => None,
+    };
+    let indices = range.map(|range| {
         let at_once = task.max_parallel.map(|max| format!("{max} at once"));
         let may_fail = (task.max_failures > 0).then(|| format!("{} may fail", task.max_failures));
         let fast = task.fail_fast.then(|| "failFast".to_owned());

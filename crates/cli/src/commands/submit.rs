@@ -1,5 +1,6 @@
 //! `muster submit -- CMD…`: one command as a run of its own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use muster_core::spec::{
 };
 use muster_core::time::Millis;
 
+use super::each;
 use super::run::submit_and_follow;
 use crate::exit::{Failure, Outcome};
 use crate::follow::FollowArgs;
@@ -40,6 +42,12 @@ pub(crate) struct SubmitArgs {
     /// Run once for each index, which the command finds in $MUSTER_ARRAY_INDEX: `0-999`, or a count
     #[arg(long, value_name = "FIRST-LAST", value_parser = units::range)]
     array: Option<(u32, u32)>,
+    /// Run once for each line of a file that is not empty, which the command finds in $MUSTER_ITEM; `-` reads the input
+    #[arg(long, value_name = "FILE", conflicts_with = "array")]
+    each_line: Option<PathBuf>,
+    /// Run once for each item of a JSON array, or each of several JSON values, which the command finds in $MUSTER_ITEM
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["array", "each_line"])]
+    each_json: Option<PathBuf>,
     /// Run on the workers of this pool
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
@@ -96,6 +104,7 @@ fn spec(args: &SubmitArgs) -> Result<WorkflowSpec, Failure> {
     };
     task.env = texts(&args.env);
     task.array = args.array.map(|(first, last)| ArraySpec { first, last });
+    task.fan_out = each::items(args.each_line.as_deref(), args.each_json.as_deref())?;
     task.request.pool = args.pool.as_deref().map(Text::from);
     task.request.selector = texts(&args.selector);
     task.request.resources = Resources {

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use muster_core::graph::{Graph, GraphError};
 use muster_core::ids::TaskIndex;
-use muster_core::spec::{Condition, DependencyRule, TaskSpec, WorkflowSpec};
+use muster_core::spec::{Condition, DependencyRule, FanOut, TaskSpec, WorkflowSpec};
 
 pub(crate) use self::svg::svg;
 pub(crate) use self::text::{Characters, text};
@@ -48,7 +48,11 @@ impl<'a> Drawing<'a> {
 
 /// What is special about a task, in a few words; empty if nothing is.
 fn remarks(task: &TaskSpec) -> String {
-    let count = task.array.map(|array| format!("×{}", array.count()));
+    let count = match (task.array_indices(), &task.fan_out) {
+        (Some(array), _) => Some(format!("×{}", array.count())),
+        (None, Some(FanOut::Reference(found))) => Some(format!("× items of {found}")),
+        (None, _) => None,
+    };
     let at_once = task.max_parallel.map(|max| format!("{max} at once"));
     let may_fail = (task.max_failures > 0).then(|| format!("{} may fail", task.max_failures));
     let rule = match task.rule {

@@ -209,7 +209,7 @@ fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<
     let has_ended = is.total() > 0 && is.done() == is.total() && was.done() != was.total();
     let has_ended = has_ended || before.is_none() && is.total() > 0 && is.done() == is.total();
     if is.failed > was.failed {
-        let text = if task.is_array {
+        let text = if task.array_count.is_some() {
             // What is known is why the first one failed.
             format!("✗ {} ({} of {} failed), first {}", task.id, is.failed, is.total(), why(task))
         } else {
@@ -267,7 +267,10 @@ pub(crate) fn why(task: &v1::Task) -> String {
 
 fn detail(task: &v1::Task) -> String {
     let counts = Counts::of(task);
-    if task.is_array {
+    if task.is_array && task.array_count == Some(0) {
+        return " (nothing to go through)".to_owned();
+    }
+    if task.array_count.is_some() {
         return format!(" ({} of {} succeeded)", counts.succeeded, counts.total());
     }
     if counts.succeeded == 0 {
@@ -307,6 +310,7 @@ mod tests {
             id: "many".into(),
             tally: Some(tally),
             is_array: true,
+            array_count: Some((succeeded + failed + running + ready) as u32),
             message: "index 3: exit code 1".into(),
             ..Default::default()
         }

@@ -59,7 +59,10 @@ impl LogFollower {
             self.begin(task, 0, attempt, &task.id.clone());
             return;
         }
-        let count = u64::from(task.array_last - task.array_first) + 1;
+        let count = u64::from(task.array_count.unwrap_or_default());
+        if count == 0 {
+            return;
+        }
         if count > u64::from(INDICES_MAX) {
             if self.begun.insert((task.index, 0, 0)) {
                 note(format!(

@@ -59,7 +59,7 @@ fn indices(run: &v1::Run, tally: &v1::Tally) -> String {
 
 /// The task as `muster logs` takes it: of an array the index that the message names.
 fn log_name(task: &v1::Task) -> String {
-    if !task.is_array {
+    if task.array_count.is_none() {
         return task.id.clone();
     }
     let named = task.message.strip_prefix("index ").and_then(|rest| rest.split(':').next());
@@ -129,6 +129,7 @@ mod tests {
         );
         let array = v1::Task {
             is_array: true,
+            array_count: Some(10),
             message: "index 3: exit code 1".into(),
             ..failed("many", None)
         };

@@ -242,6 +242,12 @@ impl Shown for v1::Schedule {
     }
 }
 
+/// Whether nothing more of a task will run.
+pub(crate) fn has_ended(task: &v1::Task) -> bool {
+    use v1::TaskStatus::{Cancelled, Failed, Skipped, Succeeded};
+    matches!(task.status(), Succeeded | Failed | Skipped | Cancelled)
+}
+
 impl Shown for v1::Task {
     const MESSAGE: &'static str = "muster.v1.Task";
     const LIST: &'static str = "tasks";
@@ -264,9 +270,13 @@ impl Shown for v1::Task {
         let number = |number: u64| if number > 0 { number.to_string() } else { String::new() };
         let status = match (&self.tally, self.is_array) {
             (Some(tally), true) => {
-                let count = u64::from(self.array_last - self.array_first) + 1;
                 let done = tally.succeeded + tally.failed + tally.skipped + tally.cancelled;
-                format!("{} {done}/{count}", task_word(self.status()))
+                let word = task_word(self.status());
+                match self.array_count {
+                    Some(count) => format!("{word} {}/{count}", done.min(count.into())),
+                    None if has_ended(self) => word.to_owned(),
+                    None => format!("{word} 0/?"),
+                }
             }
             _ => task_word(self.status()).to_owned(),
         };

@@ -68,7 +68,7 @@ impl Step<'_> {
             | TaskState::Skipped { .. }
             | TaskState::Cancelled => return,
         };
-        let to = if run.spec(task).is_some_and(|spec| spec.array.is_some()) {
+        let to = if run.spec(task).is_some_and(|spec| spec.is_array()) {
             without_history(to)
         } else {
             to

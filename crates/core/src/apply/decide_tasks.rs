@@ -6,6 +6,7 @@ use super::finish_attempts::cut;
 use crate::command::{DecideTasks, Decision, Verdict};
 use crate::mutant::{self, Mutant};
 use crate::reply::{ItemRefusal, Reply};
+use crate::spec::{Items, TaskSpec};
 use crate::state::task::{FailureReason, TaskState, Tries};
 
 impl Step<'_> {
@@ -22,15 +23,29 @@ impl Step<'_> {
     fn decide(&mut self, decision: &Decision) -> Result<(), ItemRefusal> {
         let Decision { run: run_id, task: index, since, ref verdict } = *decision;
         let run = self.state.runs.get_mut(run_id.0).ok_or(ItemRefusal::RunNotLive)?;
+        let is_sized_late = run.spec(index).is_some_and(TaskSpec::is_sized_late);
         let task = run.tasks.get_mut(index.0 as usize).ok_or(ItemRefusal::NoSuchTask)?;
-        let range = task.cells.indices();
+        let mut range = task.cells.indices();
         let state = task.cells.at(range.first).map(|(_, state)| *state);
         let is_its = state == Some(TaskState::Undecided { since });
         if !is_its && !mutant::is_on(Mutant::DecisionUnchecked) {
             return Err(ItemRefusal::NotUndecided);
         }
+        let ready = TaskState::Ready { tries: task.fresh_tries(), since: self.now, avoid: None };
         let to = match verdict {
+            Verdict::Start if is_sized_late => return Err(ItemRefusal::WrongVerdict),
             Verdict::Start => self.started(run_id, index),
+            Verdict::FanOut { items } => {
+                if !is_its || !is_sized_late || items.check().is_err() {
+                    return Err(ItemRefusal::WrongVerdict);
+                }
+                // It is undecided, and no index of the state knows the indices of such a task.
+                task.resize(Some(kept(items)), TaskState::Undecided { since });
+                range = task.cells.indices();
+                // As after a loop over nothing, everything is done.
+                let done = TaskState::Succeeded { tries: Tries::default(), last: None };
+                if items.is_empty() { done } else { ready }
+            }
             Verdict::Skip => TaskState::Skipped { by_failure: false },
             Verdict::Fail { message } => {
                 task.message = Some(cut(message));
@@ -41,4 +56,12 @@ impl Step<'_> {
         self.change(run_id, index, range, to);
         Ok(())
     }
+}
+
+/// The items that a task is given.
+fn kept(items: &Items) -> Items {
+    if mutant::is_on(Mutant::ItemForgotten) {
+        return items.iter().take(items.len().saturating_sub(1)).collect();
+    }
+    items.clone()
 }

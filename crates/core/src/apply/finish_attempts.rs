@@ -65,7 +65,7 @@ impl Step<'_> {
             let (Some(spec), Some(attempt)) = (run.spec(task), state.attempt().copied()) else {
                 continue;
             };
-            let is_array = spec.array.is_some();
+            let is_array = spec.is_array();
             let ended = Ended {
                 run,
                 spec,

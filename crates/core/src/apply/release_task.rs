@@ -11,7 +11,7 @@ impl Step<'_> {
     pub(super) fn release_task(&mut self, command: &ReleaseTask) -> Result<Reply, Rejection> {
         let run = self.state.run(command.run).ok_or(Rejection::NoSuchRun { run: command.run })?;
         let task = run.task(command.task).ok_or(Rejection::NotHeld)?;
-        let is_array = run.spec(command.task).is_some_and(|spec| spec.array.is_some());
+        let is_array = run.spec(command.task).is_some_and(|spec| spec.is_array());
         let held = task.cells.iter().filter_map(|(range, state)| match state {
             TaskState::Held { tries } => Some((range, *tries)),
             _ => None,

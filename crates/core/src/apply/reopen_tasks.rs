@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::ids::{RunId, TaskIndex};
 use crate::reply::{Rejection, Reply};
 use crate::retry::downstream_of;
+use crate::spec::TaskSpec;
 use crate::state::cells::IndexRange;
 use crate::state::run::Run;
 use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
@@ -70,8 +71,15 @@ impl Step<'_> {
                 self.events.push(Event::TaskChanged { run: id, task: index, range, status });
             }
             let Some(run) = self.state.runs.get_mut(id.0) else { return };
+            let is_sized_late = run.spec(index).is_some_and(TaskSpec::is_sized_late);
             if let Some(task) = run.tasks.get_mut(index.0 as usize) {
                 (task.outputs, task.message) = (None, None);
+                // What it needs may come to other items this time. Where some of its indices keep their ends, the
+                // others keep their items.
+                let is_whole = task.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
+                if is_sized_late && is_whole {
+                    task.resize(None, TaskState::Blocked);
+                }
             }
         }
         if let Some(run) = self.state.runs.get_mut(id.0) {

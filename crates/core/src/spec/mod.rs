@@ -4,9 +4,11 @@
 //! [`validate()`] checks a spec from any source (a file, the API, the log), so that a [`WorkflowSpec`] in the state is
 //! always well-formed.
 
+pub mod column;
 pub mod duration;
 pub mod error;
 mod expression;
+pub mod fan_out;
 pub mod param;
 mod parse;
 mod path;
@@ -23,6 +25,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+pub use self::fan_out::{Axis, FanOut, Items, ItemsError};
 pub use self::param::{ParamSpec, ParamType};
 pub use self::parse::{
     ExpressionCheck, ExpressionProblem, ScheduleCheck, parse, parse_with, validate_with,
@@ -89,8 +92,10 @@ pub struct TaskSpec {
     pub env: BTreeMap<Text, Text>,
     /// Keys the task promises to write to `$MUSTER_OUTPUT`.
     pub outputs: Vec<Text>,
-    /// Present for an array task.
+    /// Present for an array task whose indices are written as a range.
     pub array: Option<ArraySpec>,
+    /// Present for an array task that goes through values; not beside [`TaskSpec::array`].
+    pub fan_out: Option<FanOut>,
     /// Most indices of an array task that have a live attempt at once; at least 1. All, if absent.
     pub max_parallel: Option<u32>,
     /// Most indices of an array task that may fail while the task counts as if they had succeeded.
@@ -348,6 +353,7 @@ impl TaskSpec {
             env: BTreeMap::new(),
             outputs: Vec::new(),
             array: None,
+            fan_out: None,
             max_parallel: None,
             max_failures: 0,
             fail_fast: false,
@@ -364,7 +370,7 @@ impl TaskSpec {
 
     /// Whether a leader must evaluate something before the task starts.
     pub fn needs_decision(&self) -> bool {
-        matches!(self.condition, Condition::Expression(_))
+        matches!(self.condition, Condition::Expression(_)) || self.is_sized_late()
     }
 
     /// Whether a person decides about it, and no worker has part in it.
@@ -372,8 +378,28 @@ impl TaskSpec {
         self.executor.approval().is_some()
     }
 
-    /// The indices of the task: an array's own, or the single index 0.
+    /// Whether it is an array task, be its size known or not.
+    pub fn is_array(&self) -> bool {
+        self.array.is_some() || self.fan_out.is_some()
+    }
+
+    /// Whether it is an array task whose size is known only at run time.
+    pub fn is_sized_late(&self) -> bool {
+        matches!(self.fan_out, Some(FanOut::Reference(_)))
+    }
+
+    /// The indices of an array task; `None` for a single task, and for one that is sized late.
+    pub fn array_indices(&self) -> Option<ArraySpec> {
+        self.array.or_else(|| {
+            let count = self.fan_out.as_ref()?.count()?;
+            let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+            Some(ArraySpec { first: 0, last: count - 1 })
+        })
+    }
+
+    /// The indices of the task: an array's own, or the single index 0, which also stands for a task that is sized late
+    /// until it has its size.
     pub fn indices(&self) -> ArraySpec {
-        self.array.unwrap_or(ArraySpec { first: 0, last: 0 })
+        self.array_indices().unwrap_or(ArraySpec { first: 0, last: 0 })
     }
 }

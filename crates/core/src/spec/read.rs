@@ -4,6 +4,7 @@
 //! [`super::validate()`], which looks at every spec wherever it came from.
 
 mod executor;
+mod fan_out;
 mod fields;
 mod policies;
 mod schedule;

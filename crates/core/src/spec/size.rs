@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
-use super::{Condition, ExecutorSpec, ProcessCommand, TaskSpec, WorkflowSpec};
+use super::{Condition, ExecutorSpec, FanOut, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
 
@@ -48,10 +48,21 @@ pub(super) fn task_bytes(task: &TaskSpec) -> usize {
     if let Condition::Expression(expression) = &task.condition {
         bytes += text(expression);
     }
+    bytes += task.fan_out.as_ref().map_or(0, fan_out);
     bytes += optional(&task.request.pool) + map(&task.request.selector);
     bytes +=
         task.request.resources.custom.keys().map(|key| text(key) + TEXT_OVERHEAD).sum::<usize>();
     bytes + executor(&task.executor)
+}
+
+fn fan_out(fan_out: &FanOut) -> usize {
+    match fan_out {
+        FanOut::Matrix(axes) => {
+            axes.iter().map(|axis| text(axis.name.as_str()) + texts(&axis.values)).sum()
+        }
+        FanOut::Items(items) => items.bytes() + items.len() * TEXT_OVERHEAD,
+        FanOut::Reference(found) => text(&found.to_string()),
+    }
 }
 
 fn executor(executor: &ExecutorSpec) -> usize {

@@ -40,6 +40,12 @@ pub enum Reference {
     TaskId,
     /// `array.index`: the index within an array task.
     ArrayIndex,
+    /// `matrix.AXIS`: the value of an axis at the index. The name as the user wrote it, perhaps with `_` for `-`.
+    Axis(Text),
+    /// `item`: the item of a `foreach` at the index.
+    Item,
+    /// `item.KEY`: what an item that is a JSON object has under a key, which is written letter by letter.
+    ItemField(Text),
 }
 
 /// Stands for the index in texts of array tasks that are resolved but for it. No text a user gives can contain it.
@@ -63,8 +69,8 @@ pub enum TemplateError {
     /// Something other than a reference stands inside.
     #[error(
         "`{found}` is not a reference: write params.NAME, needs.TASK.outputs.KEY, run.id, run.number, run.workflow, \
-         run.namespace, run.schedule, run.fireTime, run.fireDate, task.id or array.index; expressions and filters are \
-         not supported yet"
+         run.namespace, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, item or item.KEY; \
+         expressions and filters are not supported yet"
     )]
     NotAReference {
         /// What stands there, shortened.
@@ -98,6 +104,9 @@ impl std::fmt::Display for Reference {
             Reference::RunFireDate => f.write_str("run.fireDate"),
             Reference::TaskId => f.write_str("task.id"),
             Reference::ArrayIndex => f.write_str("array.index"),
+            Reference::Axis(name) => write!(f, "matrix.{name}"),
+            Reference::Item => f.write_str("item"),
+            Reference::ItemField(key) => write!(f, "item.{key}"),
         }
     }
 }
@@ -120,6 +129,11 @@ pub(super) fn in_expressions(name: &str) -> String {
 
 fn underscored(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte }
+}
+
+/// The lines of a text, without those that are empty or hold nothing but spaces.
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim().is_empty())
 }
 
 /// Takes a text apart into literals and references.
@@ -190,6 +204,9 @@ fn reference(text: &str) -> Result<Reference, TemplateError> {
         ["run", "fireDate"] => Ok(Reference::RunFireDate),
         ["task", "id"] => Ok(Reference::TaskId),
         ["array", "index"] => Ok(Reference::ArrayIndex),
+        ["matrix", axis] => Ok(Reference::Axis(axis.into())),
+        ["item"] => Ok(Reference::Item),
+        ["item", key] => Ok(Reference::ItemField(key.into())),
         _ => Err(refuse()),
     }
 }
@@ -235,6 +252,9 @@ mod tests {
             "run.fireDate",
             "task.id",
             "array.index",
+            "matrix.a_b",
+            "item",
+            "item.Some_Key",
         ] {
             let parts = parse(&format!("${{{{ {text} }}}}")).unwrap();
             let [Part::Reference(reference)] = &parts[..] else {

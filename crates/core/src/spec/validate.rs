@@ -3,6 +3,7 @@
 //! [`validate`] is total: any value of the types gets an answer, and its cost is bounded by the size of the spec. Every
 //! limit of [`crate::limits`] that concerns what users write is enforced here and nowhere else.
 
+mod fan_out;
 mod names;
 mod params;
 mod references;
@@ -80,6 +81,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
             task::never_handles(spec, path, report);
         }
         references::texts(spec, &names, path, report, is_whole);
+        references::foreach(spec, &names, path, report, is_whole);
     }
     graph(spec, path, report);
     if size::workflow_bytes(spec) > limits::SPEC_BYTES_MAX {

@@ -128,7 +128,8 @@ impl Run {
         let tasks = version.spec.tasks.iter().enumerate().map(|(position, spec)| {
             let waiting = version.graph.upstream(TaskIndex(position as u32)).len() as u32;
             Task {
-                cells: Cells::new(spec.array, TaskState::Blocked),
+                cells: Cells::new(spec.array_indices(), TaskState::Blocked),
+                items: None,
                 max_failures: spec.max_failures,
                 waiting,
                 attempts: 0,

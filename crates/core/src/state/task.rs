@@ -13,7 +13,8 @@
 
 use crate::ids::{Fence, LogIndex, Text, WorkerId};
 use crate::mutant::{self, Mutant};
-use crate::state::cells::Cells;
+use crate::spec::{ArraySpec, FanOut, Items, TaskSpec};
+use crate::state::cells::{Cells, IndexRange};
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -357,6 +358,9 @@ pub type Outputs = BTreeMap<Text, Text>;
 pub struct Task {
     /// Its state, or the states of its indices.
     pub cells: Cells,
+    /// Of a task that is sized late: the items that it goes through, once they are decided. Without them it is not
+    /// sized, and has the single index 0; with none it has that too, and ended.
+    pub items: Option<Items>,
     /// How many indices may fail while the task counts as if they had succeeded: what its spec says, so that a task
     /// alone can tell how it ended.
     pub max_failures: u32,
@@ -399,6 +403,32 @@ impl TaskEnd {
 }
 
 impl Task {
+    /// How many indices it has; `None` for a task that is sized late, until it is.
+    pub fn size(&self, spec: &TaskSpec) -> Option<u32> {
+        match &self.items {
+            Some(items) => Some(items.indices().map_or(0, IndexRange::count)),
+            None if spec.is_sized_late() => None,
+            None => Some(self.cells.indices().count()),
+        }
+    }
+
+    /// The items that a task with this spec goes through, as far as they are known.
+    pub fn items<'t>(&'t self, spec: &'t TaskSpec) -> Option<&'t Items> {
+        match &spec.fan_out {
+            Some(FanOut::Items(items)) => Some(items),
+            Some(FanOut::Reference(_)) => self.items.as_ref(),
+            Some(FanOut::Matrix(_)) | None => None,
+        }
+    }
+
+    /// Gives a task that is sized late its items, or takes them away. All its indices are in one state.
+    pub(crate) fn resize(&mut self, items: Option<Items>, state: TaskState) {
+        let indices = items.as_ref().and_then(Items::indices);
+        let array = indices.map(|it| ArraySpec { first: it.first, last: it.last });
+        self.cells = Cells::new(array, state);
+        self.items = items;
+    }
+
     /// The tries with which a round of it begins: nothing failed yet, and the numbers of attempts go on.
     pub(crate) fn fresh_tries(&self) -> Tries {
         Tries { attempts: self.attempts, ..Tries::default() }

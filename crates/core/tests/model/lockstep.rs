@@ -13,10 +13,10 @@ use muster_core::spec::Resources;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
-use muster_core::state::task::{StopReason, TaskEnd, TaskStatus};
+use muster_core::state::task::{StopReason, Task, TaskEnd, TaskStatus};
 use muster_core::time::Timestamp;
 
-use super::naive::{Answered, Cell, Cells, End, Ended, Model};
+use super::naive::{Answered, Cell, Cells, End, Ended, Lists, Model};
 use super::ops::{Clock, Timed};
 
 /// The replicas, as the checker knows them.
@@ -140,6 +140,7 @@ impl Lockstep {
         for run in state.runs().iter() {
             let modelled = &model.runs[&run.id.0];
             same!(cells_of(run), modelled.cells, "cells of run {}", run.id);
+            same!(items_of(run), modelled.items, "items of run {}", run.id);
             same!(run.stop.map(|it| it.1), modelled.stop, "stop of run {}", run.id);
             same!(run.paused.is_some(), modelled.is_paused, "pause of run {}", run.id);
             same!(run.priority, modelled.priority, "priority of run {}", run.id);
@@ -300,6 +301,11 @@ impl Lockstep {
                 {
                     self.count("failures taken over");
                 }
+                if let Command::RetryRun(it) = command
+                    && it.taken_over.iter().any(|taken| taken.items.is_some())
+                {
+                    self.count("items taken over");
+                }
                 self.count(format!("carried out {}", first_word(format!("{command:?}"))));
             }
         }
@@ -360,6 +366,13 @@ fn failures_of(run: &Run) -> Vec<String> {
         }
     }
     seen
+}
+
+/// What tasks of a run go through that were not sized by their spec.
+fn items_of(run: &Run) -> Lists {
+    let tasks = (0..).zip(&run.tasks);
+    let items = |task: &Task| Some(task.items.as_ref()?.iter().map(str::to_owned).collect());
+    tasks.filter_map(|(at, task)| Some((at, items(task)?))).collect()
 }
 
 fn cells_of(run: &Run) -> Cells {

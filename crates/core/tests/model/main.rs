@@ -57,7 +57,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 34] = [
+const CHECKED: [Rare; 36] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -82,6 +82,8 @@ const CHECKED: [Rare; 34] = [
     Rare::DecidedToStart,
     Rare::DecidedToSkip,
     Rare::Undecidable,
+    Rare::SizedLate,
+    Rare::NoItems,
     Rare::StaleDecision,
     Rare::ApprovalGiven,
     Rare::ApprovalRefused,
@@ -95,7 +97,7 @@ const CHECKED: [Rare; 34] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 56] = [
+const WANTED: [&str; 58] = [
     "placed",
     "start accepted",
     "finish accepted",
@@ -107,6 +109,7 @@ const WANTED: [&str; 56] = [
     "refused NotReady",
     "refused RunPaused",
     "refused NotUndecided",
+    "refused WrongVerdict",
     "refused WorkerNotActive",
     "refused WorkerMismatch",
     "refused NoCapacity",
@@ -152,6 +155,7 @@ const WANTED: [&str; 56] = [
     "failFast of a run",
     "failures that may be",
     "failures taken over",
+    "items taken over",
 ];
 
 /// The random commands must reach what they are meant to judge: a generator that went stale would agree for ever.
@@ -161,7 +165,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..150 {
+    for _ in 0..280 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))

@@ -7,7 +7,7 @@ use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey
 use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
-use muster_core::spec::{Request, Resources, TaskSpec, WorkflowSpec};
+use muster_core::spec::{FanOut, Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
@@ -102,6 +102,27 @@ pub(crate) struct Run {
     /// The highest number of an attempt, by task.
     pub(crate) attempts: BTreeMap<u32, u32>,
     pub(crate) cells: Cells,
+    /// What tasks go through that were not sized by their spec. Those that are not here have the one index 0.
+    pub(crate) items: Lists,
+}
+
+/// Items, by task.
+pub(crate) type Lists = BTreeMap<u32, Vec<String>>;
+
+/// Whether the size of a task is known only at run time.
+pub(crate) fn is_sized_late(spec: &TaskSpec) -> bool {
+    matches!(spec.fan_out, Some(FanOut::Reference(_)))
+}
+
+/// The indices of a task that goes through so many items; a task that goes through none has one all the same.
+pub(crate) fn indices_of(spec: &TaskSpec, items: Option<usize>) -> std::ops::Range<u32> {
+    let count = |count: usize| 0..count.max(1) as u32;
+    match (&spec.array, &spec.fan_out) {
+        (Some(array), _) => array.first..array.last + 1,
+        (None, Some(FanOut::Items(items))) => count(items.len()),
+        (None, Some(FanOut::Matrix(_))) => unreachable!("not drawn"),
+        (None, Some(FanOut::Reference(_)) | None) => count(items.unwrap_or_default()),
+    }
 }
 
 impl Run {
@@ -111,8 +132,8 @@ impl Run {
 
     /// All cells of a range, if the task has them all.
     pub(crate) fn range(&self, task: u32, range: IndexRange) -> Option<Vec<(u32, Cell)>> {
-        let indices: IndexRange = self.task(task)?.indices().into();
-        if range.first > range.last || range.first < indices.first || range.last > indices.last {
+        let indices = indices_of(self.task(task)?, self.items.get(&task).map(Vec::len));
+        if range.first > range.last || range.first < indices.start || range.last >= indices.end {
             return None;
         }
         Some((range.first..=range.last).map(|it| (it, self.cells[&(task, it)])).collect())
@@ -334,11 +355,17 @@ impl Model {
             RunSource::OneOff(spec) => (**spec).clone(),
         };
         let priority = submit.priority.unwrap_or(spec.priority);
-        Ok(self.start_run(spec, priority, Cells::new()))
+        Ok(self.start_run(spec, priority, Cells::new(), Lists::new()))
     }
 
     /// Starts a run of which some indices have ended already.
-    pub(super) fn start_run(&mut self, spec: WorkflowSpec, priority: i32, ended: Cells) -> Reply {
+    pub(super) fn start_run(
+        &mut self,
+        spec: WorkflowSpec,
+        priority: i32,
+        ended: Cells,
+        items: Lists,
+    ) -> Reply {
         let workflow = self.workflows.entry(spec.name.clone()).or_default();
         workflow.runs += 1;
         let number = workflow.runs;
@@ -346,15 +373,16 @@ impl Model {
         let id = self.runs_ever;
         let mut cells = Cells::new();
         for (task, it) in spec.tasks.iter().enumerate() {
-            let indices = it.indices();
-            let keys = (indices.first..=indices.last).map(|index| (task as u32, index));
+            let size = items.get(&(task as u32)).map(Vec::len);
+            let keys = indices_of(it, size).map(|index| (task as u32, index));
             cells.extend(keys.map(|key| (key, Cell::Blocked)));
         }
         cells.extend(ended);
         let name = spec.name.clone();
         let (submitted, is_paused, stop) = (self.now, false, None);
         let attempts = BTreeMap::new();
-        let run = Run { number, spec, priority, submitted, is_paused, stop, attempts, cells };
+        let run =
+            Run { number, spec, priority, submitted, is_paused, stop, attempts, cells, items };
         self.runs.insert(id, run);
         self.settle(id);
         self.end_if_over(id);

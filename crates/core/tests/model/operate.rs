@@ -7,10 +7,11 @@ use muster_core::ids::{Name, RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
 use muster_core::retry::{TakenEnd, TakenOver};
+use muster_core::spec::Items;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::{FailureReason, StopReason};
 
-use super::naive::{Answered, Cell, Cells, End, Model, Run};
+use super::naive::{Answered, Cell, Cells, End, Lists, Model, Run, indices_of, is_sized_late};
 
 impl Model {
     /// A live run that goes on.
@@ -84,7 +85,7 @@ impl Model {
         }
         let grace = run.spec.tasks[task as usize].grace_period.0 + limits::CANCEL_PATIENCE.0;
         for (index, cell) in changed {
-            // Of a task that has not ended as a whole some indices may have.
+            // Of an array task that goes on some indices may have ended.
             if cell.ended().is_some() {
                 self.reopened.insert((id, task, index));
             }
@@ -144,13 +145,18 @@ impl Model {
         if !is_known || !it.taken_over.is_sorted_by(|one, next| one.task < next.task) {
             return Err(bad);
         }
-        let mut ended = Cells::new();
+        let (mut ended, mut lists) = (Cells::new(), Lists::new());
         for taken in &it.taken_over {
+            let Some(spec) = it.spec.tasks.get(taken.task.0 as usize) else { return Err(bad) };
+            if taken.items.is_some() && !is_sized_late(spec) {
+                return Err(bad);
+            }
+            let items = taken.items.iter().map(|it| it.iter().map(str::to_owned).collect());
+            lists.extend(items.map(|items| (taken.task.0, items)));
+            let indices = indices_of(spec, taken.items.as_ref().map(|it| it.len()));
             let mut next = 0;
             for (range, end) in &taken.ends {
-                let Some(spec) = it.spec.tasks.get(taken.task.0 as usize) else { return Err(bad) };
-                let indices = spec.indices();
-                let is_inside = indices.first <= range.first && range.last <= indices.last;
+                let is_inside = indices.start <= range.first && range.last < indices.end;
                 if !is_inside || range.first > range.last || range.first < next {
                     return Err(bad);
                 }
@@ -168,8 +174,9 @@ impl Model {
             }
         }
         let is_whole = |task: u32| {
-            let indices = it.spec.tasks[task as usize].indices();
-            (indices.first..=indices.last).all(|index| ended.contains_key(&(task, index)))
+            let mut indices =
+                indices_of(&it.spec.tasks[task as usize], lists.get(&task).map(Vec::len));
+            indices.all(|index| ended.contains_key(&(task, index)))
         };
         for task in 0..it.spec.tasks.len() as u32 {
             let ends: Vec<&Cell> =
@@ -193,7 +200,7 @@ impl Model {
         if (0..it.spec.tasks.len() as u32).all(is_whole) {
             return Err(Rejection::NothingFailed);
         }
-        Ok(self.start_run((*it.spec).clone(), it.priority, ended))
+        Ok(self.start_run((*it.spec).clone(), it.priority, ended, lists))
     }
 
     /// Blocks what is meant, unless some of it is live.
@@ -212,6 +219,15 @@ impl Model {
         for ((task, index), cell) in run.cells.iter_mut().filter(|(key, _)| is_meant(key)) {
             *cell = Cell::Blocked;
             self.reopened.insert((id, *task, *index));
+        }
+        // Where nothing is left of a list, another one is asked for.
+        for task in 0..run.spec.tasks.len() as u32 {
+            let mut cells = run.cells.iter().filter(|((of, _), _)| *of == task);
+            let is_whole = cells.all(|(_, cell)| *cell == Cell::Blocked);
+            if is_whole && run.items.remove(&task).is_some() {
+                run.cells.retain(|(of, _), _| *of != task);
+                run.cells.insert((task, 0), Cell::Blocked);
+            }
         }
         Ok(())
     }
@@ -268,7 +284,9 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
                 _ => last.ends.push(single),
             },
             _ => {
-                taken.push(TakenOver { task: TaskIndex(*task), ends: vec![single], outputs: None })
+                let items = run.items.get(task).map(|items| items.iter().collect());
+                let (task, ends) = (TaskIndex(*task), vec![single]);
+                taken.push(TakenOver { task, ends, outputs: None, items });
             }
         }
     }
@@ -277,11 +295,13 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
         // Into the next range, or out of the task.
         (Some(3), Some(first)) => {
             let next = first.ends.get(1).map(|(range, _)| range.first);
-            let beyond = run.spec.tasks[first.task.0 as usize].indices().last + 1;
+            let size = run.items.get(&first.task.0).map(Vec::len);
+            let beyond = indices_of(&run.spec.tasks[first.task.0 as usize], size).end;
             first.ends[0].0.last = next.unwrap_or(beyond);
         }
         (Some(4), Some(first)) => first.ends.clear(),
         (Some(5), Some(first)) => first.task.0 += 90,
+        (Some(6), Some(first)) if first.items.is_none() => first.items = Some(Items::none()),
         (Some(_) | None, _) => {}
     }
     taken

@@ -16,7 +16,7 @@ use muster_core::state::run::RetryOrigin;
 use muster_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
 
-use super::naive::{Cell, Model};
+use super::naive::{Cell, Model, is_sized_late};
 use super::operate;
 use super::specs;
 
@@ -392,9 +392,14 @@ fn decision(model: &Model, (at, how): (u16, u8)) -> Decision {
     let any = (u64::from(at % 5), u32::from(at % 7), u64::from(how));
     let found = undecided.get(usize::from(at) % undecided.len().max(1)).copied();
     let (run, task, since) = found.filter(|_| how < 240).unwrap_or(any);
-    let verdict = match how % 8 {
-        0..4 => Verdict::Start,
-        4..6 => Verdict::Skip,
+    let spec = model.runs.get(&run).and_then(|it| it.task(task));
+    // Now and then one that does not fit.
+    let wants_items = spec.is_some_and(is_sized_late) != (how % 32 == 1);
+    let items = || (0..u32::from(at) % 7).map(|item| format!("{at}/{item}"));
+    let verdict = match (how % 8, wants_items) {
+        (0..6, true) => Verdict::FanOut { items: items().collect() },
+        (0..4, false) => Verdict::Start,
+        (4..6, false) | (6, true) => Verdict::Skip,
         _ => Verdict::Fail { message: "if: no".into() },
     };
     let since = LogIndex(since.saturating_sub(u64::from(how % 16 == 15)));

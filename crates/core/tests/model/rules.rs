@@ -12,7 +12,7 @@ use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, Tries};
 use muster_core::time::Millis;
 
-use super::naive::{Answered, Cell, End, Ended, Live, Model, Run};
+use super::naive::{Answered, Cell, End, Ended, Live, Model, Run, indices_of, is_sized_late};
 
 /// What is due, in the order in which things due at one time happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,8 +158,20 @@ impl Model {
         if cells.iter().any(|(_, cell)| *cell != wanted) {
             return Err(ItemRefusal::NotUndecided);
         }
-        let cell = match decision.verdict {
+        let attempts = run.attempts.get(&task).copied().unwrap_or_default();
+        let tries = Tries { attempts, ..Tries::default() };
+        let ready = Cell::Ready { tries, since: self.now, avoid: None };
+        let spec = &run.spec.tasks[task as usize];
+        let cell = match &decision.verdict {
+            Verdict::Start if is_sized_late(spec) => return Err(ItemRefusal::WrongVerdict),
             Verdict::Start => fresh(run, task, self.now),
+            Verdict::FanOut { items } => {
+                let items: Vec<String> = items.iter().map(str::to_owned).collect();
+                if !is_sized_late(spec) || items.len() > limits::ITEMS_MAX {
+                    return Err(ItemRefusal::WrongVerdict);
+                }
+                return self.give_items(run_id, task, items, ready);
+            }
             Verdict::Skip => Cell::Ended(End::Skipped { by_failure: false }),
             Verdict::Fail { .. } => Cell::Ended(End::Failed(FailureReason::Undecidable)),
         };
@@ -169,6 +181,27 @@ impl Model {
         if let Some(End::Failed(_)) = cell.ended() {
             self.failed.insert((run_id, task));
         }
+        if cell.ended().is_some() {
+            self.settle(run_id);
+            self.end_if_over(run_id);
+        }
+        Ok(())
+    }
+
+    /// A task that is undecided goes through items: it has as many indices as there are.
+    fn give_items(
+        &mut self,
+        run_id: u64,
+        task: u32,
+        items: Vec<String>,
+        ready: Cell,
+    ) -> Result<(), ItemRefusal> {
+        let it = self.runs.get_mut(&run_id).expect("the caller saw it");
+        it.cells.retain(|(of, _), _| *of != task);
+        let cell = if items.is_empty() { Cell::Ended(End::Succeeded) } else { ready };
+        let indices = indices_of(&it.spec.tasks[task as usize], Some(items.len()));
+        it.cells.extend(indices.map(|index| ((task, index), cell)));
+        it.items.insert(task, items);
         if cell.ended().is_some() {
             self.settle(run_id);
             self.end_if_over(run_id);
@@ -246,6 +279,12 @@ impl Model {
             let cell = match judge(run, task, now, index) {
                 // Those that begin anew beside others do not ask again.
                 Some(Cell::Undecided { .. }) if blocked.len() < all => Some(fresh(run, task, now)),
+                // Until there is a list nobody knows what to start.
+                Some(Cell::Ready { .. })
+                    if is_sized_late(&run.spec.tasks[task as usize]) && blocked.len() == all =>
+                {
+                    Some(Cell::Undecided { since: index })
+                }
                 other => other,
             };
             if let (false, Some(cell)) = (blocked.is_empty(), cell) {

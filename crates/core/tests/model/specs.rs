@@ -1,11 +1,13 @@
 //! Random workflows: small DAGs that use every field apply looks at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::Name;
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
-    Request, RetryPolicy, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost,
+    OnTimeout, ParamSpec, Request, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 use proptest::prelude::*;
@@ -41,10 +43,15 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
                 timeout: timeout.map(Millis),
                 fail_fast: fail_fast && !handles,
                 priority,
+                params: BTreeMap::from([(name_of("list", 0), list_param())]),
                 ..WorkflowSpec::new(name_of("w", usize::from(name)), tasks)
             }
         },
     )
+}
+
+fn list_param() -> ParamSpec {
+    ParamSpec { default: Some("".into()), ..ParamSpec::default() }
 }
 
 pub(crate) fn name_of(letter: &str, number: usize) -> Name {
@@ -65,6 +72,9 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     ];
     let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
     let fails = (prop_oneof![2 => Just(0u32), 3 => 1..6u32], prop::bool::weighted(0.4));
+    // A list that is known only at run time, or one that the file has.
+    let list = prop::option::weighted(0.35, 0..6u8);
+    let array = (array, list);
     let fan_out = (array, prop::option::weighted(0.4, 1..4u32), fails);
     let times = (
         prop::option::weighted(0.3, 1_000..20_000u64),
@@ -76,7 +86,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     let task = (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
         |(
             (rule, condition),
-            (array, max_parallel, (max_failures, fail_fast)),
+            ((array, list), max_parallel, (max_failures, fail_fast)),
             request,
             retry,
             (on_lost, max_lost),
@@ -85,14 +95,20 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         )| {
             let task = TaskSpec::new(name_of("t", 0), ExecutorSpec::Noop);
             let array = array.map(|(first, more)| ArraySpec { first, last: first + more });
-            let max_parallel = max_parallel.filter(|_| array.is_some());
-            let max_failures = if array.is_some() { max_failures } else { 0 };
-            let fail_fast = fail_fast && array.is_some();
+            let fan_out = list.filter(|_| array.is_none()).map(|list| match list {
+                0..4 => FanOut::Reference(Reference::Param("list0".into())),
+                count => FanOut::Items((0..count).map(|item| item.to_string()).collect()),
+            });
+            let is_array = array.is_some() || fan_out.is_some();
+            let max_parallel = max_parallel.filter(|_| is_array);
+            let max_failures = if is_array { max_failures } else { 0 };
+            let fail_fast = fail_fast && is_array;
             let (timeout, queue_timeout) = (times.0.map(Millis), times.1.map(Millis));
             let task = TaskSpec {
                 rule,
                 condition,
                 array,
+                fan_out,
                 max_parallel,
                 max_failures,
                 fail_fast,

@@ -13,6 +13,7 @@
 //! start etl/1/a#1 age=2s              `#1` is the number of the attempt; `@7` a fence instead
 //! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
 //! decide etl/1/b start, etl/1/c skip, etl/1/d fail message    `etl/1/b@7` for the wait since log index 7
+//! decide etl/1/e each x y z, etl/1/f many 9                    the items of a task that is sized late
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
 //! pause etl/1 | unpause etl/1 | prioritize etl/1 5
@@ -307,6 +308,7 @@ fn retry(world: &World, verb: &str, rest: &str, options: Options) -> RetryRun {
         task: TaskIndex(at as u32),
         ends: vec![(spec.indices().into(), TakenEnd::Succeeded)],
         outputs: None,
+        items: None,
     });
     match spoilt {
         "" => {}
@@ -381,6 +383,11 @@ fn decide(world: &World, rest: &str) -> Command {
         let verdict = match word {
             "start" => Verdict::Start,
             "skip" => Verdict::Skip,
+            "each" => Verdict::FanOut { items: message.split_whitespace().collect() },
+            "many" => {
+                let count = message.parse().expect("a number");
+                Verdict::FanOut { items: std::iter::repeat_n("x", count).collect() }
+            }
             "fail" => Verdict::Fail {
                 message: if message == "long" { "é".repeat(1000) } else { message.to_owned() }
                     .into(),

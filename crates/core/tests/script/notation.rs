@@ -7,10 +7,11 @@
 use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
-    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, RetryPolicy, TaskSpec,
-    WorkflowSpec,
+    ApprovalSpec, ArraySpec, Axis, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
+    FanOut, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, RetryPolicy,
+    TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -136,6 +137,8 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             let number = |text: &str| text.parse().expect("an index");
             task.array = Some(ArraySpec { first: number(first), last: number(last) });
         }
+        ("each", _) => task.fan_out = Some(list(value)),
+        ("axis", axis) => add_axis(task, axis, value),
         ("failures", _) => task.max_failures = number(),
         ("fast", _) => task.fail_fast = value == "yes",
         ("parallel", _) => task.max_parallel = Some(number()),
@@ -191,5 +194,25 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             task.request.resources.memory_bytes = parse_memory(value).expect("a quantity");
         }
         _ => drop(task.request.resources.custom.insert(key.into(), u64::from(number()))),
+    }
+}
+
+/// `each=a|b|c`, or `each=task.key` for what a task writes.
+fn list(value: &str) -> FanOut {
+    match value.split_once('.') {
+        Some((task, key)) => {
+            FanOut::Reference(Reference::Output { task: task.into(), key: key.into() })
+        }
+        None => FanOut::Items(value.split('|').collect()),
+    }
+}
+
+/// `axis.x=1|2|3`.
+fn add_axis(task: &mut TaskSpec, axis: &str, value: &str) {
+    let values = value.split('|').map(Text::from).collect();
+    let axis = Axis { name: name(axis), values };
+    match &mut task.fan_out {
+        Some(FanOut::Matrix(axes)) => axes.push(axis),
+        _ => task.fan_out = Some(FanOut::Matrix(vec![axis])),
     }
 }

@@ -98,6 +98,11 @@ fn run(world: &World, run: &Run) -> String {
             let label = world.label(run.id, index, range);
             text += &format!("  {label} {}\n", words(world, state));
         }
+        if let Some(items) = &task.items {
+            let items: Vec<&str> = items.iter().take(9).collect();
+            let items = if items.is_empty() { "none".to_owned() } else { items.join(" ") };
+            text += &format!("    items: {items}\n");
+        }
         for (key, value) in task.outputs.iter().flat_map(|outputs| outputs.iter()) {
             text += &format!("    output {key}={value}\n");
         }

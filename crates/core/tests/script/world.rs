@@ -8,7 +8,7 @@ use muster_core::command::{AttemptRef, Command, Entry};
 use muster_core::event::Event;
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::state::State;
-use muster_core::state::cells::IndexRange;
+use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::Run;
 use muster_core::time::Timestamp;
 
@@ -182,7 +182,9 @@ impl World {
                 TaskIndex(tasks.iter().position(is_it).expect("a task of the run") as u32)
             }
         };
-        let all = run.and_then(|run| run.spec(task)).map(|spec| spec.indices().into());
+        let is_it = |run: &&Arc<Run>| run.task(task).is_some();
+        let live = self.state.run(run_id).filter(is_it).or(run.filter(is_it));
+        let all = live.and_then(|run| run.task(task)).map(|task| task.cells.indices());
         let number = |text: &str| text.parse().expect("an index");
         let range = match range.map(|it| it.trim_end_matches(']')) {
             None => all.unwrap_or(IndexRange::single(0)),
@@ -216,10 +218,12 @@ impl World {
         let Some(it) = self.runs.get(&run) else { return format!("run#{run}/task#{task}") };
         let Some(spec) = it.spec(task) else { return format!("{}/task#{task}", it.label()) };
         let label = format!("{}/{}", it.label(), spec.id);
-        match (spec.array, range.first == range.last) {
-            (None, _) => label,
-            (Some(_), true) => format!("{label}[{}]", range.first),
-            (Some(_), false) => format!("{label}[{}-{}]", range.first, range.last),
+        let live = self.state.run(run).unwrap_or(it).task(task);
+        let is_many = live.is_some_and(|task| matches!(task.cells, Cells::Many(_)));
+        match (is_many, range.first == range.last) {
+            (false, _) => label,
+            (true, true) => format!("{label}[{}]", range.first),
+            (true, false) => format!("{label}[{}-{}]", range.first, range.last),
         }
     }
 

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use muster_calendar::Moment;
 use muster_core::command::AttemptRef;
 use muster_core::ids::{Fence, RunId, TaskIndex, Text, WorkerId};
+use muster_core::spec::column::Column;
 use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::spec::template::{self, Reference};
 use muster_core::spec::{ExecutorSpec, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
+use muster_core::state::task::Task;
 use muster_proto::convert;
 use muster_proto::internal::v1 as wire;
+
+use super::columns::Columns;
 
 /// Largest environment that a task gives, in bytes, names included. Linux starts no process with a larger one.
 const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
@@ -65,7 +69,7 @@ pub(super) fn assignment(
                 last: range.last,
                 fence: attempt.fence.0,
                 attempt: cell.tries().attempts,
-                task: Some(definition(run, spec)?),
+                task: Some(definition(run, spec, task, range)?),
                 task_key: 0,
             });
         }
@@ -73,26 +77,42 @@ pub(super) fn assignment(
     Ok(assignments)
 }
 
-fn definition(run: &Run, spec: &TaskSpec) -> Result<wire::TaskDefinition, String> {
+fn definition(
+    run: &Run,
+    spec: &TaskSpec,
+    task: &Task,
+    range: IndexRange,
+) -> Result<wire::TaskDefinition, String> {
+    let columns = Columns::of(spec, task, range)?;
     Ok(wire::TaskDefinition {
         namespace: run.version.namespace.to_string(),
         workflow: run.version.workflow.to_string(),
         run_number: run.number,
         task_id: spec.id.to_string(),
         executor: Some(convert::executor_to_proto(&spec.executor)),
-        env: environment(run, spec)?,
+        env: environment(run, spec, &columns)?,
         outputs: spec.outputs.iter().map(ToString::to_string).collect(),
-        is_array: spec.array.is_some(),
+        is_array: spec.is_array(),
         timeout_ms: spec.timeout.map_or(0, |span| span.0),
         grace_period_ms: spec.grace_period.0,
         resources: Some(convert::resources_to_proto(&spec.request.resources)),
+        columns: columns.into_columns().into_iter().map(column).collect(),
     })
 }
 
-/// Parameters as `MUSTER_PARAM_*`, the fire time, then what the user wrote, references resolved. The index of an array
-/// task is only marked: one assignment serves many indices, and the worker fills it in.
-fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, String> {
-    let mut env = BTreeMap::new();
+fn column(column: Column) -> wire::Column {
+    let values = column.values.iter().map(ToString::to_string).collect();
+    wire::Column { stride: column.stride, base: column.base, values }
+}
+
+/// Parameters as `MUSTER_PARAM_*`, the fire time, then what the user wrote, references resolved. What differs between
+/// the indices of an array task is only marked: one assignment serves many of them, and the worker fills it in.
+fn environment(
+    run: &Run,
+    spec: &TaskSpec,
+    columns: &Columns<'_>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut env = BTreeMap::from_iter(columns.variables());
     let mut bytes = 0;
     for (name, value) in run.params.iter() {
         let key = format!("MUSTER_PARAM_{}", name.as_str().to_uppercase().replace('-', "_"));
@@ -109,7 +129,7 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
     }
     for (key, value) in &spec.env {
         let resolved = if template::has_reference(value) {
-            template::render(value, &|reference| resolve(run, spec, reference))
+            template::render(value, &|reference| resolve(run, spec, columns, reference))
                 .map_err(|error| format!("env {key}: {error}"))?
         } else {
             value.to_string()
@@ -128,14 +148,23 @@ fn environment(run: &Run, spec: &TaskSpec) -> Result<BTreeMap<String, String>, S
 /// What an approval asks, with its references filled in: for people, so that what cannot be filled in stays as it is.
 pub(crate) fn question(run: &Run, spec: &TaskSpec) -> Option<String> {
     let message = spec.executor.approval()?.message.as_deref()?;
-    let rendered = template::render(message, &|reference| resolve(run, spec, reference));
+    let columns = Columns::none(spec);
+    let rendered = template::render(message, &|reference| resolve(run, spec, &columns, reference));
     let mut text = rendered.unwrap_or_else(|_| message.to_owned());
     let end = (0..=QUESTION_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
     text.truncate(end.unwrap_or_default());
     Some(text)
 }
 
-fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
+fn resolve(
+    run: &Run,
+    spec: &TaskSpec,
+    columns: &Columns<'_>,
+    reference: &Reference,
+) -> Option<Text> {
+    if let Some(mark) = columns.mark(reference) {
+        return Some(mark);
+    }
     let text = |value: &dyn ToString| Some(value.to_string().into());
     match reference {
         Reference::Param(name) => {
@@ -163,6 +192,8 @@ fn resolve(run: &Run, spec: &TaskSpec, reference: &Reference) -> Option<Text> {
         Reference::RunFireDate => text(&fire_moment(run).date),
         Reference::TaskId => text(&spec.id),
         Reference::ArrayIndex => text(&template::ARRAY_INDEX_MARK),
+        // Marked above, unless nobody reads them.
+        Reference::Axis(_) | Reference::Item | Reference::ItemField(_) => Some("".into()),
     }
 }
 

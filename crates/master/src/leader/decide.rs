@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::command::{Command, DecideTasks, Decision};
+use muster_core::command::{Command, DecideTasks, Decision, Verdict};
 use muster_core::ids::TaskIndex;
 use muster_core::reply::Reply;
 use muster_core::state::State;
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most tasks that are decided about at once.
 const DECISIONS_MAX: usize = 512;
+/// Once the decisions of a round bring so many bytes of items they are proposed, and the rest follows.
+const ITEMS_BYTES: usize = 512 << 10;
 /// What is worked out in this time is proposed first; the rest follows.
 const ROUND: Duration = Duration::from_millis(20);
 
@@ -59,14 +61,24 @@ fn open(state: &State) -> Vec<(Arc<Run>, TaskIndex)> {
 async fn decisions(open: Vec<(Arc<Run>, TaskIndex)>) -> Vec<Decision> {
     let end = Instant::now() + ROUND;
     let mut decisions = Vec::with_capacity(open.len());
+    let mut bytes = 0;
     for (run, task) in open {
-        decisions.extend(decision(&run, task));
-        if Instant::now() >= end {
+        let decision = decision(&run, task);
+        bytes += decision.as_ref().map_or(0, |it| items_bytes(&it.verdict));
+        decisions.extend(decision);
+        if Instant::now() >= end || bytes >= ITEMS_BYTES {
             break;
         }
         tokio::task::yield_now().await;
     }
     decisions
+}
+
+fn items_bytes(verdict: &Verdict) -> usize {
+    match verdict {
+        Verdict::FanOut { items } => items.bytes(),
+        Verdict::Start | Verdict::Skip | Verdict::Fail { .. } => 0,
+    }
 }
 
 fn decision(run: &Arc<Run>, task: TaskIndex) -> Option<Decision> {

@@ -5,6 +5,7 @@
 
 mod assignment;
 mod calendar;
+mod columns;
 mod decide;
 mod dispatch;
 mod liveness;

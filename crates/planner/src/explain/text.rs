@@ -8,7 +8,8 @@ use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, Ta
 use muster_core::time::Timestamp;
 
 use super::{
-    Ahead, Blocked, Explanation, Failures, Parallel, Part, Skipped, WorkerReport, WorkerVerdict,
+    Ahead, Blocked, Explanation, Failures, Parallel, Part, SizedLate, Skipped, WorkerReport,
+    WorkerVerdict,
 };
 
 impl fmt::Display for Explanation {
@@ -40,6 +41,9 @@ impl fmt::Display for Explanation {
             let who = if self.approval.is_some() { "Reason" } else { "It said" };
             writeln!(f, "{who}: {message}")?;
         }
+        if let Some(late) = &self.sized_late {
+            write!(f, "{late}")?;
+        }
         if let Some(skipped) = &self.skipped {
             write!(f, "{skipped}")?;
         }
@@ -60,6 +64,17 @@ impl fmt::Display for Explanation {
             write!(f, "{report}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SizedLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = &self.list;
+        if self.is_known {
+            writeln!(f, "There was nothing to run: `{list}` has no items.")
+        } else {
+            writeln!(f, "How many indices it has is not known yet: it goes through `{list}`.")
+        }
     }
 }
 

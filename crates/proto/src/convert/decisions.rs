@@ -4,6 +4,7 @@ use muster_core::command::{DecideTasks, Decision, Verdict};
 use muster_core::ids::{LogIndex, RunId, TaskIndex};
 
 use super::error::DecodeError;
+use super::fan_out::{items_from_proto, items_to_proto};
 use super::read::{Within, required};
 use crate::internal::v1::decision::{self, Verdict as Stored};
 use crate::internal::v1::{self as stored};
@@ -23,6 +24,9 @@ pub(super) fn decide_from_proto(it: stored::DecideTasks) -> Result<DecideTasks, 
 fn decision_to_proto(it: &Decision) -> stored::Decision {
     let verdict = match &it.verdict {
         Verdict::Start => Stored::Start(decision::Start {}),
+        Verdict::FanOut { items } => {
+            Stored::FanOut(decision::FanOut { items: Some(items_to_proto(items)) })
+        }
         Verdict::Skip => Stored::Skip(decision::Skip {}),
         Verdict::Fail { message } => Stored::Fail(decision::Fail { message: message.to_string() }),
     };
@@ -37,6 +41,9 @@ fn decision_to_proto(it: &Decision) -> stored::Decision {
 fn decision_from_proto(it: stored::Decision) -> Result<Decision, DecodeError> {
     let verdict = match required("verdict", it.verdict)? {
         Stored::Start(decision::Start {}) => Verdict::Start,
+        Stored::FanOut(decision::FanOut { items }) => {
+            Verdict::FanOut { items: items_from_proto(required("fan_out.items", items)?) }
+        }
         Stored::Skip(decision::Skip {}) => Verdict::Skip,
         Stored::Fail(decision::Fail { message }) => Verdict::Fail { message: message.into() },
     };

@@ -11,6 +11,7 @@
 mod attempts;
 mod decisions;
 mod error;
+mod fan_out;
 mod history;
 mod log;
 mod operate;

@@ -10,6 +10,7 @@ use muster_core::state::run::RetryOrigin;
 use muster_core::time::Timestamp;
 
 use super::error::DecodeError;
+use super::fan_out::{items_from_proto, items_to_proto};
 use super::log::{key_from_proto, key_to_proto};
 use super::read::{Within, known, name, params_from_proto, required, string_map, text_map};
 use super::snapshot::{failure_from_proto, failure_to_proto};
@@ -88,6 +89,7 @@ fn taken_to_proto(it: &TakenOver) -> stored::TakenOver {
         ends: it.ends.iter().map(|(_, it)| end(*it).into()).collect(),
         failures: it.ends.iter().filter_map(failure).collect(),
         outputs: outputs.map(|it| stored::SucceededDetail { outputs: string_map(it) }),
+        items: it.items.as_ref().map(items_to_proto),
     }
 }
 
@@ -114,5 +116,6 @@ fn taken_from_proto(it: stored::TakenOver) -> Result<TakenOver, DecodeError> {
         task: TaskIndex(it.task_index),
         ends: ends.collect::<Result<_, DecodeError>>()?,
         outputs: it.outputs.map(|it| Arc::new(text_map(it.outputs))),
+        items: it.items.map(items_from_proto),
     })
 }

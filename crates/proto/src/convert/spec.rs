@@ -12,6 +12,7 @@ use muster_core::spec::{
 use muster_core::time::Millis;
 
 use super::error::{DecodeError, Problem};
+use super::fan_out::{fan_out_from_proto, fan_out_to_proto};
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
 use crate::v1;
@@ -112,6 +113,7 @@ pub fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
         env: string_map(&task.env),
         outputs: strings(&task.outputs),
         array: task.array.map(|array| v1::ArraySpec { first: array.first, last: array.last }),
+        fan_out: task.fan_out.as_ref().map(fan_out_to_proto),
         max_parallel: task.max_parallel,
         max_failures: task.max_failures,
         fail_fast: task.fail_fast,
@@ -144,6 +146,7 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
         env: text_map(task.env),
         outputs: texts(task.outputs),
         array: task.array.map(|array| ArraySpec { first: array.first, last: array.last }),
+        fan_out: task.fan_out.map(|it| fan_out_from_proto(it).within("fan_out")).transpose()?,
         max_parallel: task.max_parallel,
         max_failures: task.max_failures,
         fail_fast: task.fail_fast,

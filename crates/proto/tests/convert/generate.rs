@@ -13,10 +13,11 @@ use muster_core::command::{
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
-    OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources,
-    RetryPolicy, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule,
+    ExecutorSpec, FanOut, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
+    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -120,14 +121,29 @@ fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
     (rule, condition, on_lost)
 }
 
+pub(crate) fn items() -> impl Strategy<Value = Items> {
+    vec(text(), 0..4).prop_map(|items| items.iter().collect())
+}
+
+fn fan_out() -> impl Strategy<Value = FanOut> {
+    let axis = (name(), vec(text(), 0..3)).prop_map(|(name, values)| Axis { name, values });
+    let word = || "[A-Za-z0-9_-]{1,9}".prop_map(Text::from);
+    prop_oneof![
+        vec(axis, 0..3).prop_map(FanOut::Matrix),
+        items().prop_map(FanOut::Items),
+        word().prop_map(|name| FanOut::Reference(Reference::Param(name))),
+        (word(), word()).prop_map(|(task, key)| FanOut::Reference(Reference::Output { task, key })),
+    ]
+}
+
 fn task() -> impl Strategy<Value = TaskSpec> {
     let array = (small(), small()).prop_map(|(first, last)| ArraySpec { first, last });
-    let fan_out = (of(array), of(small()), small(), any::<bool>());
+    let fan_out = (of(array), of(fan_out()), of(small()), small(), any::<bool>());
     let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), fan_out);
     let how = (request(), retry_policy(), rules(), small(), of(span()), of(span()), span());
     (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
         let (id, needs, executor, env, outputs, fan_out) = what;
-        let (array, max_parallel, max_failures, fail_fast) = fan_out;
+        let (array, fan_out, max_parallel, max_failures, fail_fast) = fan_out;
         let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
         let (rule, condition, on_lost) = rules;
         TaskSpec {
@@ -139,6 +155,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             env,
             outputs,
             array,
+            fan_out,
             max_parallel,
             max_failures,
             fail_fast,
@@ -365,8 +382,10 @@ fn retry() -> impl Strategy<Value = RetryRun> {
         Just(TakenEnd::Failed { reason: FailureReason::QueueTimedOut }),
         Just(TakenEnd::Failed { reason: FailureReason::NotApproved }),
     ];
-    let taken = (small(), vec((range(), end), 0..3), option::of(texts().prop_map(Arc::new)))
-        .prop_map(|(task, ends, outputs)| TakenOver { task: TaskIndex(task), ends, outputs });
+    let outputs = option::of(texts().prop_map(Arc::new));
+    let taken = (small(), vec((range(), end), 0..3), outputs, option::of(items())).prop_map(
+        |(task, ends, outputs, items)| TakenOver { task: TaskIndex(task), ends, outputs, items },
+    );
     let params = btree_map(name(), text(), 0..3).prop_map(Arc::new);
     let what = (key(), name(), of, number(), small());
     (what, spec(), params, any::<i32>(), vec(taken, 0..3)).prop_map(
@@ -429,6 +448,7 @@ fn decide() -> impl Strategy<Value = Command> {
     let verdict = prop_oneof![
         Just(Verdict::Start),
         Just(Verdict::Skip),
+        items().prop_map(|items| Verdict::FanOut { items }),
         text().prop_map(|message| Verdict::Fail { message }),
     ];
     let decision = (run(), small(), number(), verdict).prop_map(|(run, task, since, verdict)| {

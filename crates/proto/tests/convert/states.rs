@@ -13,9 +13,10 @@ use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{Scope, taken_over};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
+use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, OnLost,
-    OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
+    OnLost, OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
@@ -87,6 +88,8 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
             task.max_parallel = draw.is_multiple_of(3).then_some(4);
             task.max_failures = u32::from(draw % 2);
             task.fail_fast = draw.is_multiple_of(5);
+        } else if draw % 8 == 3 {
+            task.fan_out = Some(FanOut::Reference(Reference::Param("region".into())));
         }
         task.on_lost = [OnLost::Rerun, OnLost::Fail, OnLost::Hold][usize::from(draw) % 3];
         task.retry.limit = u32::from(draw % 3);
@@ -230,9 +233,12 @@ impl World {
         let cells = &self.state.run(run)?.task(task)?.cells;
         let (_, state) = cells.at(cells.indices().first)?;
         let TaskState::Undecided { since } = *state else { return None };
+        let is_sized_late = self.state.run(run)?.spec(task)?.is_sized_late();
+        let items = || (0..a % 5).map(|item| item.to_string()).collect();
         let verdict = match a % 4 {
             0 => Verdict::Skip,
             1 => Verdict::Fail { message: "if: no".into() },
+            _ if is_sized_late => Verdict::FanOut { items: items() },
             _ => Verdict::Start,
         };
         let decisions = vec![Decision { run, task, since, verdict }];

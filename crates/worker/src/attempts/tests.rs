@@ -79,6 +79,7 @@ fn assignment(executor: ExecutorSpec, indices: IndexRange) -> Assignment {
         env: BTreeMap::new(),
         outputs: Vec::new(),
         is_array: true,
+        columns: Vec::new(),
         timeout: None,
         grace_period: Millis(0),
         resources: Resources::default(),

@@ -28,6 +28,7 @@ use muster_core::command::AttemptRef;
 pub use muster_core::command::Outcome;
 use muster_core::ids::{Fence, RunId, TaskIndex, Text};
 use muster_core::limits;
+use muster_core::spec::column::Column;
 use muster_core::spec::{ExecutorSpec, Resources};
 use muster_core::state::cells::IndexRange;
 pub use muster_core::state::task::Outputs;
@@ -99,12 +100,14 @@ pub struct TaskDefinition {
     pub name: Text,
     /// How to carry it out.
     pub executor: ExecutorSpec,
-    /// Environment with all references resolved, except that to the array's index.
+    /// Environment with all references resolved, except what differs from index to index.
     pub env: BTreeMap<Text, Text>,
     /// Keys the task promises to write to `$MUSTER_OUTPUT`.
     pub outputs: Vec<Text>,
     /// Whether the task is an array task, so that the index means something to it.
     pub is_array: bool,
+    /// Values that differ from index to index, as far as this assignment needs them.
+    pub columns: Vec<Column>,
     /// Bound on one attempt, from its start.
     pub timeout: Option<Millis>,
     /// Between the request to stop and the end by force.

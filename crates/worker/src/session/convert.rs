@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_core::command::{AttemptRef, Outcome};
 use muster_core::ids::{Fence, RunId, TaskIndex};
 use muster_core::limits;
+use muster_core::spec::column::Column;
 use muster_core::state::cells::IndexRange;
 use muster_core::time::Millis;
 use muster_proto::convert::{executor_from_proto, resources_from_proto, text_map, texts};
@@ -89,6 +90,10 @@ impl Definitions {
     }
 }
 
+fn column_of(message: v1::Column) -> Column {
+    Column { stride: message.stride.max(1), base: message.base, values: texts(message.values) }
+}
+
 fn definition_of(message: v1::TaskDefinition) -> Result<TaskDefinition, Refused> {
     let executor = message.executor.ok_or_else(|| Refused::Unreadable("no executor".to_owned()))?;
     let executor =
@@ -102,6 +107,7 @@ fn definition_of(message: v1::TaskDefinition) -> Result<TaskDefinition, Refused>
         env: text_map(message.env),
         outputs: texts(message.outputs),
         is_array: message.is_array,
+        columns: message.columns.into_iter().map(column_of).collect(),
         timeout: (message.timeout_ms > 0).then_some(Millis(message.timeout_ms)),
         grace_period: Millis(message.grace_period_ms),
         resources: resources_from_proto(message.resources.unwrap_or_default()),

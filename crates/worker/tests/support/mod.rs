@@ -38,6 +38,7 @@ pub fn definition(executor: ExecutorSpec) -> TaskDefinition {
         env: BTreeMap::new(),
         outputs: Vec::new(),
         is_array: false,
+        columns: Vec::new(),
         timeout: None,
         grace_period: Millis(10_000),
         resources: Resources::default(),

@@ -63,6 +63,15 @@ pub enum Action {
     Retry(usize, RetryScope),
 }
 
+impl Step {
+    /// Where it brings a workflow, that one has tasks whose size comes late.
+    pub(super) fn go_through_lists(&mut self) {
+        if let Action::Submit(it) | Action::Apply(it) | Action::Abuse(it) = &mut self.action {
+            *it = it.with_lists();
+        }
+    }
+}
+
 /// What a client of no special kind does.
 pub(super) fn steps(dice: &mut Dice, workers: usize, lasts: Duration) -> Vec<Step> {
     let mut steps = Vec::new();

@@ -9,7 +9,7 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 39] = [
+const FOREIGN: [(&str, &str); 44] = [
     ("schedules", "schedule"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
@@ -34,6 +34,11 @@ const FOREIGN: [(&str, &str); 39] = [
     ("when", "if"),
     ("condition", "if"),
     ("trigger_rule", "rule"),
+    ("strategy", "matrix"),
+    ("withItems", "foreach"),
+    ("withParam", "foreach"),
+    ("for_each", "foreach"),
+    ("forEach", "foreach"),
     ("parameters", "params"),
     ("inputs", "params"),
     ("choices", "enum"),

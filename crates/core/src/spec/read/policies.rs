@@ -13,8 +13,7 @@ const RETRY: Schema =
     Schema { what: "a retry policy", fields: &["limit", "backoff", "on"], later: &[] };
 const BACKOFF: Schema =
     Schema { what: "a backoff", fields: &["duration", "factor", "cap", "jitter"], later: &[] };
-const ARRAY: Schema =
-    Schema { what: "an array", fields: &["first", "last"], later: &["step", "values"] };
+const ARRAY: Schema = Schema { what: "an array", fields: &["first", "last"], later: &["step"] };
 
 /// Reads quantities on top of `resources`.
 pub(super) fn resources(
@@ -148,7 +147,7 @@ pub(super) fn array(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) ->
         report.error_with_help(
             path,
             message,
-            "write `array: 0-99` and let the task look its value up by index",
+            "write `foreach` for a list of values; an array is written as `array: 0-99`",
         );
         return None;
     }

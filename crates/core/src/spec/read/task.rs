@@ -6,7 +6,7 @@ use super::super::report::Report;
 use super::super::yaml::Node;
 use super::fields::{Fields, Schema};
 use super::values::{self, integer, one_of, span, text, text_map, texts, truth};
-use super::{executor, policies};
+use super::{executor, fan_out, policies};
 use crate::ids::Name;
 use crate::spec::{Condition, DependencyRule, ExecutorSpec, OnLost, TaskSpec};
 
@@ -17,11 +17,9 @@ const LATER: &[&str] = &[
     "kubernetes",
     "http",
     "plugin",
-    "matrix",
     "secrets",
     "with",
     "concurrency",
-    "strategy",
     "artifacts",
     "cache",
     "services",
@@ -44,6 +42,8 @@ const TASK: Schema = Schema {
         "env",
         "outputs",
         "array",
+        "matrix",
+        "foreach",
         "maxParallel",
         "maxFailures",
         "failFast",
@@ -127,6 +127,7 @@ pub(super) fn task(
     if let Some(node) = fields.get("array") {
         task.array = policies::array(node, path.key("array"), report);
     }
+    task.fan_out = fan_out::fan_out(&fields, path, report);
     if let Some(node) = fields.get("maxParallel") {
         task.max_parallel = integer(node, path.key("maxParallel"), report);
     }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::column::axis_variable;
 use super::super::error::quoted;
 use super::super::path::Path;
 use super::super::report::Report;
-use super::super::template;
+use super::super::template::{self, Part, Reference};
 use super::LABEL_VALUE_BYTES_MAX;
 use crate::ids::Text;
 use crate::limits;
@@ -21,6 +22,7 @@ pub(super) struct Words {
 impl Words {
     pub(super) const TASKS: Words = Words { one: "task" };
     pub(super) const PARAMS: Words = Words { one: "parameter" };
+    pub(super) const AXES: Words = Words { one: "axis" };
     pub(super) const OUTPUTS: Words = Words { one: "output" };
 }
 
@@ -86,8 +88,24 @@ pub(super) fn system(text: &str, path: Path<'_>, report: &mut Report<'_>) {
 pub(super) fn argument(text: &str, path: Path<'_>, report: &mut Report<'_>) {
     system(text, path, report);
     if template::has_reference(text) {
-        let help = "put it in a variable (`env: {NAME: \"${{ … }}\"}`) and read that variable here";
-        report.error_with_help(path, "`${{ }}` is filled in only in the values of `env`", help);
+        let message = "`${{ }}` is filled in only in the values of `env`";
+        report.error_with_help(path, message, instead(text));
+    }
+}
+
+/// What to do in place of a reference in a text that holds none.
+fn instead(text: &str) -> String {
+    let parts = template::parse(text).unwrap_or_default();
+    let set = parts.iter().find_map(|part| match part {
+        Part::Reference(Reference::Item) => Some("MUSTER_ITEM".to_owned()),
+        Part::Reference(Reference::Axis(name)) => Some(axis_variable(name)),
+        Part::Reference(Reference::ArrayIndex) => Some("MUSTER_ARRAY_INDEX".to_owned()),
+        Part::Reference(_) | Part::Literal(_) => None,
+    });
+    match set {
+        Some(variable) => format!("read the variable `${variable}`, which is set for the task"),
+        None => "put it in a variable (`env: {NAME: \"${{ … }}\"}`) and read that variable here"
+            .to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::error::quoted;
 use super::super::path::Path;
 use super::super::report::Report;
 use super::super::template::{self, Part, Reference};
-use super::super::{TaskSpec, WorkflowSpec, suggest};
+use super::super::{FanOut, TaskSpec, WorkflowSpec, suggest};
 use crate::ids::Name;
 
 /// The names of a workflow as references write them.
@@ -91,14 +91,25 @@ fn reference(
             output(upstream, key, task, names, path, report)
         }
         Reference::ArrayIndex => {
-            if task.array.is_none() {
+            if !task.is_array() {
                 let message =
                     format!("`{}` is not an array task, so it has no `array.index`", task.id);
                 report.error_with_help(
                     path,
                     message,
-                    "give the task an `array`, or remove the reference",
+                    "give the task an `array`, a `matrix` or a `foreach`, or remove the reference",
                 );
+            }
+        }
+        Reference::Axis(name) => axis(name, task, path, report),
+        Reference::Item | Reference::ItemField(_) => {
+            if !matches!(task.fan_out, Some(FanOut::Items(_) | FanOut::Reference(_))) {
+                let message = format!("`{}` has no `foreach`, so it has no `{found}`", task.id);
+                let help = match &task.fan_out {
+                    Some(_) => "write `matrix.AXIS` for a value of its matrix",
+                    None => "give the task a `foreach`, or remove the reference",
+                };
+                report.error_with_help(path, message, help);
             }
         }
         Reference::RunId
@@ -109,6 +120,39 @@ fn reference(
         | Reference::RunFireTime
         | Reference::RunFireDate
         | Reference::TaskId => {}
+    }
+}
+
+/// The list that a task is to go through is there.
+pub(super) fn foreach(
+    task: &TaskSpec,
+    names: &Names<'_>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+    is_whole: bool,
+) {
+    if let Some(FanOut::Reference(found @ (Reference::Param(_) | Reference::Output { .. }))) =
+        &task.fan_out
+        && is_whole
+    {
+        reference(found, task, names, path.key("foreach"), report);
+    }
+}
+
+fn axis(name: &str, task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    let Some(FanOut::Matrix(axes)) = &task.fan_out else {
+        let message = format!("`{}` has no `matrix`, so it has no `matrix.{name}`", task.id);
+        let help = match &task.fan_out {
+            Some(_) => "write `item` for an item of its `foreach`",
+            None => "give the task a `matrix`, or remove the reference",
+        };
+        return report.error_with_help(path, message, help);
+    };
+    if !axes.iter().any(|axis| template::is_same_name(name, axis.name.as_str())) {
+        let known = axes.iter().map(|axis| axis.name.as_str());
+        let help = suggest::did_you_mean(name, known)
+            .unwrap_or_else(|| format!("add it: `matrix: {{{name}: […]}}`"));
+        report.error_with_help(path, format!("the matrix has no axis {}", quoted(name)), help);
     }
 }
 

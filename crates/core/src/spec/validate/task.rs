@@ -9,7 +9,7 @@ use super::super::{
     ArraySpec, Condition, DependencyRule, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec,
     Request, RetryPolicy, TaskSpec,
 };
-use super::{BACKOFF_FACTOR_MILLIS_MAX, names};
+use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, names};
 use crate::limits;
 use crate::time::Millis;
 
@@ -24,16 +24,17 @@ pub(super) fn task(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
     }
     if let Some(spec) = task.array {
         array(spec, path.key("array"), report);
-        if !task.outputs.is_empty() {
-            let message = "outputs of an array task are not supported yet";
-            report.error_with_help(
-                path.key("outputs"),
-                message,
-                "let each index write a file of its own",
-            );
-        }
     }
-    fan_out(task, path, report);
+    fan_out::fan_out(task, path, report);
+    if task.is_array() && !task.outputs.is_empty() {
+        let message = "outputs of an array task are not supported yet";
+        report.error_with_help(
+            path.key("outputs"),
+            message,
+            "let each index write a file of its own",
+        );
+    }
+    indices(task, path, report);
     request(&task.request, path, report);
     retry(&task.retry, path.key("retry"), report);
     if task.max_lost == 0 || task.max_lost > limits::LOST_LIMIT_MAX {
@@ -281,16 +282,16 @@ fn array(array: ArraySpec, path: Path<'_>, report: &mut Report<'_>) {
 }
 
 /// What is said of the indices of an array task together.
-fn fan_out(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+fn indices(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
     let fields = [
         ("maxParallel", task.max_parallel.is_some()),
         ("maxFailures", task.max_failures > 0),
         ("failFast", task.fail_fast),
     ];
-    for (field, _) in fields.into_iter().filter(|(_, is_given)| task.array.is_none() && *is_given) {
+    for (field, _) in fields.into_iter().filter(|(_, is_given)| !task.is_array() && *is_given) {
         let message =
             format!("`{field}` is about the indices of an array task, and this is a single task");
-        let help = format!("add `array`, or remove `{field}`");
+        let help = format!("add `array`, `matrix` or `foreach`, or remove `{field}`");
         report.error_with_help(path.key(field), message, help);
     }
     if task.max_parallel == Some(0) {

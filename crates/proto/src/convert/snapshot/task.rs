@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use muster_core::ids::{Fence, LogIndex, Text, WorkerId};
-use muster_core::spec::{ArraySpec, TaskSpec};
+use muster_core::spec::{ArraySpec, Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::task::{Attempt, FailureReason, LastAttempt, Stop, Task, TaskState, Tries};
 
 use super::run::{Origin, stop_reason_from_proto, stop_reason_to_proto};
 use crate::convert::error::DecodeError;
+use crate::convert::fan_out::{items_from_proto, items_to_proto};
 use crate::convert::read::{Within, known, required, string_map, text_map};
 use crate::internal::v1::stored_cell::{self as cell, State};
 use crate::internal::v1::{self as stored, StoredCell, StoredFailureReason};
@@ -30,6 +31,7 @@ pub(super) fn task_to_proto(task: &Task, origin: Origin) -> stored::StoredTask {
             .as_ref()
             .map(|outputs| stored::StoredOutputs { values: string_map(outputs) }),
         message: task.message.as_ref().map(Text::to_string),
+        items: task.items.as_ref().map(items_to_proto),
         attempts: if task.attempts > told(&task.cells) { task.attempts } else { 0 },
     }
 }
@@ -45,13 +47,17 @@ pub(super) fn task_from_proto(
     spec: &TaskSpec,
     origin: Origin,
 ) -> Result<Task, DecodeError> {
-    let cells = match spec.array {
+    let items = task.items.map(items_from_proto);
+    let sized_late = items.as_ref().and_then(Items::indices);
+    let sized_late = sized_late.map(|it| ArraySpec { first: it.first, last: it.last });
+    let cells = match spec.array_indices().or(sized_late) {
         None => single_cell(&task.cells, origin)?,
         Some(array) => array_cells(&task.cells, array, origin)?,
     };
     Ok(Task {
         attempts: task.attempts.max(told(&cells)),
         cells,
+        items,
         max_failures: spec.max_failures,
         waiting: task.waiting,
         outputs: task.outputs.map(|outputs| Arc::new(text_map(outputs.values))),

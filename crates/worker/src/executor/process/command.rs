@@ -14,13 +14,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
+use muster_core::spec::column::{self, AXIS_PREFIX, ITEM_VARIABLE, NoValue};
 use muster_core::spec::template::ARRAY_INDEX_MARK;
 use muster_core::spec::{ExecutorSpec, ProcessCommand};
 
 use super::engine::Exit;
 use super::folder::Folder;
 use super::leftovers::TAG_KEY;
-use crate::executor::Assignment;
+use crate::executor::{Assignment, TaskDefinition};
 use crate::sys::spawn::{Birth, TOO_LATE, spawn};
 
 /// Taken from the worker's own environment.
@@ -32,7 +33,8 @@ const RESERVED: &str = "MUSTER_";
 /// But these come with the assignment: the run's parameters.
 const PARAMS: &str = "MUSTER_PARAM_";
 /// Others that masters give.
-const FROM_MASTERS: [&str; 3] = ["MUSTER_FIRE_TIME", "MUSTER_FIRE_DATE", "MUSTER_SCHEDULE"];
+const FROM_MASTERS: [&str; 4] =
+    ["MUSTER_FIRE_TIME", "MUSTER_FIRE_DATE", "MUSTER_SCHEDULE", ITEM_VARIABLE];
 
 type Environment = BTreeMap<OsString, OsString>;
 
@@ -113,15 +115,17 @@ impl Template {
         let mut environment = self.inherited.clone();
         environment.insert("TMPDIR".into(), folder.work.clone().into());
         for (key, value) in &assignment.task.env {
-            let value =
-                if assignment.task.is_array { fill_in(value, index) } else { value.to_string() };
+            let value = fill_in(value, index, &assignment.task)
+                .map_err(|error| format!("the environment variable `{key}`: {error}"))?;
             if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
                 return Err(format!(
                     "the environment variable `{}` is malformed",
                     key.escape_debug()
                 ));
             }
-            let is_from_masters = key.starts_with(PARAMS) || FROM_MASTERS.contains(&&**key);
+            let is_from_masters = key.starts_with(PARAMS)
+                || key.starts_with(AXIS_PREFIX)
+                || FROM_MASTERS.contains(&&**key);
             if !key.starts_with(RESERVED) || is_from_masters {
                 environment.insert((&**key).into(), value.into());
             }
@@ -204,13 +208,15 @@ fn above_standard(file: &File) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(file, FIRST)?)
 }
 
-/// `value` with the array's index where the leader marked it. Everything else was resolved by the leader: what looks
-/// like a reference is text of the user's.
-fn fill_in(value: &str, index: u32) -> String {
-    if value.contains(ARRAY_INDEX_MARK) {
-        value.replace(ARRAY_INDEX_MARK, &index.to_string())
+/// `value` with what differs between indices where the leader marked it. Everything else was resolved by the leader:
+/// what looks like a reference is text of the user's.
+fn fill_in(value: &str, index: u32, task: &TaskDefinition) -> Result<String, NoValue> {
+    if !task.columns.is_empty() {
+        column::fill_in(value, index, &task.columns)
+    } else if task.is_array && value.contains(ARRAY_INDEX_MARK) {
+        Ok(value.replace(ARRAY_INDEX_MARK, &index.to_string()))
     } else {
-        value.to_owned()
+        Ok(value.to_owned())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads what a task wrote to `$MUSTER_OUTPUT`: lines of `key=value`.
+//! Reads what a task wrote to `$MUSTER_OUTPUT`: lines of `key=value`, and values of several lines as GitHub Actions has
+//! them: `key<<END`, the lines, `END`.
 //!
 //! A task that promises outputs and does not keep the promise has failed, however its process ended: what depends on it
 //! could not go on. So missing keys, keys nobody declared and too many bytes are failures with a reason.
@@ -35,18 +36,23 @@ pub(super) fn read(path: &Path, declared: &[Text]) -> Result<Outputs, String> {
 fn parse(bytes: &[u8], declared: &[Text]) -> Result<Outputs, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the outputs are not UTF-8".to_owned())?;
     let mut outputs = Outputs::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    let mut lines = (1..).zip(text.lines());
+    while let Some((number, line)) = lines.next() {
         if line.trim().is_empty() {
             continue;
         }
-        let Some((key, value)) = line.split_once('=') else {
-            return Err(format!("line {number} of the outputs is not `key=value`"));
+        let (key, value): (_, Text) = match (line.split_once('='), line.split_once("<<")) {
+            (Some((key, value)), _) if !key.contains("<<") => (key.trim(), value.into()),
+            (_, Some((key, end))) => {
+                let (key, end) = (key.trim(), end.trim());
+                (key, until(end, &mut lines).ok_or_else(|| unended(number, key, end))?.into())
+            }
+            (_, None) => return Err(format!("line {number} of the outputs is not `key=value`")),
         };
-        let key = key.trim();
         let Some(known) = declared.iter().find(|known| &***known == key) else {
             return Err(format!("output `{key}` is not declared"));
         };
-        outputs.insert(known.clone(), value.into());
+        outputs.insert(known.clone(), value);
     }
     if let Some(missing) = declared.iter().find(|key| !outputs.contains_key(*key)) {
         return Err(format!("output `{missing}` is declared but was not written"));
@@ -56,6 +62,21 @@ fn parse(bytes: &[u8], declared: &[Text]) -> Result<Outputs, String> {
         return Err(too_large());
     }
     Ok(outputs)
+}
+
+/// The lines before the one that is `end`; `None` if there is no such line.
+fn until<'t>(end: &str, lines: &mut impl Iterator<Item = (u32, &'t str)>) -> Option<String> {
+    let mut value: Vec<&str> = Vec::new();
+    loop {
+        match lines.next()? {
+            (_, line) if line == end && !end.is_empty() => return Some(value.join("\n")),
+            (_, line) => value.push(line),
+        }
+    }
+}
+
+fn unended(number: u32, key: &str, end: &str) -> String {
+    format!("output `{key}` begins on line {number}, and no line `{end}` ends it")
 }
 
 fn too_large() -> String {
@@ -80,6 +101,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_may_have_several_lines() {
+        let text = b"rows=1\nfiles<<END\na b\nurl=x\n\nc\nEND\nurl=y<<z\n";
+        let outputs = parse(text, &declared(&["rows", "files", "url"])).unwrap();
+        assert_eq!(outputs.get("files").map(|v| &**v), Some("a b\nurl=x\n\nc"));
+        assert_eq!(outputs.get("url").map(|v| &**v), Some("y<<z"));
+        assert_eq!(&*parse(b"files<<E\nE\n", &declared(&["files"])).unwrap()["files"], "");
+    }
+
+    #[test]
     fn says_what_is_wrong() {
         let says = |bytes: &[u8], keys: &[&str]| parse(bytes, &declared(keys)).unwrap_err();
         assert_eq!(says(b"rows=1\nother=2\n", &["rows"]), "output `other` is not declared");
@@ -90,6 +120,14 @@ mod tests {
         assert_eq!(
             says(b"rows=1\nnonsense\n", &["rows"]),
             "line 2 of the outputs is not `key=value`"
+        );
+        assert_eq!(
+            says(b"rows=1\nurl<<END\nx\n", &["rows", "url"]),
+            "output `url` begins on line 2, and no line `END` ends it"
+        );
+        assert_eq!(
+            says(b"rows<<\n\n", &["rows"]),
+            "output `rows` begins on line 1, and no line `` ends it"
         );
         assert_eq!(says(b"rows=\xff\n", &["rows"]), "the outputs are not UTF-8");
         let long = format!("rows={}\n", "x".repeat(OUTPUT_BYTES_MAX));
