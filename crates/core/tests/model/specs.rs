@@ -126,7 +126,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
         },
     );
     let approval = (any::<bool>(), prop::bool::weighted(0.5));
-    (task, prop::option::weighted(0.15, approval)).prop_map(|((task, mask), approval)| {
+    (task, prop::option::weighted(0.08, approval)).prop_map(|((task, mask), approval)| {
         let Some((is_given, has_timeout)) = approval else { return (task, mask) };
         let on_timeout = match is_given && has_timeout && task.timeout.is_some() {
             true => OnTimeout::Approve,
