@@ -33,8 +33,8 @@
 //! that is drawn once and sent again with each retry, so that a retry never does a thing twice.
 //!
 //! A client whose calls are mostly refused for want of room, or not answered in time, holds a part of them back until
-//! that changes: they wait as if they had been refused, and cost the masters nothing. It begins beyond some 35 such calls
-//! a second.
+//! that changes: they wait as if they had been refused, and cost the masters nothing. It begins beyond some 35 such
+//! calls a second.
 //!
 //! [`Client::watch_run`], [`Client::wait_run`] and [`Client::tail_log`] go on by themselves, on another master if need
 //! be, from where they were.

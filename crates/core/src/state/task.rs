@@ -11,6 +11,8 @@
 //!  An approval is Awaiting where another task is Ready, and goes to an end from there: no worker takes it.
 //! ```
 
+mod status;
+
 use crate::ids::{Fence, LogIndex, Text, WorkerId};
 use crate::mutant::{self, Mutant};
 use crate::spec::{ArraySpec, FanOut, Items, TaskSpec};
@@ -18,6 +20,8 @@ use crate::state::cells::{Cells, IndexRange};
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use status::TaskStatus;
 
 /// How often a task was tried, and how that ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -178,91 +182,6 @@ pub enum TaskState {
     },
     /// Ended by its own cancel, or the run's cancel or timeout.
     Cancelled,
-}
-
-/// A [`TaskState`] without what is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TaskStatus {
-    /// See [`TaskState::Blocked`].
-    Blocked,
-    /// See [`TaskState::Undecided`].
-    Undecided,
-    /// See [`TaskState::Ready`].
-    Ready,
-    /// See [`TaskState::Placed`].
-    Placed,
-    /// See [`TaskState::Running`].
-    Running,
-    /// See [`TaskState::Backoff`].
-    Backoff,
-    /// See [`TaskState::Held`].
-    Held,
-    /// See [`TaskState::Awaiting`].
-    Awaiting,
-    /// See [`TaskState::Succeeded`].
-    Succeeded,
-    /// See [`TaskState::Failed`].
-    Failed,
-    /// See [`TaskState::Skipped`].
-    Skipped,
-    /// See [`TaskState::Cancelled`].
-    Cancelled,
-}
-
-impl TaskStatus {
-    /// How many there are.
-    pub const COUNT: usize = 12;
-    /// All of them.
-    pub const ALL: [TaskStatus; Self::COUNT] = [
-        TaskStatus::Blocked,
-        TaskStatus::Undecided,
-        TaskStatus::Ready,
-        TaskStatus::Placed,
-        TaskStatus::Running,
-        TaskStatus::Backoff,
-        TaskStatus::Held,
-        TaskStatus::Awaiting,
-        TaskStatus::Succeeded,
-        TaskStatus::Failed,
-        TaskStatus::Skipped,
-        TaskStatus::Cancelled,
-    ];
-
-    /// Whether it is final (I6).
-    pub fn is_terminal(self) -> bool {
-        match self {
-            TaskStatus::Succeeded
-            | TaskStatus::Failed
-            | TaskStatus::Skipped
-            | TaskStatus::Cancelled => true,
-            TaskStatus::Blocked
-            | TaskStatus::Undecided
-            | TaskStatus::Ready
-            | TaskStatus::Placed
-            | TaskStatus::Running
-            | TaskStatus::Backoff
-            | TaskStatus::Held
-            | TaskStatus::Awaiting => false,
-        }
-    }
-
-    /// The word people see.
-    pub fn word(self) -> &'static str {
-        match self {
-            TaskStatus::Blocked => "blocked",
-            TaskStatus::Undecided => "undecided",
-            TaskStatus::Ready => "ready",
-            TaskStatus::Placed => "placed",
-            TaskStatus::Running => "running",
-            TaskStatus::Backoff => "backoff",
-            TaskStatus::Held => "held",
-            TaskStatus::Awaiting => "awaiting",
-            TaskStatus::Succeeded => "succeeded",
-            TaskStatus::Failed => "failed",
-            TaskStatus::Skipped => "skipped",
-            TaskStatus::Cancelled => "cancelled",
-        }
-    }
 }
 
 impl TaskState {

@@ -125,6 +125,13 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
             (task, mask)
         },
     );
+    or_approval(task)
+}
+
+/// The task, or now and then an approval with its rule, condition and timeout.
+fn or_approval(
+    task: impl Strategy<Value = (TaskSpec, u8)>,
+) -> impl Strategy<Value = (TaskSpec, u8)> {
     let approval = (any::<bool>(), prop::bool::weighted(0.5));
     (task, prop::option::weighted(0.08, approval)).prop_map(|((task, mask), approval)| {
         let Some((is_given, has_timeout)) = approval else { return (task, mask) };

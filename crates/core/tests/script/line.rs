@@ -25,8 +25,9 @@
 //! events off|on                       prints events, or only replies
 //! ```
 //!
-//! `with request=r1 priority=5 namespace=n backfill=night@5s p=value` may end any line that makes a command. A line that
-//! begins with `+` goes into one entry with the line before it, which must begin with `+` too; a `.` alone ends such an entry.
+//! `with request=r1 priority=5 namespace=n backfill=night@5s p=value`, some of them, may end any line that makes a
+//! command. A line that begins with `+` goes into one entry with the line before it, which must begin with `+` too; a
+//! `.` alone ends such an entry.
 //! After each entry all invariants are checked, and a replica restored from a snapshot taken before it must agree.
 
 use std::collections::BTreeMap;

@@ -12,8 +12,8 @@ use crate::faults;
 use crate::replica::Replica;
 
 impl Replica {
-    /// The fire time that a run is asked for. It must be one of the schedule as it is now, unless the call `is_known`: was
-    /// answered before.
+    /// The fire time that a run is asked for. It must be one of the schedule as it is now, unless the call `is_known`:
+    /// was answered before.
     pub(super) fn fire_origin(
         &self,
         namespace: &Name,
