@@ -1,10 +1,10 @@
 //! Holding calls back while the cluster has too much to do.
 //!
 //! A call that is refused, or that nobody waits for any more when its turn comes, costs the masters time that other
-//! calls would have needed; a thousand callers that go on asking can keep them from any work at all. So a client that is
-//! mostly told "too much", or is mostly told nothing in time, keeps a part of its calls back: it sends about half as
+//! calls would have needed; a thousand callers that go on asking can keep them from any work at all. So a client that
+//! is mostly told "too much", or is mostly told nothing in time, keeps a part of its calls back: it sends about half as
 //! many again as are carried out, and some more to notice when that changes. This is the client-side throttling of the
-//! SRE book (Beyer et al., *Site Reliability Engineering*, 2016, chapter 21), with counts that fade instead of a window.
+//! SRE book (Beyer et al., *Site Reliability Engineering*, 2016, chapter 21); its counts fade, and have no window.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -182,8 +182,8 @@ impl Run {
         }
     }
 
-    /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it was
-    /// submitted; of a retry, the time that the run is about that it retries.
+    /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it
+    /// was submitted; of a retry, the time that the run is about that it retries.
     pub fn fire_time(&self) -> Timestamp {
         match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry) {
             (Some(origin), _) => origin.fire_time,
