@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::error::{EndpointFailure, Error, why};
 use crate::retry::{Backoff, Verdict, judge};
@@ -108,7 +108,7 @@ impl<'c> Call<'c> {
         tokio::select! {
             biased;
             result = sent => {
-                if result.is_ok() {
+                if result.as_ref().is_ok_and(is_sign_of_life) {
                     pulse.felt();
                 }
                 result.unwrap_or_else(|_| Err(Status::deadline_exceeded("")))
@@ -142,7 +142,7 @@ impl<'c> Call<'c> {
             return Err(Error::from_status(&status));
         }
         let words = match late {
-            Some(limit) if status.code() != tonic::Code::Unavailable => {
+            Some(limit) if status.code() != Code::Unavailable => {
                 format!("no answer within {:.1} s", limit.as_secs_f64())
             }
             _ => why(&status),
@@ -203,5 +203,17 @@ impl<'c> Call<'c> {
             return Error::late(failures, waited);
         }
         Error::exhausted(failures, waited, self.is_unreachable, self.last.as_ref())
+    }
+}
+
+/// Whether a master sent this. What the transport says of a call is no word of a master's: that the connection failed,
+/// which has a source, or that the time for the call is over, which looks like a master's own.
+fn is_sign_of_life<R>(answer: &Result<R, Status>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(status) => {
+            let is_sent = std::error::Error::source(status).is_none();
+            is_sent && !matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+        }
     }
 }

@@ -117,6 +117,25 @@ async fn a_master_without_a_sign_of_life_is_left_soon_and_remembered() {
 }
 
 #[tokio::test]
+async fn calls_that_run_out_of_time_are_no_sign_of_life() {
+    let (_listener, hung) = hung_address().await;
+    let good = Fake::start((0..1000).map(|_| Step::Run(run(1, Running)))).await;
+    let client = Client::connect([&hung, &good.address]).unwrap();
+    // Too hasty to ask another master when the first is silent.
+    let hasty = client.with_deadline(Duration::from_millis(200));
+    let others = tokio::spawn(async move {
+        loop {
+            let _late = hasty.get_run(RunKey::latest("etl")).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let started = Instant::now();
+    client.get_run(RunKey::latest("etl")).await.unwrap();
+    others.abort();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_master_that_is_slow_and_lives_is_waited_for() {
     let slow = Fake::start([Step::Late(Duration::from_millis(2500), run(1, Running))]).await;
     let other = Fake::start([Step::Run(run(1, Running))]).await;
