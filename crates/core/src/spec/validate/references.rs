@@ -94,11 +94,9 @@ fn reference(
             if !task.is_array() {
                 let message =
                     format!("`{}` is not an array task, so it has no `array.index`", task.id);
-                report.error_with_help(
-                    path,
-                    message,
-                    "give the task an `array`, a `matrix` or a `foreach`, or remove the reference",
-                );
+                let help =
+                    "give the task an `array`, a `matrix` or a `foreach`, or remove the reference";
+                report.error_with_help(path, message, help_for(task, help));
             }
         }
         Reference::Axis(name) => axis(name, task, path, report),
@@ -109,7 +107,7 @@ fn reference(
                     Some(_) => "write `matrix.AXIS` for a value of its matrix",
                     None => "give the task a `foreach`, or remove the reference",
                 };
-                report.error_with_help(path, message, help);
+                report.error_with_help(path, message, help_for(task, help));
             }
         }
         Reference::RunId
@@ -121,6 +119,11 @@ fn reference(
         | Reference::RunFireDate
         | Reference::TaskId => {}
     }
+}
+
+/// What to do about a reference to a value of one index: an approval has none, and can have none.
+fn help_for(task: &TaskSpec, help: &'static str) -> &'static str {
+    if task.is_approval() { "remove the reference: an approval is asked once" } else { help }
 }
 
 /// The list that a task is to go through is there.
@@ -146,7 +149,7 @@ fn axis(name: &str, task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
             Some(_) => "write `item` for an item of its `foreach`",
             None => "give the task a `matrix`, or remove the reference",
         };
-        return report.error_with_help(path, message, help);
+        return report.error_with_help(path, message, help_for(task, help));
     };
     if !axes.iter().any(|axis| template::is_same_name(name, axis.name.as_str())) {
         let known = axes.iter().map(|axis| axis.name.as_str());

@@ -6,8 +6,8 @@ use super::super::path::Path;
 use super::super::quantity::AMOUNT_MAX;
 use super::super::report::Report;
 use super::super::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec,
-    Request, RetryPolicy, TaskSpec,
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, FanOut, OnTimeout, ProcessCommand,
+    ProcessSpec, Request, RetryPolicy, TaskSpec,
 };
 use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, names};
 use crate::limits;
@@ -164,6 +164,8 @@ fn approval(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
         ("env", task.env != plain.env),
         ("outputs", task.outputs != plain.outputs),
         ("array", task.array != plain.array),
+        ("matrix", matches!(task.fan_out, Some(FanOut::Matrix(_)))),
+        ("foreach", matches!(task.fan_out, Some(FanOut::Items(_) | FanOut::Reference(_)))),
         ("maxParallel", task.max_parallel != plain.max_parallel),
         ("maxFailures", task.max_failures != plain.max_failures),
         ("failFast", task.fail_fast != plain.fail_fast),
