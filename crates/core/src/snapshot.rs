@@ -96,11 +96,26 @@ fn hash_version(version: &Arc<WorkflowVersion>, hasher: &mut StableHasher) {
 }
 
 fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
-    let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } =
-        run.as_ref();
+    // Without `..`, so that no field is forgotten.
+    let Run {
+        id,
+        number,
+        version,
+        params,
+        priority,
+        submitted_at,
+        begun_at,
+        origin,
+        retry,
+        backfill,
+        paused,
+        stop,
+        tasks,
+        open,
+        ended,
+    } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    let Run { retry, paused, stop, tasks, open, ended, .. } = run.as_ref();
-    (retry, paused, stop, tasks, open, ended).hash(hasher);
+    (retry, backfill, paused, stop, tasks, open, ended).hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.
@@ -147,5 +162,39 @@ impl Hasher for StableHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Entry, RunSource, SubmitRun};
+    use crate::ids::{LogIndex, Name};
+    use crate::spec;
+    use crate::state::run::FireOrigin;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn what_a_run_was_made_for_is_in_the_digest() {
+        let digest = |fire_time| {
+            let text = "apiVersion: v1\nkind: Workflow\nname: etl\nschedule: {name: night, cron: '@daily'}\n\
+                        tasks: {t: {noop: {}}}\n";
+            let name = |text: &str| Name::parse(text).expect("a name");
+            let spec = spec::parse(text).expect("the file is good").remove(0);
+            let submit = SubmitRun {
+                request: None,
+                namespace: name("default"),
+                source: RunSource::Apply(Box::new(spec)),
+                params: Arc::default(),
+                priority: None,
+                backfill: Some(FireOrigin { schedule: name("night"), fire_time }),
+            };
+            let entry = Entry { at: Timestamp(9), commands: vec![Command::SubmitRun(submit)] };
+            let mut state = State::default();
+            assert!(state.apply(LogIndex(1), &entry).replies.iter().all(Result::is_ok));
+            state.digest()
+        };
+        assert_eq!(digest(Timestamp(1)), digest(Timestamp(1)));
+        assert_ne!(digest(Timestamp(1)), digest(Timestamp(2)));
     }
 }

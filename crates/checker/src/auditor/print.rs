@@ -110,9 +110,24 @@ fn version_print(version: &WorkflowVersion) -> u64 {
 }
 
 fn run_print(run: &Run) -> u64 {
-    let Run { id, number, version, params, priority, submitted_at, begun_at, origin, .. } = run;
-    let Run { retry, paused, stop, tasks, open, ended, .. } = run;
-    let Run { backfill, .. } = run;
+    // Without `..`, so that no field is forgotten.
+    let Run {
+        id,
+        number,
+        version,
+        params,
+        priority,
+        submitted_at,
+        begun_at,
+        origin,
+        retry,
+        backfill,
+        paused,
+        stop,
+        tasks,
+        open,
+        ended,
+    } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
     mix(&(identity, retry, begun_at, paused, stop, tasks, open, ended))
 }
