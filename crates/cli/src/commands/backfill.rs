@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use muster_calendar::{Fire, Schedule};
 use muster_client::v1::RunStatus;
 use muster_client::{Client, RunFilter, RunKey, Submission, v1};
+use muster_core::snapshot::digest_of;
 use muster_core::time::Timestamp;
 use serde_json::json;
 
@@ -184,7 +185,7 @@ async fn carry_out(
         if stopped.get() {
             return Ok(None);
         }
-        let submitted = client.submit(submission(named, args, slot)).await;
+        let submitted = client.submit(submission(client, named, args, slot)).await;
         let submitted = submitted.inspect_err(|_| stopped.set(true)).map_err(with_hint)?;
         let run = client.wait_run(RunKey::from(&submitted), None).await;
         let run = run.inspect_err(|_| stopped.set(true))?;
@@ -224,15 +225,19 @@ async fn carry_out(
     }
 }
 
-fn submission(named: &Named, args: &BackfillArgs, slot: &Slot) -> Submission {
+/// The id of the run for a fire time after the run with this number. Request ids are one space for the whole cluster and
+/// have a bound that names may exceed, so it is made of a digest.
+fn request_id(names: &[&str], fire_time_ms: u64, after: u64) -> String {
+    let whole = format!("{}/{fire_time_ms}/{after}", names.join("/"));
+    format!("backfill-{:016x}", digest_of(whole.as_bytes()))
+}
+
+fn submission(client: &Client, named: &Named, args: &BackfillArgs, slot: &Slot) -> Submission {
     let (schedule, at) = (named.spec.name.as_str(), slot.fire.at.0);
     let after = slot.latest.map_or(0, |(number, _)| number);
-    let id = format!("backfill-{}-{schedule}-{at}-{after}", named.workflow);
-    let mut submission = Submission::workflow(&named.workflow).backfill(schedule, at);
-    // A long name leaves no room for the id; then the run is found by its fire time alone.
-    if id.len() <= muster_core::limits::REQUEST_ID_BYTES_MAX {
-        submission = submission.request_id(id);
-    }
+    let id = request_id(&[client.namespace(), &named.workflow, schedule], at, after);
+    let workflow = Submission::workflow(&named.workflow);
+    let mut submission = workflow.backfill(schedule, at).request_id(id);
     for (name, value) in &args.params {
         submission = submission.param(name, value);
     }
@@ -245,6 +250,21 @@ fn submission(named: &Named, args: &BackfillArgs, slot: &Slot) -> Submission {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_run_has_an_id_of_its_own() {
+        let id = request_id(&["default", "etl", "night"], 1_000, 0);
+        assert_eq!(id, request_id(&["default", "etl", "night"], 1_000, 0));
+        for other in [
+            request_id(&["test", "etl", "night"], 1_000, 0),
+            request_id(&["default", "etl-night", "a"], 1_000, 0),
+            request_id(&["default", "etl", "night-a"], 1_000, 0),
+            request_id(&["default", "etl", "night"], 2_000, 0),
+            request_id(&["default", "etl", "night"], 1_000, 7),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
 
     #[test]
     fn what_is_live_is_never_run_beside() {
