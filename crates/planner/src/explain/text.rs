@@ -263,7 +263,6 @@ impl Sentence<'_> {
     }
 }
 
-/// What went before a success.
 fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Result {
     f.write_str(match reason {
         FailureReason::Exit(code) if code < 0 => {
@@ -279,6 +278,7 @@ fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Resu
     })
 }
 
+/// What went before a success.
 fn write_tries(f: &mut fmt::Formatter<'_>, tries: Tries) -> fmt::Result {
     let number = tries.attempts;
     match (tries.failures, tries.losses) {
