@@ -225,8 +225,8 @@ async fn carry_out(
     }
 }
 
-/// The id of the run for a fire time after the run with this number. Request ids are one space for the whole cluster and
-/// have a bound that names may exceed, so it is made of a digest.
+/// The id of the run for a fire time after the run with this number. Request ids are one space for the whole cluster,
+/// and have a bound that names may exceed; so it is made of a digest.
 fn request_id(names: &[&str], fire_time_ms: u64, after: u64) -> String {
     let whole = format!("{}/{fire_time_ms}/{after}", names.join("/"));
     format!("backfill-{:016x}", digest_of(whole.as_bytes()))
