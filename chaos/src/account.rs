@@ -32,7 +32,7 @@ pub(crate) fn account(case: &Case<'_>, ledger: &Ledger) -> History {
         let observed = Observed::MasterFinal {
             master: view.answering_member_id,
             index: LogIndex(view.applied_index),
-            digest: view.state_digest,
+            digest: view.state_digest(),
         };
         history.push(end, observed);
     }

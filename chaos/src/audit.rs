@@ -119,7 +119,7 @@ fn replay(
             count += 1;
         }
         if let Some(view) = shown.filter(|view| view.applied_index == stored.at.index)
-            && state.digest() != view.state_digest
+            && state.digest() != view.state_digest()
         {
             let what = format!("the log of {:016x} does not lead to what it showed", log.member_id);
             violations.add("I1", what);

@@ -239,12 +239,12 @@ async fn converge(
     let mut digests: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
     loop {
         lab.tend(history)?;
-        let views = lab.views().await;
+        let views = lab.views_with_digests().await;
         for (at, view) in views.iter().enumerate() {
             let Some(view) = view else { continue };
-            let (other, digest) =
-                *digests.entry(view.applied_index).or_insert((at, view.state_digest));
-            if digest != view.state_digest {
+            let shown = view.state_digest();
+            let (other, digest) = *digests.entry(view.applied_index).or_insert((at, shown));
+            if digest != shown {
                 let index = view.applied_index;
                 violations.add("I1", format!("m{other} and m{at} differ at index {index}"));
                 return Ok(views.into_iter().flatten().collect());

@@ -24,6 +24,8 @@ use crate::scenario::{Faultdisk, SNAPSHOT_ENTRIES_NEVER, Scenario};
 const FORM_PATIENCE: Duration = Duration::from_secs(60);
 /// How long one master may take to say what it sees.
 const VIEW_PATIENCE: Duration = Duration::from_millis(500);
+/// A digest is a walk over the whole state.
+const DIGEST_PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 /// How often it is looked whether somebody ended by itself.
 pub(crate) const TEND_INTERVAL: Duration = Duration::from_millis(200);
@@ -237,6 +239,22 @@ impl Lab {
     /// What every master sees, by position.
     pub(crate) async fn views(&self) -> Vec<Option<View>> {
         join_all((0..self.masters.len()).map(|at| self.view(at))).await
+    }
+
+    /// What every master sees, by position, with the digest of its state.
+    pub(crate) async fn views_with_digests(&self) -> Vec<Option<View>> {
+        let asking = self.client.with_deadline(DIGEST_PATIENCE);
+        let views = (0..self.masters.len()).map(|at| {
+            let (asking, address) = (asking.clone(), self.api_address(at));
+            let is_started = self.masters[at].process.is_started();
+            async move {
+                if !is_started {
+                    return None;
+                }
+                asking.cluster_status_with_digest_of(&address).await.ok()
+            }
+        });
+        join_all(views).await
     }
 
     /// The master that says that it leads, in the latest term in which one does.

@@ -118,7 +118,8 @@ pub(crate) async fn play(
     let callers = Callers::start(&lab.client.endpoints())?;
     let samples = overload(lab, &offered, peak * times, span).await?;
     let told = callers.stop().await;
-    let told_crowd = match lab.leader().await {
+    // A master that has too much to do may answer late who leads.
+    let told_crowd = match lab.wait_leader(None, RECOVERY_MAX).await {
         Some(leader) => callers::crowd(&lab.api_address(leader)).await?,
         None => callers::Answers::default(),
     };

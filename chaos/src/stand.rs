@@ -113,7 +113,7 @@ impl Stand {
         violations: &mut Violations,
         counters: &mut Counters,
     ) -> Result<(Told, [WallClock; 2])> {
-        let views: Vec<View> = self.lab.views().await.into_iter().flatten().collect();
+        let views: Vec<View> = self.lab.views_with_digests().await.into_iter().flatten().collect();
         stop(&mut self.lab).await?;
         self.logbook.read()?;
         let volumes: Vec<&Path> = self.lab.masters.iter().map(|it| it.data.as_path()).collect();

@@ -112,10 +112,9 @@ async fn assert_replicas_agree(cluster: &Cluster) {
     for _ in 0..200 {
         let mut seen = Vec::new();
         for address in &cluster.addresses {
-            let client =
-                muster_client::Client::connect([format!("http://{address}")]).expect("well-formed");
-            if let Ok(status) = client.cluster_status().await {
-                seen.push((status.applied_index, status.state_digest));
+            let address = format!("http://{address}");
+            if let Ok(status) = cluster.client.cluster_status_with_digest_of(&address).await {
+                seen.push((status.applied_index, status.state_digest()));
             }
         }
         if seen.len() == cluster.addresses.len() && seen.iter().all(|it| it.0 == seen[0].0) {

@@ -23,15 +23,17 @@ async fn run_some(cluster: &Cluster, count: usize) {
     }
 }
 
-/// Waits until `client` reports the same state at the same index as the cluster.
-async fn catch_up(cluster: &Cluster, client: &Client) {
+/// Waits until the master at `address` reports the same state at the same index as the leader.
+async fn catch_up(cluster: &Cluster, address: &str) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let leader = cluster.client.cluster_status().await.expect("a master answers");
-        let status = client.with_deadline(Duration::from_secs(2)).cluster_status().await;
+        let client = cluster.client.with_deadline(Duration::from_secs(2));
+        let leading = format!("http://{}", cluster.addresses[cluster.leader().await]);
+        let leader = client.cluster_status_with_digest_of(&leading).await.expect("it answers");
+        let status = client.cluster_status_with_digest_of(address).await;
         if let Ok(status) = &status
             && status.applied_index == leader.applied_index
-            && status.applied_index > 0
+            && status.state_digest.is_some()
         {
             assert_eq!(status.state_digest, leader.state_digest, "the replicas differ");
             return;
@@ -50,9 +52,9 @@ async fn a_wiped_master_comes_back_by_snapshot_with_the_history() {
     fs::remove_dir_all(cluster.path(&format!("m{wiped}"))).expect("the volume can be wiped");
     run_some(&cluster, 20).await;
     cluster.masters[wiped].restart();
-    let alone =
-        Client::connect([format!("http://{}", cluster.addresses[wiped])]).expect("well-formed");
-    catch_up(&cluster, &alone).await;
+    let address = format!("http://{}", cluster.addresses[wiped]);
+    catch_up(&cluster, &address).await;
+    let alone = Client::connect([address]).expect("well-formed");
     let status = alone.cluster_status().await.expect("it answers");
     assert!(status.snapshot_index > 0, "it came by snapshot: {status:?}");
     assert_eq!(status.members.len(), 3, "the old id is gone: {:?}", status.members);

@@ -11,7 +11,7 @@ impl Client {
     /// # Errors
     /// Only if no master can be reached.
     pub async fn cluster_status(&self) -> Result<v1::GetClusterStatusResponse, Error> {
-        call!(self, v1::GetClusterStatusRequest {}, cluster.get_cluster_status).await
+        call!(self, v1::GetClusterStatusRequest::default(), cluster.get_cluster_status).await
     }
 
     /// What the master at this address sees of the cluster; it need not be one of the client's own.
@@ -23,7 +23,21 @@ impl Client {
         address: &str,
     ) -> Result<v1::GetClusterStatusResponse, Error> {
         let one = self.alone(address)?;
-        call!(one, v1::GetClusterStatusRequest {}, cluster.get_cluster_status).await
+        call!(one, v1::GetClusterStatusRequest::default(), cluster.get_cluster_status).await
+    }
+
+    /// As [`cluster_status_of`](Self::cluster_status_of), with the digest of its state: replicas at the same applied
+    /// index have the same one. The master walks over its whole state for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn cluster_status_with_digest_of(
+        &self,
+        address: &str,
+    ) -> Result<v1::GetClusterStatusResponse, Error> {
+        let one = self.alone(address)?;
+        let request = v1::GetClusterStatusRequest { with_digest: true };
+        call!(one, request, cluster.get_cluster_status).await
     }
 
     /// Hands leadership to a member, by name or id; empty: to the best follower. Returns the new leader's id.

@@ -44,7 +44,7 @@ impl Cluster {
 impl ClusterService for Cluster {
     async fn get_cluster_status(
         &self,
-        _request: Request<v1::GetClusterStatusRequest>,
+        request: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::GetClusterStatusResponse>, Status> {
         let status = self.replica.raft.status();
         let leader_id = status.leader.unwrap_or(0);
@@ -58,7 +58,12 @@ impl ClusterService for Cluster {
             matched_index: it.matched_index,
         });
         let members = members.collect();
-        let (applied_index, state_digest) = self.digest().await?;
+        let (applied_index, state_digest) = if request.get_ref().with_digest {
+            let (index, digest) = self.digest().await?;
+            (index, Some(digest))
+        } else {
+            (self.replica.cell.applied(), None)
+        };
         let response = self.replica.cell.read(|state| v1::GetClusterStatusResponse {
             cluster_id: self.replica.cluster_id(),
             answering_member_id: status.member_id,
