@@ -123,6 +123,8 @@ rare! {
     CancelRacedFinish = "cancel raced with a finish",
     /// A cancelled attempt was ended without its worker's word.
     StopForced = "silent attempt ended by force",
+    /// Something that somebody asked for went into the audit trail.
+    ActionAudited = "action in the audit trail",
     /// A request was answered from its id.
     DuplicateAnswered = "duplicate answered from its request id",
     /// A request id came with another body.

@@ -1,4 +1,4 @@
-//! The one checker of what Muster promises: the invariants I1–I18 of `docs/guarantees.md`, and that work goes on once
+//! The one checker of what Muster promises: the invariants I1–I19 of `docs/guarantees.md`, and that work goes on once
 //! nothing is broken on purpose. The core's model test, the simulation and the chaos harness all judge by it.
 //!
 //! ```text
@@ -51,6 +51,7 @@
 //! | I16 | counters of runs, numbers, and what workers hold | |
 //! | I17 | as many answers as commands, time, sizes | |
 //! | I18 | equal entries at equal indexes, none twice or left out | one leader a term |
+//! | I19 | the trail's growth with each entry; the asker of each new run | |
 //! | L1–L5 | | after [`Observed::FaultsStopped`] |
 //!
 //! The rules of the auditor are written a second time here, from what users are told, and share with the core its types

@@ -56,6 +56,7 @@ invariants! {
     I16 = "Everything counted equals a recount from the states.",
     I17 = "Apply is total and bounded on any bytes that decode.",
     I18 = "Raft's own safety.",
+    I19 = "Whatever is asked for and carried out is in the audit trail once, or with the run that it made.",
     L1 = "Once faults stop, there is a leader.",
     L2 = "Once faults stop, masters converge.",
     L3 = "Once faults stop, every run ends.",

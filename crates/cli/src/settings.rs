@@ -1,5 +1,6 @@
 //! What applies to every command: flag, else `MUSTER_*`, else the config file, else the default.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ impl Global {
         let builder = Client::builder()
             .endpoint(server)
             .namespace(namespace)
+            .user(user())
             .connect_patience(CONNECT_PATIENCE);
         builder.build().map_err(Failure::from)
     }
@@ -100,6 +102,25 @@ impl Global {
         let server = given(&self.server).or(file.server);
         let namespace = given(&self.namespace).or(file.namespace);
         (server.unwrap_or_else(|| SERVER_DEFAULT.to_owned()), namespace.unwrap_or_default())
+    }
+}
+
+/// Whose calls these are: `$MUSTER_USER`, or the user and host that the operating system knows.
+fn user() -> String {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
+    set("MUSTER_USER").unwrap_or_else(|| {
+        let number = || Some(std::fs::metadata("/proc/self").ok()?.uid().to_string());
+        let user = set("USER").or_else(|| set("LOGNAME")).or_else(number).unwrap_or_default();
+        format!("{user}@{}", machine_name())
+    })
+}
+
+/// What the machine calls itself; `localhost` if it does not.
+pub(crate) fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use muster_platform::Platform;
 use muster_proto::v1;
 use tokio::time::{Instant, timeout};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -34,6 +34,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
 
 const TRAILER_LEADER: &str = "muster-leader";
+/// Whose call it is, UTF-8.
+const METADATA_USER: &str = "muster-user-bin";
 const TRAILER_APPLIED_INDEX: &str = "muster-applied-index";
 
 /// A handle to a cluster. Cloning is cheap; clones share connections, and what one learns about the masters all know.
@@ -60,6 +62,8 @@ struct Options {
     patience: Duration,
     is_stale: bool,
     request_id: Option<String>,
+    /// The caller's name for itself.
+    user: Option<String>,
     /// A master that is connected may take all the time there is.
     is_patient: bool,
 }
@@ -95,6 +99,13 @@ impl Builder {
     /// counts.
     pub fn connect_patience(mut self, patience: Duration) -> Builder {
         self.options.connect_patience = Some(patience);
+        self
+    }
+
+    /// Whose calls these are, by habit `user@host`. The cluster keeps it with what is asked for; nothing is
+    /// authenticated by it. Without it calls carry no name.
+    pub fn user(mut self, user: impl Into<String>) -> Builder {
+        self.options.user = Some(user.into());
         self
     }
 
@@ -152,6 +163,7 @@ impl Client {
             patience: PATIENCE_DEFAULT,
             is_stale: false,
             request_id: None,
+            user: None,
             is_patient: false,
         };
         Builder { addresses: Vec::new(), platform: Platform::system(), options }
@@ -256,6 +268,7 @@ impl Client {
             let (at, limit) = call.next_attempt()?;
             let mut attempt = tonic::Request::new(request.clone());
             attempt.set_timeout(limit);
+            self.sign(&mut attempt);
             let started = Instant::now();
             let sent = timeout(limit + ATTEMPT_GRACE, send(call.channel(at), attempt));
             match call.attempted(at, sent).await {
@@ -298,6 +311,14 @@ impl Client {
         }
     }
 
+    /// Says whose call this is.
+    fn sign<Q>(&self, request: &mut tonic::Request<Q>) {
+        if let Some(user) = &self.options.user {
+            let user = BinaryMetadataValue::from_bytes(user.as_bytes());
+            request.metadata_mut().insert_bin(METADATA_USER, user);
+        }
+    }
+
     /// A stream from the master at `at` broke: the next call goes to another.
     pub(crate) fn leave(&self, at: usize) {
         self.shared.endpoints.move_on_from(at);
@@ -336,6 +357,7 @@ services! {
     schedules => schedule_service_client::ScheduleServiceClient,
     workers => worker_service_client::WorkerServiceClient,
     logs => log_service_client::LogServiceClient,
+    audit => audit_service_client::AuditServiceClient,
     cluster => cluster_service_client::ClusterServiceClient,
 }
 

@@ -39,6 +39,7 @@
 //! [`Client::watch_run`], [`Client::wait_run`] and [`Client::tail_log`] go on by themselves, on another master if need
 //! be, from where they were.
 
+mod audit;
 mod client;
 mod cluster;
 mod endpoints;
@@ -56,6 +57,7 @@ mod watch;
 mod worker;
 mod workflow;
 
+pub use audit::ActionFilter;
 pub use client::{Builder, Client, DEADLINE_DEFAULT, PATIENCE_DEFAULT};
 pub use endpoints::API_PORT;
 pub use error::{EndpointFailure, Error, Violation};

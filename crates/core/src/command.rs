@@ -8,6 +8,7 @@ use crate::spec::{Items, Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
 use crate::state::run::{FireOrigin, Params, RetryOrigin};
 use crate::state::task::Outputs;
+use crate::state::trail::Asker;
 use crate::state::workflow::NextFire;
 use crate::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
@@ -66,6 +67,17 @@ pub enum Command {
     PruneHistory(PruneHistory),
     /// Raises what the cluster may use.
     UpgradeCluster(UpgradeCluster),
+    /// Any of these, with who asked for it.
+    Asked(Asked),
+}
+
+/// See [`Command::Asked`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who. What is longer than [`crate::limits::ASKER_BYTES_MAX`] is cut.
+    pub by: Asker,
+    /// For what; not again an [`Asked`].
+    pub command: Box<Command>,
 }
 
 /// A caller's idempotency key.

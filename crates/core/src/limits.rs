@@ -74,6 +74,12 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const REQUEST_ID_RETENTION: Millis = Millis::from_secs(86_400);
 /// Most request ids remembered; beyond it the oldest is forgotten early.
 pub const REQUEST_IDS_MAX: usize = 1_000_000;
+/// Longest name and longest address of whoever asks for something.
+pub const ASKER_BYTES_MAX: usize = 256;
+/// Most actions that the audit trail holds; beyond it the oldest is forgotten early.
+pub const ACTIONS_MAX: usize = 10_000;
+/// How long the audit trail holds an action.
+pub const ACTION_RETENTION: Millis = Millis::from_secs(30 * 86_400);
 /// Most live runs.
 pub const RUNS_MAX: usize = 1_000_000;
 /// Most workflows, over all namespaces.

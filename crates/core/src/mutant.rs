@@ -93,6 +93,7 @@ mutants! {
     AnswerDropped = "answer-dropped": "A rejected command gets no answer (I17).",
     VoteForgotten = "vote-forgotten": "A restarted master does not know whom it voted for (I18).",
     LogTailLost = "log-tail-lost": "A restarted master forgets the last entry of its log (I18).",
+    ActionForgotten = "action-forgotten": "A cancel is not in the audit trail (I19).",
     NoSecondLeader = "no-second-leader": "Masters vote in the first election only (L1).",
     SnapshotRefused = "snapshot-refused": "Masters take no snapshot from a peer (L2).",
     QueueForgets = "queue-forgets": "A task is not queued again after its backoff (L3).",

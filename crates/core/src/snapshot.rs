@@ -10,6 +10,7 @@ use crate::check::Violation;
 use crate::state::block_map::BlockMap;
 use crate::state::requests::{AnsweredRequest, Requests};
 use crate::state::run::Run;
+use crate::state::trail::{Action, Trail};
 use crate::state::worker::Worker;
 use crate::state::workflow::{Workflow, WorkflowVersion};
 use crate::state::{Meta, State};
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub workers: BlockMap<Worker>,
     /// Answered requests.
     pub requests: BlockMap<AnsweredRequest>,
+    /// The audit trail.
+    pub actions: BlockMap<Action>,
 }
 
 impl State {
@@ -44,6 +47,7 @@ impl State {
             runs: self.runs.clone(),
             workers: self.workers.clone(),
             requests: self.requests.answered().clone(),
+            actions: self.trail.actions().clone(),
         }
     }
 
@@ -63,6 +67,7 @@ impl State {
             runs: snapshot.runs,
             workers: snapshot.workers,
             requests: Requests::restore(snapshot.requests),
+            trail: Trail::restore(snapshot.actions),
             ..State::default()
         };
         state.derive();
@@ -85,6 +90,7 @@ impl Snapshot {
         self.runs.iter().for_each(|run| hash_run(run, &mut hasher));
         self.workers.hash(&mut hasher);
         self.requests.hash(&mut hasher);
+        self.actions.hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -108,6 +114,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         origin,
         retry,
         backfill,
+        asked_by,
         paused,
         stop,
         tasks,
@@ -115,7 +122,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         ended,
     } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    (retry, backfill, paused, stop, tasks, open, ended).hash(hasher);
+    (retry, backfill, asked_by, paused, stop, tasks, open, ended).hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.

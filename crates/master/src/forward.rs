@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::{FutureExt as _, Stream};
 use muster_platform::{Connector, Platform};
 use parking_lot::Mutex;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
+use crate::api::asker::keep_origin;
 use crate::faults;
 use crate::replica::Replica;
 
@@ -68,7 +69,7 @@ impl Replica {
         if leadership.is_leader {
             return Ok(None);
         }
-        let was_forwarded = request.metadata().contains_key(FORWARDED);
+        let was_forwarded = is_forwarded(request.metadata());
         match leadership.leader {
             Some(leader) if !was_forwarded => {
                 let channel = self.channels.to(&leader.peer.api_address)?;
@@ -139,8 +140,14 @@ pub(crate) fn stream_while_leads<T>(
     })
 }
 
+/// Whether another master passed a call on.
+pub(crate) fn is_forwarded(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(FORWARDED)
+}
+
 /// The same call, marked as forwarded.
 pub(crate) fn forwarded<T>(mut request: Request<T>) -> Request<T> {
+    keep_origin(&mut request);
     request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
     request
 }

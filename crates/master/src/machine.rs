@@ -262,13 +262,14 @@ impl Machine for CoreMachine {
 }
 
 /// The kinds of shards, by their number on disk. Append only.
-const SHARD_KINDS: [ShardKind; 6] = [
+const SHARD_KINDS: [ShardKind; 7] = [
     ShardKind::Meta,
     ShardKind::Versions,
     ShardKind::Workflows,
     ShardKind::Runs,
     ShardKind::Workers,
     ShardKind::Requests,
+    ShardKind::Actions,
 ];
 /// The kind stands in the upper bits of a shard's key, the block's number below.
 const SHARD_KIND_SHIFT: u32 = 60;
@@ -298,6 +299,7 @@ fn shards(snapshot: Snapshot) -> Vec<Shard> {
     shards_of(ShardKind::Runs, &snapshot, &snapshot.runs, &mut shards);
     shards_of(ShardKind::Workers, &snapshot, &snapshot.workers, &mut shards);
     shards_of(ShardKind::Requests, &snapshot, &snapshot.requests, &mut shards);
+    shards_of(ShardKind::Actions, &snapshot, &snapshot.actions, &mut shards);
     shards
 }
 

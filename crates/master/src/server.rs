@@ -8,6 +8,7 @@ use muster_core::state::State;
 use muster_platform::Incoming;
 use muster_proto::FILE_DESCRIPTOR_SET;
 use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServiceServer;
+use muster_proto::v1::audit_service_server::AuditServiceServer;
 use muster_proto::v1::cluster_service_server::ClusterServiceServer;
 use muster_proto::v1::log_service_server::LogServiceServer;
 use muster_proto::v1::run_service_server::RunServiceServer;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 
+use crate::api::audit::Audit;
 use crate::api::cluster::Cluster;
 use crate::api::log::Logs;
 use crate::api::run::Runs;
@@ -222,6 +224,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     add!(RunServiceServer::new(Runs { replica: replica() }));
     add!(WorkerServiceServer::new(Workers { replica: replica() }));
     add!(LogServiceServer::new(Logs { replica: replica() }));
+    add!(AuditServiceServer::new(Audit { replica: replica() }));
     add!(ClusterServiceServer::new(Cluster::new(replica())));
     add!(WorkerSessionServiceServer::new(WorkerSessions { replica: replica() }));
     routes.add_service(health);

@@ -11,6 +11,7 @@ use muster_core::state::task::{
 };
 use muster_proto::v1;
 
+use crate::api::audit::asker_view;
 use crate::leader::question;
 
 /// Free text as the API has it.
@@ -99,6 +100,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         retry_of_number: run.retry.as_ref().map_or(0, |retry| retry.number),
         paused_at_ms: run.paused.map_or(0, |since| since.0),
         is_backfill: run.backfill.is_some(),
+        asked_by: run.asked_by.as_ref().map(asker_view),
     }
 }
 

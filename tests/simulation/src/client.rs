@@ -60,7 +60,8 @@ impl Workload {
         witness: Witness,
     ) -> Result<Self, Error> {
         let builder = addresses.iter().fold(Client::builder(), |b, address| b.endpoint(address));
-        let client = builder.deadline(DEADLINE).platform(platform.clone()).build()?;
+        let builder = builder.user(format!("client-{number}")).deadline(DEADLINE);
+        let client = builder.platform(platform.clone()).build()?;
         Ok(Self { number, client, platform, witness, last: None, runs: Vec::new(), requests: 0 })
     }
 

@@ -86,6 +86,7 @@ trials! {
     AnswerDropped: I17 @ 0,
     VoteForgotten: I18 @ 7,
     LogTailLost: I18 | I2 @ 4,
+    ActionForgotten: I19 @ 0,
     NoSecondLeader: L1 @ 0,
     SnapshotRefused: L2 @ 25,
     QueueForgets: L3 @ 0,

@@ -33,6 +33,7 @@ impl Step<'_> {
         self.compare_workers();
         self.compare_workflows();
         self.compare_requests();
+        self.compare_trail();
         self.check_sizes();
     }
 

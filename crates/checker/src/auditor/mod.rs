@@ -18,6 +18,7 @@ mod runs;
 mod schedules;
 mod shape;
 mod step;
+mod trail;
 mod work;
 mod workers;
 

@@ -14,6 +14,7 @@ use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
 use muster_core::state::requests::AnsweredRequest;
 use muster_core::state::run::Run;
+use muster_core::state::trail::Action;
 use muster_core::state::worker::Worker;
 use muster_core::state::workflow::{Workflow, WorkflowVersion};
 
@@ -27,6 +28,7 @@ pub(super) struct StatePrint {
     runs: MapPrint<Run>,
     workers: MapPrint<Worker>,
     requests: MapPrint<AnsweredRequest>,
+    actions: MapPrint<Action>,
 }
 
 impl StatePrint {
@@ -38,6 +40,7 @@ impl StatePrint {
             self.runs.update(&state.runs, run_print),
             self.workers.update(&state.workers, mix),
             self.requests.update(&state.requests, mix),
+            self.actions.update(&state.actions, mix),
         ];
         mix(&(state.meta, sums))
     }
@@ -122,6 +125,7 @@ fn run_print(run: &Run) -> u64 {
         origin,
         retry,
         backfill,
+        asked_by,
         paused,
         stop,
         tasks,
@@ -129,7 +133,7 @@ fn run_print(run: &Run) -> u64 {
         ended,
     } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
-    mix(&(identity, retry, begun_at, paused, stop, tasks, open, ended))
+    mix(&(identity, asked_by, retry, begun_at, paused, stop, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.
@@ -156,6 +160,10 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
                 RunSource::Apply(spec) => (1u8, spec).hash(mixer),
                 RunSource::OneOff(spec) => (2u8, spec).hash(mixer),
             }
+        }
+        Command::Asked(it) => {
+            it.by.hash(mixer);
+            hash_command(&it.command, mixer);
         }
         Command::CancelRun(it) => (request(&it.request), it.run).hash(mixer),
         Command::PauseRun(it) => (request(&it.request), it.run, it.is_paused).hash(mixer),

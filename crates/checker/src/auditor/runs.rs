@@ -9,6 +9,7 @@ use muster_core::reply::Reply;
 use muster_core::spec::{ConcurrencyPolicy, WorkflowSpec};
 use muster_core::state::run::{Params, Run};
 use muster_core::state::task::{FailureReason, StopReason, TaskState};
+use muster_core::state::trail::Deed;
 
 use super::rules;
 use super::schedules::carried_over;
@@ -45,6 +46,7 @@ impl Step<'_> {
                 known.latest = Some((number, digest));
                 known.policy = spec.concurrency;
                 known.schedules = carried_over(&known.schedules, spec, self.now);
+                self.owe(Deed::Apply, None);
                 (number, true)
             }
         }

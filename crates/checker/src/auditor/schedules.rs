@@ -95,6 +95,7 @@ impl Step<'_> {
         let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
         work.retry = retries.map(|command| command.of.clone());
+        work.asked_by = self.asker.clone();
         let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
         if let Some(wrong) = work.take_over(taken_over) {
             self.found(Invariant::I7, format!("run {id} {wrong}"));
@@ -312,6 +313,11 @@ impl Step<'_> {
         if run.retry != work.retry {
             let what = format!("run {} retries another run than it was made for", run.id);
             self.found(Invariant::I2, what);
+        }
+        if run.asked_by != work.asked_by {
+            let (is, wanted) = (&run.asked_by, &work.asked_by);
+            let what = format!("run {} was asked for by {is:?}, should be {wanted:?}", run.id);
+            self.found(Invariant::I19, what);
         }
         if run.begun_at != work.begun_at {
             let (is, wanted) = (run.begun_at, work.begun_at);

@@ -17,12 +17,14 @@ use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
 use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
+use muster_core::state::trail::Asker;
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Timestamp;
 
 use super::Applying;
 use super::book::{Answered, Book};
 use super::rules;
+use super::trail::Owed;
 use super::work::Work;
 use crate::coverage::Rare;
 use crate::ledger::{Cause, Ledger, RequestRecord};
@@ -56,6 +58,12 @@ pub(super) struct Step<'a> {
     pub(super) dirty: BTreeSet<RunId>,
     /// The number of the next run in the cluster.
     pub(super) next_run: u64,
+    /// Who asked for the command that is gone through, if that is known.
+    pub(super) asker: Option<Asker>,
+    /// Whether that command was carried out.
+    pub(super) is_carried_out: bool,
+    /// Actions that must be in the trail.
+    pub(super) owed: Vec<Owed>,
 }
 
 impl<'a> Step<'a> {
@@ -95,6 +103,9 @@ impl<'a> Step<'a> {
             touched_workflows: BTreeSet::new(),
             dirty: BTreeSet::new(),
             next_run: before.meta.next_run,
+            asker: None,
+            is_carried_out: false,
+            owed: Vec::new(),
         }
     }
 
@@ -127,7 +138,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn carry_out(&mut self, command: &Command, claim: &Claim) {
+    pub(super) fn carry_out(&mut self, command: &Command, claim: &Claim) {
         match command {
             Command::Tick => {}
             Command::ApplyWorkflow(it) => {
@@ -191,6 +202,7 @@ impl<'a> Step<'a> {
                 self.count(Rare::HistoryPruned);
             }
             Command::UpgradeCluster(_) => {}
+            Command::Asked(it) => self.asked(it, claim),
         }
     }
 
@@ -208,6 +220,12 @@ impl<'a> Step<'a> {
 
     /// Judges an answer by the request id. Returns what was answered if the command was carried out.
     fn once<'c>(&mut self, request: Option<&RequestKey>, claim: &'c Claim) -> Option<&'c Reply> {
+        let reply = self.first(request, claim);
+        self.is_carried_out = reply.is_some();
+        reply
+    }
+
+    fn first<'c>(&mut self, request: Option<&RequestKey>, claim: &'c Claim) -> Option<&'c Reply> {
         let Some(key) = request else { return claim.as_ref().ok() };
         self.touched_requests.insert(key.id.clone());
         let id = &key.id;

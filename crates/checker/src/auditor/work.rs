@@ -9,6 +9,7 @@ use muster_core::spec::{Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
+use muster_core::state::trail::Asker;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
@@ -43,6 +44,8 @@ pub(super) struct Work {
     pub(super) begun_at: Option<Timestamp>,
     pub(super) origin: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
+    /// Who asked for it.
+    pub(super) asked_by: Option<Asker>,
     pub(super) priority: i32,
     pub(super) paused: Option<Timestamp>,
     pub(super) stop: Option<(Timestamp, StopReason)>,
@@ -72,6 +75,7 @@ impl Work {
             begun_at: run.begun_at,
             origin: run.origin.clone(),
             retry: run.retry.clone(),
+            asked_by: run.asked_by.clone(),
             priority: run.priority,
             paused: run.paused,
             stop: run.stop,
@@ -107,6 +111,7 @@ impl Work {
             begun_at: None,
             origin: None,
             retry: None,
+            asked_by: None,
             priority,
             paused: None,
             stop: None,

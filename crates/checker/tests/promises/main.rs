@@ -8,6 +8,7 @@ mod log;
 mod replicas;
 mod runs;
 mod seen;
+mod trail;
 mod workers;
 
 use std::collections::BTreeSet;

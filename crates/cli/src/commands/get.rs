@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use futures::{Stream, TryStreamExt};
-use muster_client::{Error, RunFilter, v1};
+use muster_client::{ActionFilter, Client, Error, RunFilter, v1};
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::names::{NameError, RunName};
@@ -30,6 +30,24 @@ pub(crate) enum GetCommand {
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
+    /// Who asked for what in the last 30 days, the latest first
+    #[command(visible_aliases = ["action", "audit"])]
+    Actions(ActionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ActionsArgs {
+    /// Only those on this run and its tasks
+    run: Option<RunName>,
+    /// Only those that this user asked for, as `user@host`
+    #[arg(long, value_name = "USER")]
+    by: Option<String>,
+    /// Those of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// How many at most; 0: all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
 }
 
 #[derive(Args, Debug)]
@@ -214,25 +232,33 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             let wanted = client.list_schedules(args.workflow.as_deref());
             print(global, wanted, 0, "no schedules").await
         }
-        GetCommand::Workers(args) => {
-            let all: Vec<v1::Worker> = client
-                .list_workers()
-                .try_filter(|worker| std::future::ready(args.wants(worker)))
-                .try_collect()
-                .await?;
-            let before = all.len();
-            let shown = if global.format() == output::Format::Table { present(all) } else { all };
-            let hidden = before - shown.len();
-            let shown = futures::stream::iter(shown.into_iter().map(Ok));
-            let exit = print(global, shown, 0, "no workers").await?;
-            if hidden > 0 {
-                note(format!(
-                    "{hidden} earlier lives of these workers are left out; -o wide has them"
-                ));
-            }
-            Ok(exit)
+        GetCommand::Actions(args) => {
+            let run = match &args.run {
+                Some(name) => Some((&name.find(&client).await?).into()),
+                None => None,
+            };
+            let filter = ActionFilter { run, who: args.by, all_namespaces: args.all_namespaces };
+            print(global, client.list_actions(filter), args.limit, "no actions").await
         }
+        GetCommand::Workers(args) => list_workers(&client, &args, global).await,
     }
+}
+
+async fn list_workers(client: &Client, args: &WorkersArgs, global: &Global) -> Outcome {
+    let all: Vec<v1::Worker> = client
+        .list_workers()
+        .try_filter(|worker| std::future::ready(args.wants(worker)))
+        .try_collect()
+        .await?;
+    let before = all.len();
+    let shown = if global.format() == output::Format::Table { present(all) } else { all };
+    let hidden = before - shown.len();
+    let shown = futures::stream::iter(shown.into_iter().map(Ok));
+    let exit = print(global, shown, 0, "no workers").await?;
+    if hidden > 0 {
+        note(format!("{hidden} earlier lives of these workers are left out; -o wide has them"));
+    }
+    Ok(exit)
 }
 
 impl WorkersArgs {

@@ -1,8 +1,8 @@
 //! `muster describe` and `muster explain`: one thing in full, and why it is as it is.
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt;
-use muster_client::{Client, v1};
+use futures::{StreamExt, TryStreamExt};
+use muster_client::{ActionFilter, Client, v1};
 use serde_json::{Value, json};
 
 use super::portrait;
@@ -11,6 +11,9 @@ use crate::follow::summarize;
 use crate::names::{OneTask, RunName, TaskName, label};
 use crate::output::{self, Format, task_word};
 use crate::settings::Global;
+
+/// Actions that are shown with a run at most; `muster get actions RUN` has all.
+const ACTIONS_SHOWN: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DescribeCommand {
@@ -108,15 +111,26 @@ async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<
     } else {
         Vec::new()
     };
+    let actions: Vec<v1::Action> = if format == Format::Name {
+        Vec::new()
+    } else {
+        let filter = ActionFilter { run: Some((&run).into()), ..ActionFilter::default() };
+        client.list_actions(filter).take(ACTIONS_SHOWN).try_collect().await?
+    };
     match format {
         Format::Table | Format::Wide | Format::Name => {
-            output::one(format, &run, |run| portrait::run(run, &tasks, format == Format::Wide))?;
+            let is_wide = format == Format::Wide;
+            output::one(format, &run, |run| portrait::run(run, &tasks, &actions, is_wide))?;
         }
         Format::Json | Format::Jsonl | Format::Yaml => {
             let tasks: Vec<Value> =
                 tasks.iter().map(|task| output::json::value("muster.v1.Task", task)).collect();
             let run = output::json::value("muster.v1.Run", &run);
-            output::data(format, &json!({ "run": run, "tasks": tasks }))?;
+            let actions: Vec<Value> = actions
+                .iter()
+                .map(|action| output::json::value("muster.v1.Action", action))
+                .collect();
+            output::data(format, &json!({ "run": run, "tasks": tasks, "actions": actions }))?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, has_ended, rounded, run_word, task_word};
+use crate::output::{Shown, Table, asker, has_ended, rounded, run_word, task_word};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -60,7 +60,12 @@ fn took(from_ms: u64, to_ms: u64) -> String {
     }
 }
 
-pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
+pub(crate) fn run(
+    run: &v1::Run,
+    tasks: &[v1::Task],
+    actions: &[v1::Action],
+    is_wide: bool,
+) -> String {
     let version = match run.version {
         0 => "none (one-off)".to_owned(),
         version => format!("{}@{version}", run.workflow),
@@ -87,6 +92,7 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
         .add("Schedule", &run.schedule)
         .add("Fire time", fire_time)
         .add("Submitted", moment(run.submitted_at_ms))
+        .add("Asked by", run.asked_by.as_ref().map(asker).unwrap_or_default())
         .add("Begun", moment(run.begun_at_ms))
         .add("Ended", moment(run.ended_at_ms))
         .add("Took", took(run.begun_at_ms, run.ended_at_ms))
@@ -96,7 +102,14 @@ pub(crate) fn run(run: &v1::Run, tasks: &[v1::Task], is_wide: bool) -> String {
     for task in tasks {
         table.row(task.row(is_wide));
     }
-    format!("{}\n{table}", facts.text())
+    if actions.is_empty() {
+        return format!("{}\n{table}", facts.text());
+    }
+    let mut done = Table::new(v1::Action::columns(is_wide));
+    for action in actions {
+        done.row(action.row(is_wide));
+    }
+    format!("{}\n{table}\n{done}", facts.text())
 }
 
 /// `why` says what the task waits for; `needs` are the upstream tasks with their status.

@@ -14,7 +14,7 @@ use super::get;
 use crate::embedded::guardian;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::note;
-use crate::settings::Global;
+use crate::settings::{Global, machine_name};
 use crate::units;
 
 #[derive(Debug, Subcommand)]
@@ -229,14 +229,6 @@ async fn start_worker(args: WorkerArgs, global: &Global) -> Outcome {
     tracing::info!(attempts = worker.live_attempts(), "asked to stop");
     stop(worker.shut_down(args.grace)).await;
     Ok(Exit::Ok)
-}
-
-fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "worker".to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 /// Resolves with SIGTERM or Ctrl-C.

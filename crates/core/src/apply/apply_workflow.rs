@@ -48,6 +48,7 @@ impl Step<'_> {
         if let Some(before) = latest {
             self.drop_version_if_unused(before);
         }
+        self.note_version(namespace, &spec.name, number);
         self.events.push(Event::WorkflowApplied { workflow: workflow_id, version: number });
         Ok((version, true))
     }

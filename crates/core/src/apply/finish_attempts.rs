@@ -260,11 +260,12 @@ pub(super) fn cut(message: &Text) -> Text {
     if message.len() <= limits::REASON_BYTES_MAX {
         return message.clone();
     }
-    let end = (0..=limits::REASON_BYTES_MAX)
-        .rev()
-        .find(|end| message.is_char_boundary(*end))
-        .unwrap_or(0);
-    message[..end].into()
+    head(message, limits::REASON_BYTES_MAX).into()
+}
+
+/// As much of a text as fits into `bytes_max`, to a character boundary.
+pub(super) fn head(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod advance;
 mod apply_workflow;
 mod approval;
+mod asked;
 mod cancel_run;
 mod decide_tasks;
 mod drain_worker;
@@ -38,8 +39,10 @@ use crate::state::State;
 use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
 use crate::state::task::{TaskState, TaskStatus};
+use crate::state::trail::Asker;
 use crate::time::Timestamp;
 
+use asked::Intent;
 pub(crate) use settle::starts;
 
 /// What one entry did.
@@ -64,6 +67,10 @@ struct Step<'a> {
     failed: BTreeSet<(RunId, TaskIndex)>,
     /// Whether runs that waited are being begun.
     is_beginning: bool,
+    /// Who asked for the command that is being carried out, if that is known.
+    asker: Option<Asker>,
+    /// What to add to the audit trail when it was carried out.
+    intent: Option<Intent>,
 }
 
 impl State {
@@ -73,6 +80,7 @@ impl State {
         let now = entry.at.max(self.meta.now);
         self.meta.now = now;
         self.requests.expire(now);
+        self.trail.expire(now);
         let mut step = Step {
             state: self,
             index,
@@ -81,6 +89,8 @@ impl State {
             ended_at_once: Vec::new(),
             failed: BTreeSet::new(),
             is_beginning: false,
+            asker: None,
+            intent: None,
         };
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
@@ -143,6 +153,7 @@ impl Step<'_> {
                 self.state.meta.cluster_version = self.state.meta.cluster_version.max(it.version);
                 Ok(Reply::Done)
             }
+            Command::Asked(it) => self.asked(it),
         }
     }
 
@@ -154,7 +165,11 @@ impl Step<'_> {
         carry_out: impl FnOnce(&mut Self) -> Result<Reply, Rejection>,
     ) -> Result<Reply, Rejection> {
         let request = request.filter(|_| !mutant::is_on(Mutant::RequestIgnored));
-        let Some(request) = request else { return carry_out(self) };
+        let Some(request) = request else {
+            let reply = carry_out(self)?;
+            self.note();
+            return Ok(reply);
+        };
         if request.id.len() > limits::REQUEST_ID_BYTES_MAX {
             return Err(Rejection::RequestIdTooLong);
         }
@@ -167,6 +182,7 @@ impl Step<'_> {
             };
         }
         let reply = carry_out(self)?;
+        self.note();
         self.state.requests.insert(AnsweredRequest {
             id: request.id.clone(),
             digest: request.digest,

@@ -182,6 +182,7 @@ impl Step<'_> {
         run.origin = new.origin;
         run.retry = new.retry;
         run.backfill = new.backfill;
+        run.asked_by = self.asker.clone();
         if !new.taken_over.is_empty() {
             run.take_over(new.taken_over);
         }

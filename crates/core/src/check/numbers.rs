@@ -29,6 +29,9 @@ impl State {
         }
         self.workflows.iter().try_for_each(|workflow| self.check_latest(workflow))?;
         self.check_run_numbers()?;
+        if !self.trail.is_well_formed(self.meta.next_action, NUMBER_MAX) {
+            return violated("I1", "the audit trail is not in order".to_owned());
+        }
         if !self.requests.is_well_formed(NUMBER_MAX) {
             return violated("I3", "the answered requests are not in order".to_owned());
         }

@@ -1,8 +1,8 @@
 //! The replicated state: what every master holds, and the indexes derived from it.
 //!
-//! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`, the
-//! counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`, `held`, names) is
-//! rebuilt from it on restore, and [`State::check`] recounts it.
+//! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`,
+//! `trail`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`,
+//! `held`, names) is rebuilt from it on restore, and [`State::check`] recounts it.
 
 pub mod block_map;
 pub mod cells;
@@ -13,6 +13,7 @@ pub mod queue;
 pub mod requests;
 pub mod run;
 pub mod task;
+pub mod trail;
 mod transition;
 pub mod worker;
 pub mod workflow;
@@ -30,6 +31,7 @@ pub use fires::{Fires, ScheduleKey};
 use queue::ReadyQueue;
 use requests::Requests;
 use run::Run;
+use trail::Trail;
 use worker::{Worker, WorkerStatus};
 use workflow::{Workflow, WorkflowVersion};
 
@@ -52,6 +54,8 @@ pub struct Meta {
     pub next_version: u64,
     /// The id of the next worker.
     pub next_worker: u64,
+    /// The number of the next action of the audit trail.
+    pub next_action: u64,
     /// Runs that ended before this log index are forgotten. The history lives outside the state; whoever takes the
     /// state from a snapshot forgets them too.
     pub pruned_before: LogIndex,
@@ -67,6 +71,7 @@ impl Default for Meta {
             next_workflow: 1,
             next_version: 1,
             next_worker: 1,
+            next_action: 1,
             pruned_before: LogIndex(0),
         }
     }
@@ -81,6 +86,7 @@ pub struct State {
     pub(crate) workflows: BlockMap<Workflow>,
     pub(crate) workers: BlockMap<Worker>,
     pub(crate) requests: Requests,
+    pub(crate) trail: Trail,
 
     // Derived.
     pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
@@ -145,6 +151,11 @@ impl State {
         if queued.is_empty() {
             self.queued_runs.remove(&workflow);
         }
+    }
+
+    /// What was asked for lately, and by whom.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// When schedules fire next.

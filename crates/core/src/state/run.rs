@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cells::Cells;
 use super::task::{StopReason, Task, TaskEnd, TaskSpans, TaskState};
+use super::trail::Asker;
 use super::workflow::WorkflowVersion;
 use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text};
 use crate::spec::TaskSpec;
@@ -40,6 +41,8 @@ pub struct Run {
     pub retry: Option<RetryOrigin>,
     /// Present if somebody asked for it to be made for a fire time, after the fact: several runs may be for one.
     pub backfill: Option<FireOrigin>,
+    /// Who asked for it; `None` if a schedule made it, or whoever asked did not say.
+    pub asked_by: Option<Asker>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
     /// Present once it must stop: since when, and why.
@@ -150,6 +153,7 @@ impl Run {
             origin: None,
             retry: None,
             backfill: None,
+            asked_by: None,
             paused: None,
             stop: None,
             tasks,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_checker::{Applying, Auditor, Verdict};
 use muster_core::apply::Applied;
-use muster_core::command::{Command, Entry};
+use muster_core::command::{Asked, Command, Entry};
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, RunId, TaskIndex, WorkerId};
 use muster_core::reply::Reply;
@@ -14,6 +14,7 @@ use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
 use muster_core::state::task::{StopReason, Task, TaskEnd, TaskStatus};
+use muster_core::state::trail::Asker;
 use muster_core::time::Timestamp;
 
 use super::naive::{Answered, Cell, Cells, End, Ended, Lists, Model};
@@ -69,13 +70,14 @@ impl Lockstep {
         self.index += 1;
         let commands: Vec<Command> =
             ops.iter().map(|timed| timed.op.command(&self.model, self.index)).collect();
-        let entry = Entry { at: Timestamp(self.clock), commands };
+        let plain = Entry { at: Timestamp(self.clock), commands };
+        let entry = self.asked(&plain);
         let before = self.state.clone();
         let wanted = self.model.apply(self.index, &entry);
         let applied = self.state.apply(LogIndex(self.index), &entry);
         let describe = |what: String| format!("entry {} {entry:#?}\n{what}", self.index);
         self.compare(&entry, &applied, &wanted).map_err(describe)?;
-        self.judge_history(&before, &entry, &applied)
+        self.judge_history(&before, &plain, &applied)
             .map_err(|what| format!("{entry:#?}\n{what}"))?;
         let also = self.other.apply(LogIndex(self.index), &entry);
         self.audit(&entry, &applied, &also)?;
@@ -91,6 +93,19 @@ impl Lockstep {
             self.count("restored");
         }
         Ok(())
+    }
+
+    /// The same entry, in which somebody asks for every second command.
+    fn asked(&self, entry: &Entry) -> Entry {
+        let commands = entry.commands.iter().cloned().zip(self.index..);
+        let commands = commands.map(|(command, number)| match number % 2 {
+            0 => command,
+            _ => {
+                let by = Asker { who: format!("u{}", number % 3).into(), from: "10.0.0.7".into() };
+                Command::Asked(Asked { by, command: Box::new(command) })
+            }
+        });
+        Entry { at: entry.at, commands: commands.collect() }
     }
 
     /// Shows the entry to the checker, as both replicas applied it.

@@ -57,7 +57,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 36] = [
+const CHECKED: [Rare; 37] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -90,6 +90,7 @@ const CHECKED: [Rare; 36] = [
     Rare::ApprovalTimedOut,
     Rare::CancelRacedFinish,
     Rare::StopForced,
+    Rare::ActionAudited,
     Rare::DuplicateAnswered,
     Rare::RequestIdReused,
     Rare::WorkerLost,

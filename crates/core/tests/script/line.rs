@@ -34,10 +34,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement,
-    PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun,
-    RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
+    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
+    EndTask, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
+    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
+    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
     WantedEnd,
 };
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text};
@@ -47,6 +47,7 @@ use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
 use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::TaskState;
+use muster_core::state::trail::Asker;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 
@@ -74,6 +75,7 @@ struct Options {
     namespace: Name,
     params: BTreeMap<Name, Text>,
     backfill: Option<FireOrigin>,
+    by: Option<Asker>,
 }
 
 fn options(line: &str) -> (&str, Options) {
@@ -84,6 +86,7 @@ fn options(line: &str) -> (&str, Options) {
         namespace: name("default"),
         params: BTreeMap::new(),
         backfill: None,
+        by: None,
     };
     let mut id = None;
     let mut body = line.to_owned();
@@ -97,6 +100,10 @@ fn options(line: &str) -> (&str, Options) {
                 let (schedule, fire_time) = (name(schedule), Timestamp(0) + span(time));
                 options.backfill = Some(FireOrigin { schedule, fire_time });
             }
+            "by" => {
+                let who = if value == "long" { "é".repeat(1000) } else { value.to_owned() };
+                options.by = Some(Asker { who: who.into(), from: "10.0.0.7".into() });
+            }
             "priority" => options.priority = Some(value.parse().expect("a number")),
             "namespace" => options.namespace = name(value),
             _ if value == "huge" => {
@@ -104,7 +111,7 @@ fn options(line: &str) -> (&str, Options) {
             }
             _ => drop(options.params.insert(name(key), value.into())),
         }
-        if key != "request" {
+        if !["request", "by"].contains(&key) {
             body += &format!(" {key}={value}");
         }
     }
@@ -114,7 +121,16 @@ fn options(line: &str) -> (&str, Options) {
 
 /// Reads a line that makes a command.
 pub(crate) fn command(world: &World, line: &str) -> Command {
-    let (line, options) = options(line);
+    let (line, mut options) = options(line);
+    let by = options.by.take();
+    let command = plain(world, line, options);
+    match by {
+        Some(by) => Command::Asked(Asked { by, command: Box::new(command) }),
+        None => command,
+    }
+}
+
+fn plain(world: &World, line: &str, options: Options) -> Command {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let request = options.request.clone();
     match verb {

@@ -3,6 +3,7 @@
 use muster_core::ids::TaskIndex;
 use muster_core::state::run::Run;
 use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
+use muster_core::state::trail::Action;
 use muster_core::state::workflow::{NextFire, Schedule};
 use muster_core::time::Timestamp;
 
@@ -23,6 +24,7 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
         "schedules" => schedules(world, rest),
         "task" => one_task(world, rest),
         "workers" => or_nothing(workers(world), "no worker"),
+        "trail" => or_nothing(trail(world), "nobody asked for anything"),
         "queue" => or_nothing(queue(world), "nothing is ready"),
         "versions" => or_nothing(versions(world), "no version"),
         "deadline" => match world.state.next_deadline() {
@@ -33,6 +35,21 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
         "meta" => format!("{:?}\n", world.state.meta()),
         _ => return None,
     })
+}
+
+fn trail(world: &World) -> String {
+    let line = |number: u64, it: &Action| {
+        let Action { at, by, deed, namespace, subject, run, detail } = it;
+        let place = namespace.as_ref().map_or("the cluster", |it| it.as_str());
+        let run = run.map(|run| format!(", run {run}")).unwrap_or_default();
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        let who =
+            if by.who.len() > 50 { format!("{} bytes", by.who.len()) } else { by.who.to_string() };
+        format!("{number} at {}: {who}: {deed:?} {subject} in {place}{run}{detail}\n", time(*at))
+    };
+    let latest_first = world.state.trail().actions().iter_below(u64::MAX);
+    let lines: Vec<String> = latest_first.map(|(number, it)| line(number, it)).collect();
+    lines.into_iter().rev().collect()
 }
 
 fn schedules(world: &World, workflow: &str) -> String {

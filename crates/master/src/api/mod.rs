@@ -1,5 +1,7 @@
 //! The public API's services: check, forward or propose, answer.
 
+pub(crate) mod asker;
+pub(crate) mod audit;
 mod backfill;
 pub(crate) mod cluster;
 pub(crate) mod log;

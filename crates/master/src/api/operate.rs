@@ -3,20 +3,23 @@
 
 use muster_core::command::{Command, EndTask, PauseRun, PrioritizeRun, RequestKey, WantedEnd};
 use muster_core::ids::RunId;
+use muster_core::state::trail::Asker;
 use muster_proto::v1;
-use tonic::Status;
+use tonic::{Request, Status};
 
+use super::asker::{asked, asker};
 use super::run::{Runs, task_named};
 use super::{answered, request_key};
 use crate::faults;
 use crate::read::body_digest;
 
 impl Runs {
-    pub(super) async fn pause(&self, mut body: v1::PauseRunRequest) -> Result<(), Status> {
+    pub(super) async fn pause(&self, request: Request<v1::PauseRunRequest>) -> Result<(), Status> {
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let request = request_key(&request_id, body_digest(&body))?;
         let is_paused = body.is_paused;
-        self.change(request, body.run.as_ref(), |request, run| {
+        self.change(by, request, body.run.as_ref(), |request, run| {
             Command::PauseRun(PauseRun { request, run, is_paused })
         })
         .await
@@ -24,18 +27,20 @@ impl Runs {
 
     pub(super) async fn prioritize(
         &self,
-        mut body: v1::PrioritizeRunRequest,
+        request: Request<v1::PrioritizeRunRequest>,
     ) -> Result<(), Status> {
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let request = request_key(&request_id, body_digest(&body))?;
         let priority = body.priority;
-        self.change(request, body.run.as_ref(), |request, run| {
+        self.change(by, request, body.run.as_ref(), |request, run| {
             Command::PrioritizeRun(PrioritizeRun { request, run, priority })
         })
         .await
     }
 
-    pub(super) async fn end(&self, mut body: v1::EndTaskRequest) -> Result<(), Status> {
+    pub(super) async fn end(&self, request: Request<v1::EndTaskRequest>) -> Result<(), Status> {
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let request = request_key(&request_id, body_digest(&body))?;
         let end = wanted_end(&body)?;
@@ -45,7 +50,8 @@ impl Runs {
             let run = self.replica.find_run(body.run.as_ref())?.id;
             let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
             let command = EndTask { request, run, task, end, reason };
-            self.replica.proposer.propose(&Command::EndTask(command)).await?;
+            let command = asked(by, Command::EndTask(command));
+            self.replica.proposer.propose(&command).await?;
         }
         Ok(())
     }
@@ -53,6 +59,7 @@ impl Runs {
     /// Proposes a command about a run that a caller names, unless it was carried out before.
     async fn change(
         &self,
+        by: Option<Asker>,
         request: Option<RequestKey>,
         run: Option<&v1::RunRef>,
         command: impl FnOnce(Option<RequestKey>, RunId) -> Command,
@@ -60,7 +67,8 @@ impl Runs {
         self.replica.barrier(None).await?;
         if answered(&self.replica, request.as_ref())?.is_none() {
             let run = self.replica.find_run(run)?.id;
-            self.replica.proposer.propose(&command(request, run)).await?;
+            let command = asked(by, command(request, run));
+            self.replica.proposer.propose(&command).await?;
         }
         Ok(())
     }

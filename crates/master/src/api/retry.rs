@@ -9,9 +9,11 @@ use muster_core::ids::{RunId, TaskIndex};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::retry::{Scope, taken_over};
 use muster_core::state::run::{RetryOrigin, Run};
+use muster_core::state::trail::Asker;
 use muster_proto::v1;
-use tonic::Status;
+use tonic::{Request, Status};
 
+use super::asker::{asked, asker};
 use super::run::{Runs, params, task_named};
 use super::{answered, request_key};
 use crate::faults;
@@ -21,8 +23,9 @@ use crate::read::body_digest;
 impl Runs {
     pub(super) async fn retry(
         &self,
-        mut body: v1::RetryRunRequest,
+        request: Request<v1::RetryRunRequest>,
     ) -> Result<v1::RetryRunResponse, Status> {
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         self.replica.barrier(None).await?;
@@ -31,12 +34,12 @@ impl Runs {
             return self.retried(run, true);
         }
         let id = self.replica.find_run(body.run.as_ref())?.id;
-        if known.is_some() || self.reopen(id, &body, key.as_ref()).await? {
+        if known.is_some() || self.reopen(id, &body, key.as_ref(), by.clone()).await? {
             return self.retried(id, false);
         }
         let run = self.replica.with_run(id, Clone::clone)?;
-        let command = retry_of(&run, &body, key)?;
-        match self.replica.proposer.submit(&Command::RetryRun(Box::new(command))).await? {
+        let command = Command::RetryRun(Box::new(retry_of(&run, &body, key)?));
+        match self.replica.proposer.submit(&asked(by, command)).await? {
             (_, Reply::RunSubmitted { run, .. }) => self.retried(run, true),
             // An earlier try changed the run in place, and it ended since.
             (_, Reply::Done) => self.retried(id, false),
@@ -50,6 +53,7 @@ impl Runs {
         run: RunId,
         body: &v1::RetryRunRequest,
         request: Option<&RequestKey>,
+        by: Option<Asker>,
     ) -> Result<bool, Status> {
         let from = match body.scope() {
             v1::RetryScope::FromTask => {
@@ -63,7 +67,8 @@ impl Runs {
             return Ok(false);
         }
         let command = ReopenTasks { request: request.cloned(), run, from };
-        match self.replica.proposer.propose(&Command::ReopenTasks(command)).await {
+        let command = asked(by, Command::ReopenTasks(command));
+        match self.replica.proposer.propose(&command).await {
             Ok(_) => Ok(true),
             // It has ended meanwhile.
             Err(NotDone::Rejected(Rejection::NoSuchRun { .. })) => Ok(false),

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use super::asker::{asked, asker};
 use super::{
     Answers, answer, answered, bounded_page, checked_spec, is_large, page_size, page_start,
     request_key,
@@ -47,7 +48,7 @@ impl RunService for Runs {
         request: Request<v1::SubmitRunRequest>,
     ) -> Result<Response<v1::SubmitRunResponse>, Status> {
         forward!(self.replica, request, Client, submit_run);
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         let namespace = namespace(&body.namespace)?;
@@ -71,7 +72,7 @@ impl RunService for Runs {
             params: Arc::new(params(&body.params)?),
             priority: body.priority,
         };
-        match self.replica.proposer.submit(&Command::SubmitRun(command)).await? {
+        match self.replica.proposer.submit(&asked(by, Command::SubmitRun(command))).await? {
             (_, Reply::RunSubmitted { run, workflow, number }) => {
                 let (namespace, workflow) = (namespace.to_string(), workflow.to_string());
                 Ok(answer(
@@ -89,19 +90,15 @@ impl RunService for Runs {
     ) -> Result<Response<v1::CancelRunResponse>, Status> {
         forward!(self.replica, request, Client, cancel_run);
         self.replica.barrier(None).await?;
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         if answered(&self.replica, key.as_ref())?.is_some() {
             return Ok(answer(&self.replica, v1::CancelRunResponse { is_cancelling: true }));
         }
         let run = self.replica.find_run(body.run.as_ref())?.id;
-        let is_cancelling = match self
-            .replica
-            .proposer
-            .propose(&Command::CancelRun(CancelRun { request: key, run }))
-            .await
-        {
+        let command = asked(by, Command::CancelRun(CancelRun { request: key, run }));
+        let is_cancelling = match self.replica.proposer.propose(&command).await {
             Ok(_) => true,
             Err(NotDone::Rejected(Rejection::NoSuchRun { .. })) => false,
             Err(error) => return Err(error.into()),
@@ -114,7 +111,7 @@ impl RunService for Runs {
         request: Request<v1::PauseRunRequest>,
     ) -> Result<Response<v1::PauseRunResponse>, Status> {
         forward!(self.replica, request, Client, pause_run);
-        self.pause(request.into_inner()).await?;
+        self.pause(request).await?;
         Ok(answer(&self.replica, v1::PauseRunResponse {}))
     }
 
@@ -123,7 +120,7 @@ impl RunService for Runs {
         request: Request<v1::PrioritizeRunRequest>,
     ) -> Result<Response<v1::PrioritizeRunResponse>, Status> {
         forward!(self.replica, request, Client, prioritize_run);
-        self.prioritize(request.into_inner()).await?;
+        self.prioritize(request).await?;
         Ok(answer(&self.replica, v1::PrioritizeRunResponse {}))
     }
 
@@ -132,7 +129,7 @@ impl RunService for Runs {
         request: Request<v1::EndTaskRequest>,
     ) -> Result<Response<v1::EndTaskResponse>, Status> {
         forward!(self.replica, request, Client, end_task);
-        self.end(request.into_inner()).await?;
+        self.end(request).await?;
         Ok(answer(&self.replica, v1::EndTaskResponse {}))
     }
 
@@ -141,7 +138,7 @@ impl RunService for Runs {
         request: Request<v1::RetryRunRequest>,
     ) -> Result<Response<v1::RetryRunResponse>, Status> {
         forward!(self.replica, request, Client, retry_run);
-        let retried = self.retry(request.into_inner()).await?;
+        let retried = self.retry(request).await?;
         Ok(answer(&self.replica, retried))
     }
 
@@ -151,7 +148,7 @@ impl RunService for Runs {
     ) -> Result<Response<v1::ReleaseTaskResponse>, Status> {
         forward!(self.replica, request, Client, release_task);
         self.replica.barrier(None).await?;
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         if answered(&self.replica, key.as_ref())?.is_some() {
@@ -160,7 +157,7 @@ impl RunService for Runs {
         let run = self.replica.find_run(body.run.as_ref())?.id;
         let task = self.replica.with_run(run, |run| task_named(run, &body.task))??;
         let command = ReleaseTask { request: key, run, task, rerun: body.rerun };
-        self.replica.proposer.propose(&Command::ReleaseTask(command)).await?;
+        self.replica.proposer.propose(&asked(by, Command::ReleaseTask(command))).await?;
         Ok(answer(&self.replica, v1::ReleaseTaskResponse {}))
     }
 

@@ -12,6 +12,7 @@ use muster_proto::{convert, v1};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use super::asker::{asked, asker};
 use super::{answer, is_large, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
@@ -62,7 +63,7 @@ impl ScheduleService for Schedules {
         request: Request<v1::SuspendScheduleRequest>,
     ) -> Result<Response<v1::SuspendScheduleResponse>, Status> {
         forward!(self.replica, request, ScheduleServiceClient<Channel>, suspend_schedule);
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let name = |field: &str, text: &str| {
             convert::name(field, text).map_err(|error| faults::bad_message(&error))
@@ -79,7 +80,8 @@ impl ScheduleService for Schedules {
             is_suspended: body.is_suspended,
         };
         if !mutant::is_on(Mutant::SuspendForgotten) {
-            self.replica.proposer.propose(&Command::SuspendSchedule(command)).await?;
+            let command = asked(by, Command::SuspendSchedule(command));
+            self.replica.proposer.propose(&command).await?;
         }
         Ok(answer(&self.replica, v1::SuspendScheduleResponse {}))
     }

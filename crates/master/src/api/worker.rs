@@ -13,6 +13,7 @@ use muster_proto::{convert, v1};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use super::asker::{asked, asker};
 use super::{answer, answered, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
@@ -72,7 +73,7 @@ impl WorkerService for Workers {
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
         forward!(self.replica, request, Client, drain_worker);
         self.replica.barrier(None).await?;
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         if answered(&self.replica, key.as_ref())?.is_some() {
@@ -80,7 +81,7 @@ impl WorkerService for Workers {
         }
         let worker = self.find(&body.name, body.id)?;
         let command = DrainWorker { request: key, worker, is_draining: !body.undrain };
-        self.replica.proposer.propose(&Command::DrainWorker(command)).await?;
+        self.replica.proposer.propose(&asked(by, Command::DrainWorker(command))).await?;
         Ok(answer(&self.replica, v1::DrainWorkerResponse {}))
     }
 }

@@ -15,6 +15,7 @@ use muster_proto::{convert, v1};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use super::asker::{asked, asker};
 use super::{answer, checked_spec, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
@@ -32,7 +33,7 @@ impl WorkflowService for Workflows {
         request: Request<v1::ApplyWorkflowRequest>,
     ) -> Result<Response<v1::ApplyWorkflowResponse>, Status> {
         forward!(self.replica, request, WorkflowServiceClient<Channel>, apply_workflow);
-        let mut body = request.into_inner();
+        let (by, mut body) = (asker(&request), request.into_inner());
         let request_id = std::mem::take(&mut body.request_id);
         let key = request_key(&request_id, body_digest(&body))?;
         let spec = checked_spec(body.source)?;
@@ -42,7 +43,8 @@ impl WorkflowService for Workflows {
             namespace: namespace(&body.namespace)?,
             spec: Box::new(spec),
         };
-        match self.replica.proposer.propose(&Command::ApplyWorkflow(command)).await? {
+        let command = asked(by, Command::ApplyWorkflow(command));
+        match self.replica.proposer.propose(&command).await? {
             (_, Reply::WorkflowApplied { version, is_new }) => {
                 Ok(answer(&self.replica, v1::ApplyWorkflowResponse { name, version, is_new }))
             }

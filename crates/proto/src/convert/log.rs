@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use muster_core::command::{
-    ApplyWorkflow, CancelRun, Command, DrainWorker, Entry, LoseWorker, PruneHistory,
+    ApplyWorkflow, Asked, CancelRun, Command, DrainWorker, Entry, LoseWorker, PruneHistory,
     RegisterWorker, ReleaseTask, RequestKey, RunSource, SubmitRun, UpgradeCluster,
 };
 use muster_core::ids::{LogIndex, RunId, TaskIndex, Text, WorkerId};
@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
-use super::{attempts, decisions, operate, retry, schedule};
+use super::{attempts, decisions, operate, retry, schedule, trail};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -127,12 +127,25 @@ fn command_to_proto(command: &Command) -> stored::Command {
         Command::UpgradeCluster(it) => {
             Kind::UpgradeCluster(stored::UpgradeCluster { version: it.version })
         }
+        Command::Asked(it) => {
+            let asked_by = Some(trail::asker_to_proto(&it.by));
+            return stored::Command { asked_by, ..command_to_proto(&it.command) };
+        }
     };
-    stored::Command { kind: Some(kind) }
+    stored::Command { kind: Some(kind), asked_by: None }
 }
 
 fn command_from_proto(command: stored::Command) -> Result<Command, DecodeError> {
-    Ok(match command.kind.ok_or(DecodeError::UnknownCommand)? {
+    let stored::Command { kind, asked_by } = command;
+    let command = kind_from_proto(kind.ok_or(DecodeError::UnknownCommand)?)?;
+    Ok(match asked_by.map(trail::asker_from_proto) {
+        Some(by) => Command::Asked(Asked { by, command: Box::new(command) }),
+        None => command,
+    })
+}
+
+fn kind_from_proto(kind: Kind) -> Result<Command, DecodeError> {
+    Ok(match kind {
         Kind::Tick(stored::Tick {}) => Command::Tick,
         Kind::ApplyWorkflow(it) => {
             Command::ApplyWorkflow(apply_workflow_from_proto(it).within("apply_workflow")?)

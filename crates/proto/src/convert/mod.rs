@@ -20,6 +20,7 @@ mod retry;
 mod schedule;
 mod snapshot;
 mod spec;
+mod trail;
 
 pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
-    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
-    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
-    WantedEnd,
+    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
+    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
+    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
@@ -22,6 +22,7 @@ use muster_core::spec::{
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::FailureReason;
+use muster_core::state::trail::Asker;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::{btree_map, vec};
@@ -459,6 +460,14 @@ fn decide() -> impl Strategy<Value = Command> {
 
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
+    let by = (text(), text()).prop_map(|(who, from)| Asker { who, from });
+    (of(by), plain_command()).prop_map(|(by, command)| match by {
+        Some(by) => Command::Asked(Asked { by, command: Box::new(command) }),
+        None => command,
+    })
+}
+
+fn plain_command() -> impl Strategy<Value = Command> {
     let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
         request,
         namespace,

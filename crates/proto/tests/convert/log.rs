@@ -91,7 +91,7 @@ fn finish(change: impl FnOnce(&mut stored::FinishAttempts)) -> Result<Command, D
     };
     change(&mut columns);
     let kind = Some(stored::command::Kind::FinishAttempts(columns));
-    decode_command(&stored::Command { kind }.encode_to_vec())
+    decode_command(&stored::Command { kind, asked_by: None }.encode_to_vec())
 }
 
 fn problem_at(path: &str) -> impl Fn(&Result<Command, DecodeError>) -> bool {
@@ -130,7 +130,8 @@ fn a_missing_message_is_named() {
         namespace: "default".into(),
         ..Default::default()
     }));
-    let entry = stored::Entry { at_ms: 1, commands: vec![stored::Command { kind }] };
+    let entry =
+        stored::Entry { at_ms: 1, commands: vec![stored::Command { kind, asked_by: None }] };
     let path = "commands[0].apply_workflow.spec".to_owned();
     assert_eq!(
         decode_entry(&entry.encode_to_vec()),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
-    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
-    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, Verdict, WantedEnd,
+    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
+    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
+    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    Verdict, WantedEnd,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
@@ -21,6 +22,7 @@ use muster_core::spec::{
 use muster_core::state::State;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
 use muster_core::state::task::{TaskState, TaskStatus};
+use muster_core::state::trail::Asker;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::vec;
@@ -131,6 +133,13 @@ impl World {
         self.index += 1;
         let at = self.state.now() + Millis(after_ms);
         let at = at.max(Timestamp(1_700_000_000_000));
+        let command = match self.index % 3 {
+            0 => {
+                let by = Asker { who: format!("u{}", self.index).into(), from: "10.0.0.7".into() };
+                Command::Asked(Asked { by, command: Box::new(command) })
+            }
+            _ => command,
+        };
         let entry = Entry { at, commands: vec![command] };
         let applied = self.state.apply(LogIndex(self.index), &entry);
         for event in applied.events {
@@ -386,12 +395,13 @@ fn random_states_are_not_poor() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut seen = [0usize; TaskStatus::COUNT];
-    let (mut ended, mut requests, mut arrays) = (0, 0, 0);
+    let (mut ended, mut requests, mut arrays, mut actions) = (0, 0, 0, 0);
     for _ in 0..300 {
         let world = world().new_tree(&mut runner).expect("the strategy never refuses").current();
         world.state.check().expect("apply keeps the invariants");
         ended += world.ended.len();
         requests += world.state.requests().answered().len();
+        actions += world.state.trail().actions().len();
         for task in world.state.runs().iter().flat_map(|run| &run.tasks) {
             for (_, state) in task.cells.iter() {
                 seen[state.status() as usize] += 1;
@@ -401,4 +411,5 @@ fn random_states_are_not_poor() {
     }
     assert!(seen.iter().all(|count| *count > 0), "some status was never reached: {seen:?}");
     assert!(ended > 100 && requests > 100 && arrays > 20, "{ended} {requests} {arrays}");
+    assert!(actions > 100, "{actions}");
 }

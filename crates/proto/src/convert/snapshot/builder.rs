@@ -18,6 +18,7 @@ use super::run::run_from_proto;
 use super::{ShardId, ShardKind};
 use crate::convert::error::DecodeError;
 use crate::convert::read::{Within, required};
+use crate::convert::trail::action_from_proto;
 use crate::internal::v1 as stored;
 
 /// Puts a snapshot together, shard by shard.
@@ -82,6 +83,13 @@ impl SnapshotBuilder {
                     request_from_proto(request).map(|request| (number, request))
                 })?;
             }
+            ShardKind::Actions => {
+                let objects = stored::ActionShard::decode(bytes)?.objects;
+                put_all(&mut self.snapshot.actions, block, objects, |action| {
+                    let number = action.number;
+                    action_from_proto(action).map(|action| (number, action))
+                })?;
+            }
         }
         Ok(())
     }
@@ -96,6 +104,8 @@ impl SnapshotBuilder {
             next_workflow: meta.next_workflow_id,
             next_version: meta.next_version_id,
             next_worker: meta.next_worker_id,
+            // Snapshots of older masters have none.
+            next_action: meta.next_action_number.max(1),
             pruned_before: LogIndex(meta.pruned_before_index),
         };
         Ok(())

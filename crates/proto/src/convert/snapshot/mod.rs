@@ -31,6 +31,7 @@ use muster_core::state::Meta;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
 use prost::Message;
 
+use super::trail;
 use crate::internal::v1 as stored;
 
 /// Number of the field `objects` in every shard's message.
@@ -47,6 +48,7 @@ pub fn shards(snapshot: &Snapshot) -> impl Iterator<Item = (ShardId, usize)> {
         .chain(blocks_of(ShardKind::Runs, &snapshot.runs))
         .chain(blocks_of(ShardKind::Workers, &snapshot.workers))
         .chain(blocks_of(ShardKind::Requests, &snapshot.requests))
+        .chain(blocks_of(ShardKind::Actions, &snapshot.actions))
 }
 
 fn blocks_of<V>(kind: ShardKind, map: &BlockMap<V>) -> impl Iterator<Item = (ShardId, usize)> {
@@ -69,6 +71,7 @@ pub fn encode_shard(snapshot: &Snapshot, id: ShardId) -> Bytes {
             encode_block(&snapshot.workers, number, |_, worker| objects::worker_to_proto(worker))
         }
         ShardKind::Requests => encode_block(&snapshot.requests, number, objects::request_to_proto),
+        ShardKind::Actions => encode_block(&snapshot.actions, number, trail::action_to_proto),
     }
 }
 
@@ -95,6 +98,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_workflow,
         next_version,
         next_worker,
+        next_action,
         pruned_before,
     } = *meta;
     let meta = stored::MetaShard {
@@ -105,6 +109,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_workflow_id: next_workflow,
         next_version_id: next_version,
         next_worker_id: next_worker,
+        next_action_number: next_action,
         pruned_before_index: pruned_before.0,
     };
     meta.encode_to_vec().into()
