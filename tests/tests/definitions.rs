@@ -106,3 +106,40 @@ async fn a_plan_says_what_applying_would_change_and_who_could_take_the_tasks() {
     assert!(code == 6 && out.contains("\"OUTLOOK_NEVER\""), "{out}");
     assert_eq!(cluster.client.get_workflow("typed").await.expect("it is there").latest_version, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_version_can_be_looked_at_run_and_applied_again() {
+    let cluster = Cluster::start(1, 1).await;
+    let version = |number: u32| {
+        let text = TYPED.replace("default: 8", &format!("default: {number}"));
+        write(&cluster, "typed.yaml", &text)
+    };
+    let (code, _, err) = cluster.muster(&["rollback", "typed"]);
+    assert!(code == 5 && err.contains("does not exist"), "{code}: {err}");
+    for number in 1..=12 {
+        let (code, out, err) = cluster.muster(&["apply", "-f", &version(number)]);
+        assert_eq!((code, out), (0, format!("typed@{number} applied\n")), "{err}");
+    }
+    let (_, names, _) = cluster.muster(&["get", "versions", "typed", "-o", "name"]);
+    assert_eq!(names.lines().count(), 11, "the latest and ten before it: {names}");
+    assert!(names.starts_with("typed@12\n") && names.ends_with("typed@2\n"), "{names}");
+    let (_, shown, _) = cluster.muster(&["describe", "workflow", "typed@3"]);
+    assert!(shown.contains("3 (the latest is 12)") && shown.contains("size=3 (int"), "{shown}");
+    let (code, _, err) = cluster.muster(&["describe", "workflow", "typed@1"]);
+    assert!(code == 5 && err.contains("`typed@1` does not exist"), "{code}: {err}");
+
+    let args = ["run", "typed", "--version", "4", "-p", "day=2026-12-24", "--logs"];
+    let (code, out, err) = cluster.muster(&args);
+    assert_eq!((code, out.as_str()), (0, "2026-12-24 4 eu\n"), "{err}");
+
+    let back = ["rollback", "typed", "--to", "5", "--dry-run"];
+    let (code, out, err) = cluster.muster(&back);
+    assert!(code == 0 && out.contains("+    default: \"5\""), "{out}{err}");
+    let (code, out, err) = cluster.muster(&back[..4]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.ends_with("typed@13 applied, as typed@5 was\n"), "{out}");
+    let (_, out, _) = cluster.muster(&back[..4]);
+    assert!(out.ends_with("typed@13 unchanged: it is as typed@5 was\n"), "{out}");
+    let (_, out, _) = cluster.muster(&["rollback", "typed"]);
+    assert!(out.ends_with("typed@14 applied, as typed@12 was\n"), "{out}");
+}

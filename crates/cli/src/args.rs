@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::commands::{
     admin, apply, approve, convert, dev, diff, get, graph, logs, lookup, operate, plan, process,
-    retry, run, schedule, stay, submit, validate,
+    retry, rollback, run, schedule, stay, submit, validate,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -20,7 +20,8 @@ Exit codes: 0 ok, 1 error, 2 wrong usage or file, 3 the run failed, 4 it was can
 out, 5 not found, 6 cannot be placed, 124 --timeout reached, 130 Ctrl-C.
 
 Settings: flag, else MUSTER_SERVER, MUSTER_NAMESPACE, MUSTER_LOG, else \
-~/.config/muster/config.toml (server, namespace).";
+~/.config/muster/config.toml (server, namespace). MUSTER_USER is who you are in the audit trail, \
+else your user and host.";
 
 /// Runs workflows on many machines, and goes on when some of them fail.
 #[derive(Debug, Parser)]
@@ -53,11 +54,13 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Show what applying files would change, and which workers could take the tasks
     Plan(plan::PlanArgs),
+    /// Apply an earlier version of a workflow again
+    Rollback(rollback::RollbackArgs),
     /// Check workflow files, without a cluster
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
     Graph(graph::GraphArgs),
-    /// List workflows, runs, tasks, schedules or workers
+    /// List workflows, their versions, runs, tasks, schedules, workers or actions
     #[command(subcommand)]
     Get(get::GetCommand),
     /// Show one run, task, workflow or worker in full

@@ -51,10 +51,23 @@ impl Client {
     /// # Errors
     /// `NOT_FOUND` if there is no such workflow.
     pub async fn get_workflow(&self, name: impl Into<String>) -> Result<v1::Workflow, Error> {
+        self.get_workflow_version(name, 0).await
+    }
+
+    /// A workflow with the spec of one of its versions; 0: the latest. The latest 10 before the latest are kept.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is no such workflow, or that version is not kept.
+    pub async fn get_workflow_version(
+        &self,
+        name: impl Into<String>,
+        version: u32,
+    ) -> Result<v1::Workflow, Error> {
         let request = v1::GetWorkflowRequest {
             read: self.read_options(),
             namespace: self.namespace().to_owned(),
             name: name.into(),
+            version,
         };
         let response = call!(self, request, workflows.get_workflow).await?;
         response.workflow.ok_or_else(|| Error::malformed("GetWorkflow", "workflow"))

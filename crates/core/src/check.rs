@@ -230,8 +230,8 @@ impl State {
         }
         for version in self.versions.iter() {
             let workflow = self.workflow_id(version).and_then(|id| self.workflows.get(id));
-            let is_latest = workflow.is_some_and(|it| it.latest == Some(version.id));
-            if !is_latest && !self.version_uses.contains_key(&version.id) {
+            let is_kept = workflow.is_some_and(|it| it.keeps(version.id));
+            if !is_kept && !self.version_uses.contains_key(&version.id) {
                 return violated("I16", format!("version {} is kept for nobody", version.id));
             }
         }

@@ -103,8 +103,8 @@ pub struct ApplyWorkflow {
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunSource {
-    /// The latest version of an applied workflow. With a number, only if that is still the latest: older versions live
-    /// no longer than the runs that use them.
+    /// The latest version of an applied workflow, or the one with this number, if it is kept: of the earlier ones the
+    /// latest [`EARLIER_VERSIONS_MAX`](crate::limits::EARLIER_VERSIONS_MAX) are.
     Workflow {
         /// Its name.
         workflow: Name,

@@ -84,6 +84,8 @@ pub const ACTION_RETENTION: Millis = Millis::from_secs(30 * 86_400);
 pub const RUNS_MAX: usize = 1_000_000;
 /// Most workflows, over all namespaces.
 pub const WORKFLOWS_MAX: usize = 100_000;
+/// Most earlier versions of a workflow that are kept.
+pub const EARLIER_VERSIONS_MAX: usize = 10;
 /// Most registered workers.
 pub const WORKERS_MAX: usize = 20_000;
 /// Most placements, outcomes or other items in one command.

@@ -23,6 +23,8 @@ use crate::mix::spec_digest;
 pub(super) struct Known {
     /// The number of its latest version, and the digest of its spec; `None` while only `submit` used the name.
     pub(super) latest: Option<(u32, u64)>,
+    /// The same of those before it that are kept, oldest first.
+    pub(super) earlier: VecDeque<(u32, u64)>,
     /// How many runs it had.
     pub(super) runs: u64,
     /// What its latest version says about runs beside each other.
@@ -72,7 +74,9 @@ impl Book {
             let policy = latest.map(|version| version.spec.concurrency).unwrap_or_default();
             let latest = latest.map(|version| (version.number, spec_digest(&version.spec)));
             let runs = workflow.runs;
-            let known = Known { latest, runs, policy, schedules, ..Known::default() };
+            let earlier = workflow.earlier.iter().filter_map(|id| state.versions.get(*id));
+            let earlier = earlier.map(|it| (it.number, spec_digest(&it.spec))).collect();
+            let known = Known { latest, earlier, runs, policy, schedules, ..Known::default() };
             book.workflows.insert((workflow.namespace.clone(), workflow.name.clone()), known);
         }
         let answered: Vec<_> = state.requests.iter().cloned().collect();

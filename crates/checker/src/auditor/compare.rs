@@ -1,6 +1,6 @@
 //! What an entry made of the state, compared with what it should have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use muster_core::ids::{RunId, TaskIndex};
@@ -264,6 +264,17 @@ impl Step<'_> {
             if wanted != actual {
                 let what =
                     format!("workflow `{}` is at {actual:?}, should be at {wanted:?}", key.1);
+                self.found(Invariant::I2, what);
+            }
+            let kept: VecDeque<(u32, u64)> = workflow
+                .iter()
+                .flat_map(|it| &it.earlier)
+                .filter_map(|id| self.after.version(*id))
+                .map(|version| (version.number, spec_digest(&version.spec)))
+                .collect();
+            let wanted = self.book.workflows.get(&key).map(|known| known.earlier.clone());
+            if wanted.unwrap_or_default() != kept {
+                let what = format!("workflow `{}` keeps {kept:?} of its earlier versions", key.1);
                 self.found(Invariant::I2, what);
             }
             self.compare_schedules(&key);

@@ -43,7 +43,10 @@ impl Step<'_> {
             Some((number, latest)) if latest == digest => (number, false),
             _ => {
                 let number = known.latest.map_or(0, |(number, _)| number) + 1;
-                known.latest = Some((number, digest));
+                known.earlier.extend(known.latest.replace((number, digest)));
+                if known.earlier.len() > limits::EARLIER_VERSIONS_MAX {
+                    known.earlier.pop_front();
+                }
                 known.policy = spec.concurrency;
                 known.schedules = carried_over(&known.schedules, spec, self.now);
                 self.owe(Deed::Apply, None);
@@ -113,8 +116,10 @@ impl Step<'_> {
             }
             RunSource::Workflow { workflow, version } => {
                 let key = (command.namespace.clone(), workflow.clone());
-                let latest = self.book.workflows.get(&key).and_then(|known| known.latest);
-                latest.filter(|(latest, _)| version.is_none_or(|wanted| wanted == *latest))
+                self.book.workflows.get(&key).and_then(|known| {
+                    let mut all = known.latest.iter().chain(&known.earlier);
+                    all.find(|(number, _)| version.is_none_or(|it| it == *number)).copied()
+                })
             }
         };
         if wanted != Some((number, digest)) {

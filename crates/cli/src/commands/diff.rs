@@ -128,7 +128,7 @@ impl Compared {
         Ok(Compared { name, file: file.to_owned(), version, before, after })
     }
 
-    fn differs(&self) -> bool {
+    pub(super) fn differs(&self) -> bool {
         // The order of keys counts: tasks have one.
         text(&self.before) != text(&self.after)
     }

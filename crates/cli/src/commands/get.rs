@@ -27,6 +27,12 @@ pub(crate) enum GetCommand {
     /// Schedules of workflows
     #[command(visible_alias = "schedule")]
     Schedules(SchedulesArgs),
+    /// Versions of a workflow that are kept, the latest first
+    #[command(visible_alias = "version")]
+    Versions {
+        /// The workflow
+        workflow: String,
+    },
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
@@ -239,6 +245,11 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             };
             let filter = ActionFilter { run, who: args.by, all_namespaces: args.all_namespaces };
             print(global, client.list_actions(filter), args.limit, "no actions").await
+        }
+        GetCommand::Versions { workflow } => {
+            let versions = client.get_workflow(workflow).await?.versions;
+            let versions = futures::stream::iter(versions.into_iter().map(Ok));
+            print(global, versions, 0, "no versions: only one-off runs used the name").await
         }
         GetCommand::Workers(args) => list_workers(&client, &args, global).await,
     }

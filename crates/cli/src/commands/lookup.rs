@@ -29,9 +29,9 @@ pub(crate) enum DescribeCommand {
         #[arg(value_name = "RUN/TASK")]
         task: OneTask,
     },
-    /// A workflow with its latest version
+    /// A workflow with its latest version, or an earlier one
     Workflow {
-        /// Its name
+        /// Its name; `NAME@VERSION` for another version than the latest
         name: String,
     },
     /// A worker
@@ -59,7 +59,8 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
             describe_task(&client, &run, &id, format).await?;
         }
         DescribeCommand::Workflow { name } => {
-            let workflow = client.get_workflow(name).await?;
+            let (name, version) = versioned(&name)?;
+            let workflow = client.get_workflow_version(name, version).await?;
             output::one(format, &workflow, portrait::workflow)?;
         }
         DescribeCommand::Worker { name } => {
@@ -101,6 +102,16 @@ async fn describe_task(
 fn needs_reason(status: v1::TaskStatus) -> bool {
     use v1::TaskStatus::{Failed, Succeeded};
     !matches!(status, Succeeded | Failed)
+}
+
+/// `NAME`, or `NAME@VERSION`; 0 is the latest.
+fn versioned(text: &str) -> Result<(&str, u32), Failure> {
+    let Some((name, version)) = text.split_once('@') else { return Ok((text, 0)) };
+    let number = version.parse().ok().filter(|number| *number > 0);
+    let number = number.ok_or_else(|| {
+        Failure::usage(format!("`{version}` is no version: they are 1, 2, 3…, as in {name}@3"))
+    })?;
+    Ok((name, number))
 }
 
 async fn describe_run(client: &Client, run: &RunName, format: Format) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ pub(crate) mod plan;
 mod portrait;
 pub(crate) mod process;
 pub(crate) mod retry;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod schedule;
 mod select;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Submit(args) => submit::run(args, &global).await,
         Command::Apply(args) => apply::run(args, &global).await,
         Command::Diff(args) => diff::run(args, &global).await,
+        Command::Rollback(args) => rollback::run(args, &global).await,
         Command::Plan(args) => plan::run(args, &global).await,
         Command::Validate(args) => validate::run(&args, &global),
         Command::Graph(args) => graph::run(&args, &global).await,

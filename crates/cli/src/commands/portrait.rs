@@ -184,9 +184,10 @@ fn concurrency(policy: v1::ConcurrencyPolicy) -> &'static str {
 }
 
 pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
-    let version = match workflow.latest_version {
-        0 => "none (one-off runs only)".to_owned(),
-        version => version.to_string(),
+    let version = match (workflow.version, workflow.latest_version) {
+        (_, 0) => "none (one-off runs only)".to_owned(),
+        (version, latest) if version < latest => format!("{version} (the latest is {latest})"),
+        (version, _) => version.to_string(),
     };
     let spec = workflow.spec.clone().unwrap_or_default();
     let params = spec.params.iter().map(|(name, param)| declared(name, param));

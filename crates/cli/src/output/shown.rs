@@ -169,6 +169,28 @@ impl Shown for v1::Run {
     }
 }
 
+impl Shown for v1::WorkflowVersion {
+    const MESSAGE: &'static str = "muster.v1.WorkflowVersion";
+    const LIST: &'static str = "versions";
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.workflow, self.number)
+    }
+
+    fn columns(is_wide: bool) -> &'static [&'static str] {
+        match is_wide {
+            false => &["VERSION", "TASKS", "APPLIED", "LATEST"],
+            true => &["VERSION", "TASKS", "APPLIED AT (UTC)", "LATEST"],
+        }
+    }
+
+    fn row(&self, is_wide: bool) -> Vec<String> {
+        let at = if is_wide { clock(self.applied_at_ms) } else { age(self.applied_at_ms) };
+        let latest = if self.is_latest { "yes" } else { "" };
+        vec![self.name(), self.tasks.to_string(), at, latest.to_owned()]
+    }
+}
+
 impl Shown for v1::Action {
     const MESSAGE: &'static str = "muster.v1.Action";
     const LIST: &'static str = "actions";

@@ -40,13 +40,16 @@ impl Step<'_> {
         let workflow_id = self.workflow_named(namespace, &spec.name);
         let schedules = self.carried_over(workflow_id, spec);
         self.state.versions.insert(version.id, version.clone());
+        let mut forgotten = None;
         if let Some(workflow) = self.state.workflows.get_mut(workflow_id) {
-            workflow.latest = Some(version.id);
+            workflow.earlier.extend(workflow.latest.replace(version.id));
             workflow.versions = number;
+            let is_full = workflow.earlier.len() > limits::EARLIER_VERSIONS_MAX;
+            forgotten = is_full.then(|| workflow.earlier.remove(0));
         }
         self.state.set_schedules(workflow_id, schedules);
-        if let Some(before) = latest {
-            self.drop_version_if_unused(before);
+        if let Some(version) = forgotten {
+            self.drop_version_if_unused(version);
         }
         self.note_version(namespace, &spec.name, number);
         self.events.push(Event::WorkflowApplied { workflow: workflow_id, version: number });
@@ -117,6 +120,7 @@ impl Step<'_> {
             namespace: namespace.clone(),
             name: name.clone(),
             latest: None,
+            earlier: Vec::new(),
             versions: 0,
             runs: 0,
             schedules: Vec::new(),

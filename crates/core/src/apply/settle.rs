@@ -223,8 +223,7 @@ impl Step<'_> {
         }
         let Some(kept) = self.state.versions.get(version) else { return };
         let workflow = self.state.workflow_id(kept).and_then(|id| self.state.workflows.get(id));
-        let is_latest = workflow.is_some_and(|workflow| workflow.latest == Some(version));
-        if !is_latest {
+        if !workflow.is_some_and(|workflow| workflow.keeps(version)) {
             self.state.versions.remove(version);
         }
     }

@@ -149,10 +149,13 @@ impl Step<'_> {
         number: Option<u32>,
     ) -> Result<Arc<WorkflowVersion>, Rejection> {
         let found = self.state.workflow(namespace.as_str(), workflow.as_str());
-        let latest = found.and_then(|it| it.latest).and_then(|id| self.state.versions.get(id));
+        let kept = |id: &u64| self.state.versions.get(*id);
         let wanted = match number {
-            None => latest,
-            Some(number) => latest.filter(|version| version.number == number),
+            None => found.and_then(|it| it.latest.as_ref()).and_then(kept),
+            Some(number) => found.and_then(|it| {
+                let mut all = it.latest.iter().chain(it.earlier.iter().rev()).filter_map(kept);
+                all.find(|version| version.number == number)
+            }),
         };
         wanted.cloned().ok_or_else(|| Rejection::NoSuchWorkflow {
             namespace: namespace.clone(),

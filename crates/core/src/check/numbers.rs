@@ -1,6 +1,7 @@
 //! Serial numbers, and names: each is there once, and below the next one that will be given.
 
 use super::{Violation, violated};
+use crate::limits;
 use crate::state::State;
 use crate::state::workflow::Workflow;
 
@@ -48,7 +49,15 @@ impl State {
                     && version.namespace == workflow.namespace
             }),
         };
-        if is_latest && workflow.versions < VERSION_NUMBER_MAX && workflow.runs < NUMBER_MAX {
+        let earlier = workflow.earlier.iter().map(|id| self.versions.get(*id).map(|it| it.number));
+        let first = u64::from(workflow.versions).saturating_sub(workflow.earlier.len() as u64);
+        let are_kept = workflow.earlier.len() <= limits::EARLIER_VERSIONS_MAX
+            && earlier.zip(first..).all(|(is, wanted)| is.map(u64::from) == Some(wanted));
+        if is_latest
+            && are_kept
+            && workflow.versions < VERSION_NUMBER_MAX
+            && workflow.runs < NUMBER_MAX
+        {
             return Ok(());
         }
         violated("I16", format!("workflow {} has a wrong latest version or counter", workflow.id))

@@ -103,12 +103,22 @@ pub struct Workflow {
     pub name: Name,
     /// The id of its latest version; `None` while only `submit` used the name.
     pub latest: Option<u64>,
+    /// The ids of the versions before it, oldest first: at most
+    /// [`EARLIER_VERSIONS_MAX`](crate::limits::EARLIER_VERSIONS_MAX), the latest of them.
+    pub earlier: Vec<u64>,
     /// The number of the latest version.
     pub versions: u32,
     /// The number of its latest run.
     pub runs: u64,
     /// How far the schedules of its latest version have come, in their order there.
     pub schedules: Vec<Schedule>,
+}
+
+impl Workflow {
+    /// Whether it keeps a version, by its id: the latest, and some before it.
+    pub fn keeps(&self, version: u64) -> bool {
+        self.latest == Some(version) || self.earlier.contains(&version)
+    }
 }
 
 /// How far a schedule has come.

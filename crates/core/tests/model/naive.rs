@@ -191,7 +191,8 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workflow {
     pub(super) versions: u32,
-    latest: Option<WorkflowSpec>,
+    /// By number: those that are kept, the last of them the latest.
+    kept: BTreeMap<u32, WorkflowSpec>,
     pub(super) runs: u64,
 }
 
@@ -332,9 +333,11 @@ impl Model {
             return Err(Rejection::InvalidSpec { message: String::new() });
         }
         let workflow = self.workflows.entry(spec.name.clone()).or_default();
-        let is_new = workflow.latest.as_ref() != Some(spec);
+        let is_new = workflow.kept.last_key_value().map(|it| it.1) != Some(spec);
         workflow.versions += u32::from(is_new);
-        workflow.latest = Some(spec.clone());
+        workflow.kept.insert(workflow.versions, spec.clone());
+        let oldest = workflow.versions.saturating_sub(limits::EARLIER_VERSIONS_MAX as u32);
+        workflow.kept.retain(|number, _| *number >= oldest);
         Ok(Reply::WorkflowApplied { version: workflow.versions, is_new })
     }
 
@@ -343,8 +346,8 @@ impl Model {
         let spec = match &submit.source {
             RunSource::Workflow { workflow, version } => {
                 let known = self.workflows.get(workflow);
-                let known = known.filter(|it| version.is_none_or(|wanted| wanted == it.versions));
-                let spec = known.and_then(|it| it.latest.clone());
+                let spec =
+                    known.and_then(|it| it.kept.get(&version.unwrap_or(it.versions)).cloned());
                 spec.ok_or_else(|| Rejection::NoSuchWorkflow {
                     namespace: submit.namespace.clone(),
                     name: workflow.to_string(),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{ApplyWorkflow, Command};
+use muster_core::ids::Name;
 use muster_core::reply::Reply;
 use muster_core::spec::{Request as CoreRequest, WorkflowSpec};
 use muster_core::state::State;
-use muster_core::state::workflow::Workflow;
+use muster_core::state::workflow::{Workflow, WorkflowVersion};
 use muster_planner::{Outlook, Summary};
 use muster_proto::v1::workflow_service_client::WorkflowServiceClient;
 use muster_proto::v1::workflow_service_server::WorkflowService;
@@ -77,7 +78,7 @@ impl WorkflowService for Workflows {
             let applied = state.workflow(namespace.as_str(), spec.name.as_str());
             let requests = groups.iter().map(|(request, _)| *request);
             let forecasts = muster_planner::forecast(state, &live, requests);
-            (applied.map(|it| view(state, it, true)), forecasts)
+            (applied.map(|it| full_view(state, it, version_of(state, it, 0))), forecasts)
         });
         let placements = groups.into_iter().zip(&forecasts);
         let placements = placements.map(|((_, tasks), summary)| forecast(tasks, summary)).collect();
@@ -99,13 +100,11 @@ impl WorkflowService for Workflows {
         let namespace = namespace(&body.namespace)?;
         let found = self.replica.cell.read(|state| {
             let workflow = state.workflow(namespace.as_str(), &body.name)?;
-            Some(view(state, workflow, true))
+            let version = version_of(state, workflow, body.version);
+            let is_there = version.is_some() || body.version == 0;
+            is_there.then(|| full_view(state, workflow, version))
         });
-        let workflow = found.ok_or_else(|| {
-            let message =
-                format!("workflow `{}` does not exist in namespace `{namespace}`", body.name);
-            faults::fault(Code::NotFound, "WORKFLOW_NOT_FOUND", message)
-        })?;
+        let workflow = found.ok_or_else(|| not_found(&body, &namespace))?;
         Ok(answer(&self.replica, v1::GetWorkflowResponse { workflow: Some(workflow) }))
     }
 
@@ -124,7 +123,8 @@ impl WorkflowService for Workflows {
         let workflows: Vec<(u64, v1::Workflow)> = self.replica.cell.read(|state| {
             let in_namespace =
                 state.workflows().iter().filter(|it| it.namespace == namespace && it.id > after);
-            in_namespace.take(limit + 1).map(|it| (it.id, view(state, it, false))).collect()
+            let shown = |it: &Arc<Workflow>| (it.id, view(state, it, version_of(state, it, 0)));
+            in_namespace.take(limit + 1).map(shown).collect()
         });
         let has_more = workflows.len() > limit;
         let page: Vec<_> = workflows.into_iter().take(limit).collect();
@@ -165,15 +165,70 @@ fn forecast(tasks: Vec<String>, summary: &Summary) -> v1::PlacementForecast {
     }
 }
 
-fn view(state: &State, workflow: &Workflow, with_spec: bool) -> v1::Workflow {
-    let latest = workflow.latest.and_then(|id| state.version(id));
+/// The version with this number, if it is kept; the latest for 0.
+fn version_of<'s>(
+    state: &'s State,
+    workflow: &'s Workflow,
+    number: u32,
+) -> Option<&'s Arc<WorkflowVersion>> {
+    match number {
+        0 => state.version(workflow.latest?),
+        _ => kept(state, workflow).find(|version| version.number == number),
+    }
+}
+
+/// The versions that are kept, the latest first.
+fn kept<'s>(
+    state: &'s State,
+    workflow: &'s Workflow,
+) -> impl Iterator<Item = &'s Arc<WorkflowVersion>> {
+    let ids = workflow.latest.iter().chain(workflow.earlier.iter().rev());
+    ids.filter_map(|id| state.version(*id))
+}
+
+fn versions(state: &State, workflow: &Workflow) -> Vec<v1::WorkflowVersion> {
+    let version = |it: &Arc<WorkflowVersion>| v1::WorkflowVersion {
+        workflow: workflow.name.to_string(),
+        number: it.number,
+        applied_at_ms: it.applied_at.0,
+        tasks: it.spec.tasks.len() as u32,
+        is_latest: workflow.latest == Some(it.id),
+    };
+    kept(state, workflow).map(version).collect()
+}
+
+fn not_found(asked: &v1::GetWorkflowRequest, namespace: &Name) -> Status {
+    let name = match asked.version {
+        0 => asked.name.clone(),
+        version => format!("{}@{version}", asked.name),
+    };
+    let message = format!("workflow `{name}` does not exist in namespace `{namespace}`");
+    faults::fault(Code::NotFound, "WORKFLOW_NOT_FOUND", message)
+}
+
+fn full_view(
+    state: &State,
+    workflow: &Workflow,
+    shown: Option<&Arc<WorkflowVersion>>,
+) -> v1::Workflow {
+    v1::Workflow {
+        spec: shown.map(|version| convert::spec_to_proto(&version.spec)),
+        versions: versions(state, workflow),
+        ..view(state, workflow, shown)
+    }
+}
+
+/// Without what only one workflow is shown with.
+fn view(state: &State, workflow: &Workflow, shown: Option<&Arc<WorkflowVersion>>) -> v1::Workflow {
     v1::Workflow {
         namespace: workflow.namespace.to_string(),
         name: workflow.name.to_string(),
-        latest_version: latest.map_or(0, |version| version.number),
+        latest_version: workflow.latest.map_or(0, |_| workflow.versions),
         runs: workflow.runs,
         live_runs: state.live_runs_of(workflow.id),
-        spec: latest.filter(|_| with_spec).map(|version| convert::spec_to_proto(&version.spec)),
-        applied_at_ms: latest.map_or(0, |version| version.applied_at.0),
+        spec: None,
+        applied_at_ms: shown.map_or(0, |version| version.applied_at.0),
+        version: shown.map_or(0, |version| version.number),
+        versions: Vec::new(),
     }
 }

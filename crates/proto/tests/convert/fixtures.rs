@@ -221,6 +221,7 @@ fn snapshot() -> Snapshot {
         versions: 3,
         runs: 42,
         // Came later, too.
+        earlier: Vec::new(),
         schedules: Vec::new(),
     };
     snapshot.workflows.insert(11, Arc::new(workflow));

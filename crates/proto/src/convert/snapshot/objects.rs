@@ -54,6 +54,7 @@ pub(super) fn workflow_to_proto(workflow: &Workflow) -> stored::StoredWorkflow {
         namespace: workflow.namespace.to_string(),
         name: workflow.name.to_string(),
         latest_version_id: workflow.latest,
+        earlier_version_ids: workflow.earlier.clone(),
         versions: workflow.versions,
         runs: workflow.runs,
         schedules: workflow.schedules.iter().map(state_to_proto).collect(),
@@ -69,6 +70,7 @@ pub(super) fn workflow_from_proto(
         namespace: name("namespace", &workflow.namespace)?,
         name: name("name", &workflow.name)?,
         latest: workflow.latest_version_id,
+        earlier: workflow.earlier_version_ids,
         versions: workflow.versions,
         runs: workflow.runs,
         schedules: schedules
