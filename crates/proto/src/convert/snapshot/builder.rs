@@ -104,8 +104,7 @@ impl SnapshotBuilder {
             next_workflow: meta.next_workflow_id,
             next_version: meta.next_version_id,
             next_worker: meta.next_worker_id,
-            // Snapshots of older masters have none.
-            next_action: meta.next_action_number.max(1),
+            next_action: meta.actions.wrapping_add(1),
             pruned_before: LogIndex(meta.pruned_before_index),
         };
         Ok(())

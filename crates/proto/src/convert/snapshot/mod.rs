@@ -109,7 +109,8 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_workflow_id: next_workflow,
         next_version_id: next_version,
         next_worker_id: next_worker,
-        next_action_number: next_action,
+        // Numbers start at 1. Sums wrap around, so that every number comes back.
+        actions: next_action.wrapping_sub(1),
         pruned_before_index: pruned_before.0,
     };
     meta.encode_to_vec().into()
