@@ -1,7 +1,8 @@
 //! What a retry of a run takes over from it, and what runs again.
 //!
 //! Taken over is what ended well: a task that succeeded or was skipped, unless it runs again or is downstream of
-//! something that does. Of an array task that runs again because some indices failed, the others are taken over.
+//! something that does. Of an array task that runs again because some indices failed, the others are taken over. Hooks
+//! belong to a run, so none is taken over: they run again, or are skipped where one task runs alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -108,7 +109,9 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
         Scope::From(task) => Some(task),
         Scope::All | Scope::Failed | Scope::Only(_) => None,
     };
-    let kept = tasks(run).filter(|(index, _)| !downstream.contains(index) && from != Some(*index));
+    let kept = tasks(run).filter(|(index, _)| {
+        !downstream.contains(index) && from != Some(*index) && run.hook(*index).is_none()
+    });
     let kept = kept.filter_map(|(index, task)| {
         let is_whole = !seeds.contains(&index);
         let mut ends = ends_of(task);
@@ -122,10 +125,16 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
 
 /// What is taken over where one task runs and nothing else.
 fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
+    if run.hook(only).is_some() {
+        return Err(Rejection::BadRetry {
+            problem: "a hook follows the tasks of its run and never runs alone; retry from it",
+        });
+    }
     let downstream = downstream_of(&run.version.graph, &BTreeSet::from([only]));
     let others = tasks(run).filter(|(index, _)| *index != only);
     let others = others.map(|(index, task)| {
         let end = match task.end() {
+            _ if run.hook(index).is_some() => TakenEnd::Skipped { by_failure: false },
             Some(TaskEnd::Succeeded) if !downstream.contains(&index) => {
                 return TakenOver {
                     task: index,
@@ -213,6 +222,10 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
     for it in taken {
         let found = fresh.task(it.task).zip(fresh.spec(it.task));
         let Some((task, spec)) = found else { return bad("there is no such task") };
+        let is_skipped = |end: &TakenEnd| matches!(end, TakenEnd::Skipped { .. });
+        if spec.hook.is_some() && !it.ends.iter().all(|(_, end)| is_skipped(end)) {
+            return bad("a hook is taken over, and is not skipped");
+        }
         let are_its = it.items.as_ref().is_none_or(|it| spec.is_sized_late() && it.check().is_ok());
         if !are_its {
             return bad("items are too many, or of a task that goes through none");
