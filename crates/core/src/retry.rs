@@ -213,7 +213,7 @@ impl Run {
     }
 }
 
-/// Whether tasks of a fresh run can take over these ends: what succeeded has all its upstream tasks taken over (I7).
+/// Whether tasks of a fresh run can take over these ends: what ran has all its upstream tasks taken over (I7).
 pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
     let bad = |problem| Err(Rejection::BadRetry { problem });
     if !taken.is_sorted_by(|one, next| one.task < next.task) {
@@ -257,9 +257,10 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
         if task.cells.tally().of(TaskStatus::Failed) > 0 && !is_well {
             return bad("an index failed, and its task did not end well");
         }
-        let has_succeeded = task.cells.tally().of(TaskStatus::Succeeded) > 0;
-        if has_succeeded && after.version.graph.upstream(index).iter().any(is_open) {
-            return bad("a task succeeded, and one that it needs is to run");
+        let of = |status| task.cells.tally().of(status);
+        let has_run = of(TaskStatus::Succeeded) + of(TaskStatus::Failed) > 0;
+        if has_run && after.version.graph.upstream(index).iter().any(is_open) {
+            return bad("a task has run, and one that it needs is to run");
         }
     }
     if after.open == 0 { Err(Rejection::NothingFailed) } else { Ok(()) }

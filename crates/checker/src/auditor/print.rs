@@ -124,12 +124,15 @@ fn run_print(run: &Run) -> u64 {
         backfill,
         paused,
         stop,
+        cancels,
+        result,
         tasks,
         open,
         ended,
     } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
-    mix(&(identity, retry, begun_at, paused, stop, tasks, open, ended))
+    let hooks = (cancels, result);
+    mix(&(identity, retry, begun_at, paused, stop, hooks, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.

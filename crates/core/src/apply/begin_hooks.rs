@@ -26,7 +26,6 @@ impl Step<'_> {
         if let Some(at) = run.tasks_deadline() {
             self.state.deadlines.remove(at, Due::Run(id));
         }
-        self.events.push(Event::RunChanged { run: id });
         let hooks: Vec<_> = run.hooks().collect();
         for (index, hook) in hooks {
             let Some(run) = self.state.run(id) else { return };

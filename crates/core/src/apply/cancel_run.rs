@@ -3,7 +3,6 @@
 
 use super::Step;
 use crate::command::CancelRun;
-use crate::event::Event;
 use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::state::run::CANCELS_MAX;
@@ -20,7 +19,6 @@ impl Step<'_> {
         }
         if run.has_hooks() {
             run.cancels = (run.cancels + 1).min(CANCELS_MAX);
-            self.events.push(Event::RunChanged { run: id });
         }
         let is_last = run.cancels == CANCELS_MAX;
         self.stop_run(id, StopReason::Cancelled);

@@ -9,7 +9,8 @@ pub(super) fn check(run: &Run) -> Result<(), Violation> {
     if !counts || run.cancels > CANCELS_MAX {
         return violated("I16", format!("run {} was cancelled {} times", run.id, run.cancels));
     }
-    if run.has_hooks() && run.result.is_some() != (run.begun_at.is_some() && run.open_tasks() == 0) {
+    if run.has_hooks() && run.result.is_some() != (run.begun_at.is_some() && run.open_tasks() == 0)
+    {
         let (result, open) = (run.result, run.open_tasks());
         return violated("I7", format!("run {} came to {result:?}, {open} tasks are open", run.id));
     }

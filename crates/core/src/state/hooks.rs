@@ -93,11 +93,13 @@ impl Run {
         }
     }
 
-    /// The status it ends with once no task is open. A hook that failed is a failure of a run that would have
-    /// succeeded, and changes no other.
+    /// The status it ends with once no task is open. Of a run whose tasks succeeded a cancel makes a cancelled one, as
+    /// whoever asked for it was told, and otherwise a hook that failed makes a failed one. No other is changed.
     pub fn final_status(&self) -> RunStatus {
-        let has_failed = |index| self.task(index).and_then(|task| task.end()) == Some(TaskEnd::Failed);
+        let has_failed =
+            |index| self.task(index).and_then(|task| task.end()) == Some(TaskEnd::Failed);
         match self.result.unwrap_or_else(|| self.result_of_tasks()) {
+            RunResult::Succeeded if self.cancels > 0 => RunStatus::Cancelled,
             RunResult::Succeeded if self.hooks().any(|(index, _)| has_failed(index)) => {
                 RunStatus::Failed
             }

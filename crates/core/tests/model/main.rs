@@ -1,6 +1,7 @@
 //! The core against a naive model: random commands, compared after each entry, on two replicas of which one is now and
 //! then restored from a snapshot. The number of cases is `PROPTEST_CASES`.
 
+mod hooks;
 mod lockstep;
 mod naive;
 mod operate;
@@ -57,7 +58,9 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 36] = [
+const CHECKED: [Rare; 38] = [
+    Rare::HooksBegun,
+    Rare::HooksCancelled,
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -97,7 +100,12 @@ const CHECKED: [Rare; 36] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 58] = [
+const WANTED: [&str; 63] = [
+    "hooks after Succeeded",
+    "hooks after Failed",
+    "hooks after Cancelled",
+    "hooks after TimedOut",
+    "rejected HooksBegun",
     "placed",
     "start accepted",
     "finish accepted",

@@ -30,7 +30,8 @@ pub(super) fn hooks(spec: &WorkflowSpec, report: &mut Report<'_>) {
             if let Some((_, _, hook)) = hooks().find(|(_, it, _)| it.id == *need) {
                 let path = tasks.key(task.id.as_str());
                 let path = path.key("needs");
-                let message = format!("`{need}` is the hook `{}`, which no task can need", hook.field());
+                let message =
+                    format!("`{need}` is the hook `{}`, which no task can need", hook.field());
                 let help = "hooks begin once all tasks have ended";
                 report.error_with_help(path.index(at), message, help);
             }
