@@ -50,11 +50,8 @@ const WORKFLOW: Schema = Schema {
     ],
 };
 
-const HOOKS: Schema = Schema {
-    what: "hooks",
-    fields: &["onSuccess", "onFailure", "onExit"],
-    later: &["onCancel", "onStart"],
-};
+const HOOKS: Schema =
+    Schema { what: "hooks", fields: &["onSuccess", "onFailure", "onExit"], later: &[] };
 
 const PARAM: Schema = Schema {
     what: "a parameter",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId};
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{Run, RunEnded, RunStatus};
 use muster_core::state::task::StopReason;
 use muster_core::state::workflow::WorkflowVersion;
@@ -13,7 +14,7 @@ use crate::convert::error::DecodeError;
 use crate::convert::read::{Within, known, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
-use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
+use crate::internal::v1::{self as stored, StoredRunResult, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
 #[derive(Clone, Copy)]
@@ -49,6 +50,8 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
             since_offset_ms: origin.offset_ms(since),
             reason: stop_reason_to_proto(reason).into(),
         }),
+        cancels: run.cancels.into(),
+        result: result_to_proto(run.result).into(),
         tasks: run.tasks.iter().map(|task| task_to_proto(task, origin)).collect(),
         open: run.open,
         end: run.ended.map(|ended| stored::StoredRunEnd {
@@ -87,11 +90,34 @@ pub(in crate::convert) fn run_from_proto(
         backfill: run.backfill.map(fire_origin_from_proto).transpose().within("backfill")?,
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
+        cancels: u8::try_from(run.cancels)
+            .map_err(|_| DecodeError::invalid("cancels", "is too large"))?,
+        result: result_from_proto(known("result", run.result)?),
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
         version,
     })
+}
+
+fn result_to_proto(result: Option<RunResult>) -> StoredRunResult {
+    match result {
+        None => StoredRunResult::Unspecified,
+        Some(RunResult::Succeeded) => StoredRunResult::Succeeded,
+        Some(RunResult::Failed) => StoredRunResult::Failed,
+        Some(RunResult::Cancelled) => StoredRunResult::Cancelled,
+        Some(RunResult::TimedOut) => StoredRunResult::TimedOut,
+    }
+}
+
+fn result_from_proto(result: StoredRunResult) -> Option<RunResult> {
+    match result {
+        StoredRunResult::Unspecified => None,
+        StoredRunResult::Succeeded => Some(RunResult::Succeeded),
+        StoredRunResult::Failed => Some(RunResult::Failed),
+        StoredRunResult::Cancelled => Some(RunResult::Cancelled),
+        StoredRunResult::TimedOut => Some(RunResult::TimedOut),
+    }
 }
 
 fn stop_from_proto(
