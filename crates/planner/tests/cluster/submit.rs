@@ -5,8 +5,8 @@ use std::sync::Arc;
 use muster_core::command::{RunSource, SubmitRun};
 use muster_core::ids::Name;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost, OnTimeout,
-    Resources, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost,
+    OnTimeout, Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 

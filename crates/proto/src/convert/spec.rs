@@ -135,7 +135,7 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
     let executor = required("executor", task.executor)?;
     Ok(TaskSpec {
         id: name("id", &task.id)?,
-        hook: hook_from_proto(known("hook", task.hook)?),
+        hook: hook_from_proto(task.hook)?,
         needs: needs
             .map(|(position, need)| name("", need).within_element("needs", position))
             .collect::<Result<_, _>>()?,
@@ -173,12 +173,13 @@ pub fn hook_to_proto(hook: Option<Hook>) -> v1::Hook {
     }
 }
 
-fn hook_from_proto(hook: v1::Hook) -> Option<Hook> {
-    match hook {
-        v1::Hook::Unspecified => None,
-        v1::Hook::OnSuccess => Some(Hook::OnSuccess),
-        v1::Hook::OnFailure => Some(Hook::OnFailure),
-        v1::Hook::OnExit => Some(Hook::OnExit),
+fn hook_from_proto(hook: i32) -> Result<Option<Hook>, DecodeError> {
+    match v1::Hook::try_from(hook) {
+        Ok(v1::Hook::Unspecified) => Ok(None),
+        Ok(v1::Hook::OnSuccess) => Ok(Some(Hook::OnSuccess)),
+        Ok(v1::Hook::OnFailure) => Ok(Some(Hook::OnFailure)),
+        Ok(v1::Hook::OnExit) => Ok(Some(Hook::OnExit)),
+        Err(_) => Err(DecodeError::field("hook", Problem::UnknownValue(hook))),
     }
 }
 

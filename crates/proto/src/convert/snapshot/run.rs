@@ -10,7 +10,7 @@ use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
 use super::task::{task_from_proto, task_to_proto};
-use crate::convert::error::DecodeError;
+use crate::convert::error::{DecodeError, Problem};
 use crate::convert::read::{Within, known, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
@@ -92,7 +92,7 @@ pub(in crate::convert) fn run_from_proto(
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
         cancels: u8::try_from(run.cancels)
             .map_err(|_| DecodeError::invalid("cancels", "is too large"))?,
-        result: result_from_proto(known("result", run.result)?),
+        result: result_from_proto(run.result)?,
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
@@ -110,13 +110,14 @@ fn result_to_proto(result: Option<RunResult>) -> StoredRunResult {
     }
 }
 
-fn result_from_proto(result: StoredRunResult) -> Option<RunResult> {
-    match result {
-        StoredRunResult::Unspecified => None,
-        StoredRunResult::Succeeded => Some(RunResult::Succeeded),
-        StoredRunResult::Failed => Some(RunResult::Failed),
-        StoredRunResult::Cancelled => Some(RunResult::Cancelled),
-        StoredRunResult::TimedOut => Some(RunResult::TimedOut),
+fn result_from_proto(result: i32) -> Result<Option<RunResult>, DecodeError> {
+    match StoredRunResult::try_from(result) {
+        Ok(StoredRunResult::Unspecified) => Ok(None),
+        Ok(StoredRunResult::Succeeded) => Ok(Some(RunResult::Succeeded)),
+        Ok(StoredRunResult::Failed) => Ok(Some(RunResult::Failed)),
+        Ok(StoredRunResult::Cancelled) => Ok(Some(RunResult::Cancelled)),
+        Ok(StoredRunResult::TimedOut) => Ok(Some(RunResult::TimedOut)),
+        Err(_) => Err(DecodeError::field("result", Problem::UnknownValue(result))),
     }
 }
 
