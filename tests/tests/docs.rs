@@ -27,9 +27,13 @@ fn blocks(text: &str) -> Vec<(usize, String)> {
 fn whole_workflows_in_the_documentation_are_well_formed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut count = 0;
-    for page in
-        ["README.md", "docs/workflow-reference.md", "docs/array-tasks.md", "docs/approvals.md"]
-    {
+    for page in [
+        "README.md",
+        "docs/workflow-reference.md",
+        "docs/array-tasks.md",
+        "docs/approvals.md",
+        "docs/hooks.md",
+    ] {
         let text = fs::read_to_string(root.join(page)).expect("the page is there");
         for (line, block) in blocks(&text).iter().filter(|(_, it)| it.starts_with("apiVersion")) {
             let read = spec::parse_with(block, &muster_calendar::check, &muster_expressions::check);

@@ -87,6 +87,10 @@ rare! {
     Undecidable = "expression not evaluated",
     /// A decision about a task came when that had moved on.
     StaleDecision = "stale decision refused",
+    /// The hooks of a run had their turn.
+    HooksBegun = "hooks begun",
+    /// A second cancel ended the hooks of a run.
+    HooksCancelled = "hooks cancelled",
     /// A person gave an approval.
     ApprovalGiven = "approval given",
     /// A person refused an approval.

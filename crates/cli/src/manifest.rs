@@ -88,8 +88,11 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     if spec.fail_fast {
         fields.put("failFast", json!(true));
     }
-    let tasks = spec.tasks.iter().map(|it| (it.id.to_string(), task(it)));
+    let tasks = spec.tasks.iter().filter(|it| it.hook.is_none());
+    let tasks = tasks.map(|it| (it.id.to_string(), task(it)));
     fields.put("tasks", Value::Object(tasks.collect()));
+    let hooks = spec.tasks.iter().filter_map(|it| Some((it.hook?.field().to_owned(), task(it))));
+    fields.put_filled("hooks", Value::Object(hooks.collect()));
     fields.value()
 }
 
@@ -320,6 +323,7 @@ mod tests {
             include_str!("../../../examples/array.yaml"),
             include_str!("../../../examples/fan-out.yaml"),
             include_str!("../../../examples/foreach.yaml"),
+            include_str!("../../../examples/hooks.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

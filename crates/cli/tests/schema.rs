@@ -12,7 +12,7 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 10] = [
     ("/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
         "/properties/params/additionalProperties/oneOf/2/properties",
@@ -21,6 +21,7 @@ const PLACES: [(&str, &str); 9] = [
     ("/$defs/schedule/properties", "schedule: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/defaults/properties", "defaults: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/task/properties", "tasks: {t: {zzzzzz: 1}}"),
+    ("/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),
     ("/$defs/retry/oneOf/1/properties", "tasks: {t: {noop: {}, retry: {zzzzzz: 1}}}"),
     (
         "/$defs/retry/oneOf/1/properties/backoff/oneOf/1/properties",

@@ -1,5 +1,6 @@
 //! Every invariant of the state, by name. Run after each apply in tests, and on request in the field.
 
+mod hooks;
 mod numbers;
 mod schedules;
 
@@ -9,7 +10,7 @@ use crate::ids::TaskIndex;
 use crate::spec::{Items, TaskSpec};
 use crate::state::State;
 use crate::state::cells::Cells;
-use crate::state::run::Run;
+use crate::state::run::{CANCELS_MAX, Run};
 use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus, Tries};
 use crate::state::worker::WorkerStatus;
 
@@ -68,6 +69,7 @@ impl State {
         if run.open == 0 || run.ended.is_some() {
             return violated("I6", format!("run {} has ended and is still in the state", run.id));
         }
+        hooks::check(run)?;
         for (position, task) in run.tasks.iter().enumerate() {
             self.check_task(run, TaskIndex(position as u32), task)?;
         }
@@ -94,7 +96,7 @@ impl State {
             );
         }
         let is_over = run.version.spec.fail_fast && task.end() == Some(TaskEnd::Failed);
-        if is_over && run.stop.is_none() {
+        if is_over && run.stop.is_none() && run.result.is_none() {
             return violated("I15", format!("{} failed, and its run goes on", name()));
         }
         let max_failures = run.spec(index).map(|spec| spec.max_failures);
@@ -105,6 +107,10 @@ impl State {
         if max_parallel.is_some_and(|max| task.live() > max) {
             return violated("I11", format!("{} indices of {} are live", task.live(), name()));
         }
+        let must_stop = match run.hook(index) {
+            None => run.stop.is_some(),
+            Some(_) => run.cancels == CANCELS_MAX || run.begun_at.is_none() && run.stop.is_some(),
+        };
         for (_, state) in task.cells.iter() {
             let waits = matches!(
                 state.status(),
@@ -115,7 +121,7 @@ impl State {
                     | TaskStatus::Held
                     | TaskStatus::Awaiting
             );
-            if run.stop.is_some() && waits {
+            if must_stop && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
             }
             let is_stopped = state.attempt().is_none_or(|it| it.stop.is_some());
@@ -130,7 +136,7 @@ impl State {
                         format!("task {} runs on {}, which is gone", name(), attempt.worker),
                     );
                 }
-                if run.stop.is_some() && attempt.stop.is_none() {
+                if must_stop && attempt.stop.is_none() {
                     return violated(
                         "I15",
                         format!("an attempt of {} was not told to stop", name()),

@@ -59,6 +59,8 @@ mutants! {
     DependencyIgnored = "dependency-ignored": "A task starts when the first task it needs has ended (I7).",
     RejectionIgnored = "rejection-ignored": "An approval that a person refuses counts as given (I7).",
     ApprovalHasty = "approval-hasty": "An approval whose turn comes is given at once (I7).",
+    HookMisled = "hook-misled": "A hook for success begins whatever the tasks came to (I7).",
+    HooksForgotten = "hooks-forgotten": "A run that is told to stop ends without its hooks (I7).",
     ItemForgotten = "item-forgotten": "A list that is known only at run time loses its last item (I2).",
     DecisionUnchecked = "decision-unchecked": "A decision counts whatever its task has come to meanwhile (I7).",
     FireUndecided = "fire-undecided": "A schedule that fired is where it was before (I8).",

@@ -125,6 +125,15 @@ pub enum Rejection {
         /// The id.
         run: RunId,
     },
+    /// The hooks of the run have begun, so what its tasks came to stands.
+    #[error(
+        "the tasks of run {run} have ended and its hooks have begun: nothing can be taken back; retry the run once it \
+         has ended"
+    )]
+    HooksBegun {
+        /// The id.
+        run: RunId,
+    },
     /// The run has no such task.
     #[error("run {run} has no task number {task}")]
     NoSuchTask {

@@ -1,7 +1,8 @@
 //! What a retry of a run takes over from it, and what runs again.
 //!
 //! Taken over is what ended well: a task that succeeded or was skipped, unless it runs again or is downstream of
-//! something that does. Of an array task that runs again because some indices failed, the others are taken over.
+//! something that does. Of an array task that runs again because some indices failed, the others are taken over. Hooks
+//! belong to a run, so none is taken over: they run again, or are skipped where one task runs alone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -108,7 +109,9 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
         Scope::From(task) => Some(task),
         Scope::All | Scope::Failed | Scope::Only(_) => None,
     };
-    let kept = tasks(run).filter(|(index, _)| !downstream.contains(index) && from != Some(*index));
+    let kept = tasks(run).filter(|(index, _)| {
+        !downstream.contains(index) && from != Some(*index) && run.hook(*index).is_none()
+    });
     let kept = kept.filter_map(|(index, task)| {
         let is_whole = !seeds.contains(&index);
         let mut ends = ends_of(task);
@@ -122,10 +125,16 @@ pub fn taken_over(run: &Run, scope: Scope) -> Result<Vec<TakenOver>, Rejection> 
 
 /// What is taken over where one task runs and nothing else.
 fn alone(run: &Run, only: TaskIndex) -> Result<Vec<TakenOver>, Rejection> {
+    if run.hook(only).is_some() {
+        return Err(Rejection::BadRetry {
+            problem: "a hook follows the tasks of its run and never runs alone; retry from it",
+        });
+    }
     let downstream = downstream_of(&run.version.graph, &BTreeSet::from([only]));
     let others = tasks(run).filter(|(index, _)| *index != only);
     let others = others.map(|(index, task)| {
         let end = match task.end() {
+            _ if run.hook(index).is_some() => TakenEnd::Skipped { by_failure: false },
             Some(TaskEnd::Succeeded) if !downstream.contains(&index) => {
                 return TakenOver {
                     task: index,
@@ -204,7 +213,7 @@ impl Run {
     }
 }
 
-/// Whether tasks of a fresh run can take over these ends: what succeeded has all its upstream tasks taken over (I7).
+/// Whether tasks of a fresh run can take over these ends: what ran has all its upstream tasks taken over (I7).
 pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
     let bad = |problem| Err(Rejection::BadRetry { problem });
     if !taken.is_sorted_by(|one, next| one.task < next.task) {
@@ -213,6 +222,10 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
     for it in taken {
         let found = fresh.task(it.task).zip(fresh.spec(it.task));
         let Some((task, spec)) = found else { return bad("there is no such task") };
+        let is_skipped = |end: &TakenEnd| matches!(end, TakenEnd::Skipped { .. });
+        if spec.hook.is_some() && !it.ends.iter().all(|(_, end)| is_skipped(end)) {
+            return bad("a hook is taken over, and is not skipped");
+        }
         let are_its = it.items.as_ref().is_none_or(|it| spec.is_sized_late() && it.check().is_ok());
         if !are_its {
             return bad("items are too many, or of a task that goes through none");
@@ -244,9 +257,10 @@ pub(crate) fn check(fresh: &Run, taken: &[TakenOver]) -> Result<(), Rejection> {
         if task.cells.tally().of(TaskStatus::Failed) > 0 && !is_well {
             return bad("an index failed, and its task did not end well");
         }
-        let has_succeeded = task.cells.tally().of(TaskStatus::Succeeded) > 0;
-        if has_succeeded && after.version.graph.upstream(index).iter().any(is_open) {
-            return bad("a task succeeded, and one that it needs is to run");
+        let of = |status| task.cells.tally().of(status);
+        let has_run = of(TaskStatus::Succeeded) + of(TaskStatus::Failed) > 0;
+        if has_run && after.version.graph.upstream(index).iter().any(is_open) {
+            return bad("a task has run, and one that it needs is to run");
         }
     }
     if after.open == 0 { Err(Rejection::NothingFailed) } else { Ok(()) }

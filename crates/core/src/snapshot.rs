@@ -117,12 +117,14 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         asked_by,
         paused,
         stop,
+        cancels,
+        result,
         tasks,
         open,
         ended,
     } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    (retry, backfill, asked_by, paused, stop, tasks, open, ended).hash(hasher);
+    (retry, backfill, asked_by, paused, stop, cancels, result, tasks, open, ended).hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.

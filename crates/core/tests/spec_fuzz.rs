@@ -6,8 +6,8 @@ use muster_core::graph::Graph;
 use muster_core::ids::{Name, Text};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ArraySpec, Axis, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost, ParamSpec,
-    ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
+    ArraySpec, Axis, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, Hook, OnLost,
+    ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
     WorkflowSpec, parse, template, validate,
 };
 use muster_core::time::Millis;
@@ -186,10 +186,11 @@ prop_compose! {
         array in proptest::option::of((any::<u32>(), any::<u32>())), fan_out in proptest::option::of(fan_out()),
         spans in (proptest::option::of(millis()), proptest::option::of(millis()), millis()),
         fails in (any::<u32>(), any::<bool>()),
+        hook in proptest::option::of(proptest::sample::select(Hook::ALL.to_vec())),
         numbers in (any::<u32>(), proptest::option::of(any::<i32>()), proptest::option::of(any::<u32>())),
     ) -> TaskSpec {
         TaskSpec {
-            id, needs, rule, condition, executor, env, outputs,
+            id, hook, needs, rule, condition, executor, env, outputs,
             array: array.map(|(first, last)| ArraySpec { first, last }), fan_out,
             max_parallel: numbers.2, max_failures: fails.0, fail_fast: fails.1,
             request, retry, on_lost: OnLost::Rerun, max_lost: numbers.0,

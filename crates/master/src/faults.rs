@@ -117,6 +117,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::BadParam { .. } => (Code::InvalidArgument, "INVALID_PARAM"),
         Rejection::NoSuchRun { .. } => (Code::NotFound, "RUN_NOT_LIVE"),
         Rejection::RunStopping { .. } => (Code::FailedPrecondition, "RUN_STOPPING"),
+        Rejection::HooksBegun { .. } => (Code::FailedPrecondition, "HOOKS_BEGUN"),
         Rejection::NoSuchTask { .. } => (Code::NotFound, "TASK_NOT_FOUND"),
         Rejection::TaskLive { .. } => (Code::FailedPrecondition, "TASK_LIVE"),
         Rejection::TaskEnded { .. } => (Code::FailedPrecondition, "TASK_ENDED"),

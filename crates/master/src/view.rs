@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use muster_core::ids::{RunId, TaskIndex, Text};
 use muster_core::spec::TaskSpec;
 use muster_core::state::cells::{Cells, Tally};
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{
     FailureReason, LastAttempt, StopReason, Task, TaskState, TaskStatus,
 };
+use muster_proto::convert::hook_to_proto;
 use muster_proto::v1;
 
 use crate::api::audit::asker_view;
@@ -101,6 +103,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         paused_at_ms: run.paused.map_or(0, |since| since.0),
         is_backfill: run.backfill.is_some(),
         asked_by: run.asked_by.as_ref().map(asker_view),
+        result: run.result.map(RunResult::word).unwrap_or_default().to_owned(),
     }
 }
 
@@ -126,6 +129,7 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         array_first: indices.map_or(0, |indices| indices.first),
         array_last: indices.map_or(0, |indices| indices.last),
         array_count: size,
+        hook: hook_to_proto(spec.and_then(|spec| spec.hook)).into(),
         ..Default::default()
     };
     if let (Cells::One(TaskState::Awaiting { .. }), Some(spec)) = (&task.cells, spec) {

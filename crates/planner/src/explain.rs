@@ -1,14 +1,16 @@
 //! Why a task is where it is, and which worker could take it: the answer behind `muster explain`.
 
+mod hooks;
 mod text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
+use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Hook, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{Cells, IndexRange, Tally};
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
 use muster_core::time::Timestamp;
@@ -63,6 +65,8 @@ pub struct Explanation {
     pub retry_limit: u32,
     /// What it waits for, if any index is blocked.
     pub blocked: Option<Blocked>,
+    /// What it follows, if it is a hook.
+    pub hook: Option<HookTurn>,
     /// What kept it from starting, if it was skipped.
     pub skipped: Option<Skipped>,
     /// What a person is asked, if it is an approval.
@@ -101,6 +105,19 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
+}
+
+/// What a hook follows, and how far that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookTurn {
+    /// Which hook.
+    pub hook: Hook,
+    /// What the tasks of the run came to, once all of them have ended.
+    pub result: Option<RunResult>,
+    /// Tasks that have not ended, at most [`UPSTREAM_MAX`].
+    pub open: Vec<UpstreamTask>,
+    /// How many more there are.
+    pub open_left_out: usize,
 }
 
 /// What a task goes through that has no indices.
@@ -219,7 +236,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let mut explanation = Explanation {
         at: state.now(),
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
-        blocked: is_blocked.then(|| Blocked {
+        blocked: (is_blocked && spec.hook.is_none()).then(|| Blocked {
             rule: spec.rule,
             condition: spec.condition.clone(),
             upstream: open_upstream(run, task),
@@ -256,7 +273,9 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         parts_left_out,
         retry_limit: spec.retry.limit,
         blocked: None,
-        skipped: (status == TaskStatus::Skipped).then(|| skipped(run, task, spec)),
+        hook: spec.hook.map(|hook| hook_turn(run, hook)),
+        skipped: (status == TaskStatus::Skipped && spec.hook.is_none())
+            .then(|| skipped(run, task, spec)),
         approval: spec.executor.approval().cloned(),
         message: progress
             .message
@@ -268,6 +287,18 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         ahead: None,
         worker_names: BTreeMap::new(),
     })
+}
+
+fn hook_turn(run: &Run, hook: Hook) -> HookTurn {
+    let tasks = (0..).map(TaskIndex).zip(run.tasks.iter().zip(&run.version.spec.tasks));
+    let tasks = tasks.map(|(index, (task, spec))| (index, task.status(), spec));
+    let open = tasks.filter(|(_, status, spec)| spec.hook.is_none() && !status.is_terminal());
+    let named = open.take(UPSTREAM_MAX);
+    let named =
+        named.map(|(task, status, spec)| UpstreamTask { task, name: spec.id.text(), status });
+    let open: Vec<_> = named.collect();
+    let open_left_out = (run.open_tasks() as usize).saturating_sub(open.len());
+    HookTurn { hook, result: run.result, open, open_left_out }
 }
 
 fn sized_late(progress: &Task, spec: &TaskSpec) -> Option<SizedLate> {

@@ -53,6 +53,8 @@ trials! {
     DependencyIgnored: I7 @ 0,
     RejectionIgnored: I7 @ 6,
     ApprovalHasty: I7 @ 6,
+    HookMisled: I7 @ 2,
+    HooksForgotten: I7 @ 2,
     DecisionUnchecked: I7 @ 2,
     FireUndecided: I8 @ 0,
     FireForgotten: I8 @ 4,

@@ -300,6 +300,27 @@ pub fn with_approval(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
     Workflow { name: workflow.name.clone(), text: workflow.text.replacen("tasks:\n", &tasks, 1) }
 }
 
+/// The workflow with some hooks behind its tasks, most of which soon succeed.
+pub fn with_hooks(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
+    let mut text = format!("{}hooks:\n", workflow.text);
+    let first = chance.random_range(0..3);
+    for (number, hook) in ["onExit", "onFailure", "onSuccess"].into_iter().enumerate() {
+        if number != first && chance.random_ratio(1, 3) {
+            continue;
+        }
+        let millis = chance.random_range(0..600);
+        let failures = if chance.random_ratio(1, 4) { chance.random_range(1..3) } else { 0 };
+        let retry =
+            if chance.random_ratio(1, 2) { ", retry: {limit: 1, backoff: 50ms}" } else { "" };
+        let timeout = if chance.random_ratio(1, 4) { ", timeout: 300ms" } else { "" };
+        let _ = writeln!(
+            text,
+            "  {hook}: {{command: [{PROGRAM}, \"{millis}\", \"{failures}\"]{retry}{timeout}, resources: {{cpu: 100m}}}}"
+        );
+    }
+    Workflow { name: workflow.name.clone(), text }
+}
+
 /// Draws by what was drawn already, so that what a seed drew before stays as it was.
 pub(crate) fn by_hash(of: impl Hash) -> SmallRng {
     let mut hasher = DefaultHasher::new();
@@ -323,6 +344,8 @@ mod tests {
             let spec = asks.parse();
             assert!(spec.tasks[0].is_approval(), "{}", asks.text);
             assert_eq!(muster_expressions::check(&spec), [], "{}", asks.text);
+            let hooked = with_hooks(&mut SmallRng::seed_from_u64(seed), &drawn);
+            assert!(hooked.parse().tasks.iter().any(|task| task.hook.is_some()), "{}", hooked.text);
             let late = drawn.with_lists();
             let spec = late.parse();
             assert_eq!(muster_expressions::check(&spec), [], "{}", late.text);

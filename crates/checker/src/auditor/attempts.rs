@@ -75,8 +75,11 @@ impl Step<'_> {
         if work.is_doubtful {
             return Ok(());
         }
-        if work.stop.is_some() {
+        if work.must_stop(task) {
             return Err((Invariant::I15, "the run must stop".to_owned()));
+        }
+        if let Some(problem) = work.judge_turn(task) {
+            return Err((Invariant::I7, problem));
         }
         if work.paused.is_some() {
             return Err((Invariant::I15, "the run is paused".to_owned()));

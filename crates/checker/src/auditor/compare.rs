@@ -85,6 +85,7 @@ impl Step<'_> {
             self.found(invariant, format!("run {id} {what}"));
         } else if let Some(work) = self.work.remove(&id).filter(|work| !work.is_doubtful) {
             let before = self.verdict.count();
+            self.count_hooks(&work);
             self.compare_identity(&work, actual);
             self.compare_tasks(&work, actual);
             let is_same = self.verdict.count() == before;
@@ -118,10 +119,16 @@ impl Step<'_> {
             self.found(Invariant::I2, format!("run {} became another run", run.id));
         }
         self.compare_beginning(work, run);
-        let (is, wanted) = ((run.stop, run.paused), (work.stop, work.paused));
+        let wanted = (work.stop, work.paused, work.cancels);
+        let is = (run.stop, run.paused, run.cancels);
         if is != wanted {
             let what = format!("run {} should stop or be paused {wanted:?}, is {is:?}", run.id);
             self.found(Invariant::I15, what);
+        }
+        if run.result != work.result {
+            let (is, wanted) = (run.result, work.result);
+            let what = format!("the tasks of run {} came to {wanted:?}, it says {is:?}", run.id);
+            self.found(Invariant::I7, what);
         }
     }
 
@@ -168,7 +175,7 @@ impl Step<'_> {
                     continue;
                 }
                 let was = before.and_then(|task| was(&task.cells, range));
-                let stops = work.stop.is_some();
+                let stops = work.must_stop(task);
                 let invariant = name_difference(was.as_ref(), should, is, wanted, stops);
                 let at = place(work.id, task, range);
                 self.found(invariant, format!("{at} is {is:?}, should be {should:?}, was {was:?}"));

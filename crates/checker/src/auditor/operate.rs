@@ -176,6 +176,10 @@ impl Step<'_> {
     ) {
         let now = self.now;
         let Some(work) = self.live_run(id) else { return };
+        if work.result.is_some() {
+            self.found(Invariant::I6, format!("of run {id} tasks were reopened after hooks began"));
+            return self.doubt(id);
+        }
         let mut ranges = seeds;
         for task in work.downstream_of(ranges.keys().copied().collect::<Vec<_>>().into_iter()) {
             ranges.insert(task, vec![work.tasks[task].cells.indices()]);

@@ -128,12 +128,15 @@ fn run_print(run: &Run) -> u64 {
         asked_by,
         paused,
         stop,
+        cancels,
+        result,
         tasks,
         open,
         ended,
     } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
-    mix(&(identity, asked_by, retry, begun_at, paused, stop, tasks, open, ended))
+    let hooks = (cancels, result);
+    mix(&(identity, asked_by, retry, begun_at, paused, stop, hooks, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.

@@ -8,7 +8,7 @@ use muster_core::spec::{
     TaskSpec,
 };
 use muster_core::state::cells::Cells;
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::Run;
 use muster_core::state::task::{
     Attempt, FailureReason, LastAttempt, Stop, StopReason, TaskEnd, TaskState, Tries,
 };
@@ -366,28 +366,5 @@ pub(super) fn stopped(
         | TaskState::Failed { .. }
         | TaskState::Skipped { .. }
         | TaskState::Cancelled => *state,
-    }
-}
-
-/// What a run ends with.
-pub(super) fn final_status(
-    stop: Option<StopReason>,
-    ends: impl Iterator<Item = TaskEnd>,
-) -> RunStatus {
-    match stop {
-        Some(StopReason::Cancelled | StopReason::Replaced) => RunStatus::Cancelled,
-        Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut | StopReason::FailFast) => {
-            RunStatus::Failed
-        }
-        None => {
-            let ends: Vec<TaskEnd> = ends.collect();
-            if ends.contains(&TaskEnd::Failed) {
-                RunStatus::Failed
-            } else if ends.contains(&TaskEnd::Cancelled) {
-                RunStatus::Cancelled
-            } else {
-                RunStatus::Succeeded
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::spec::{ConcurrencyPolicy, WorkflowSpec};
 use muster_core::state::run::{Params, Run};
-use muster_core::state::task::{FailureReason, StopReason, TaskState};
+use muster_core::state::task::{FailureReason, TaskState};
 use muster_core::state::trail::Deed;
 
 use super::rules;
@@ -155,7 +155,7 @@ impl Step<'_> {
         let Some(work) = self.live_run(id) else {
             return self.found(Invariant::I15, format!("run {id} is not live, and was cancelled"));
         };
-        work.stop(StopReason::Cancelled, now);
+        work.cancel(now);
         self.mark_dirty(id);
         if let Some(record) = self.ledger.runs.get_mut(&id) {
             record.cancelled.get_or_insert(index);

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId, TaskIndex};
-use muster_core::retry::TakenOver;
+use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::{Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
 use muster_core::state::trail::Asker;
@@ -49,6 +50,10 @@ pub(super) struct Work {
     pub(super) priority: i32,
     pub(super) paused: Option<Timestamp>,
     pub(super) stop: Option<(Timestamp, StopReason)>,
+    /// How often a person cancelled it, if it has hooks.
+    pub(super) cancels: u8,
+    /// What its tasks came to, if it has hooks and these have begun.
+    pub(super) result: Option<RunResult>,
     pub(super) ended: Option<RunStatus>,
     /// A command was carried out that should not have been: what it makes of the run cannot be told.
     pub(super) is_doubtful: bool,
@@ -79,6 +84,8 @@ impl Work {
             priority: run.priority,
             paused: run.paused,
             stop: run.stop,
+            cancels: run.cancels,
+            result: run.result,
             ended: None,
             is_doubtful: false,
         }
@@ -115,6 +122,8 @@ impl Work {
             priority,
             paused: None,
             stop: None,
+            cancels: 0,
+            result: None,
             ended: None,
             is_doubtful: false,
         }
@@ -134,18 +143,24 @@ impl Work {
                 task.cells = Cells::new(rules::indices(spec, Some(items)), TaskState::Blocked);
                 task.items = Some(items.clone());
             }
+            let is_skipped = |end: &TakenEnd| matches!(end, TakenEnd::Skipped { .. });
+            let is_hook = self.version.spec.tasks[it.task.0 as usize].hook.is_some();
+            if is_hook && !it.ends.iter().all(|(_, end)| is_skipped(end)) {
+                return Some("takes over what a hook came to");
+            }
             it.ends.iter().for_each(|(range, end)| task.cells.set(*range, end.state()));
             task.outputs.clone_from(&it.outputs);
         }
         let is_open = |task: &usize| self.end_of(*task).is_none();
-        let has_succeeded = |task: &WorkTask| {
-            task.cells.iter().any(|(_, state)| matches!(state, TaskState::Succeeded { .. }))
+        let has_run = |state: &TaskState| {
+            matches!(state, TaskState::Succeeded { .. } | TaskState::Failed { .. })
         };
+        let has_run = |task: &WorkTask| task.cells.iter().any(|(_, state)| has_run(state));
         let too_early = |(at, task): (usize, &WorkTask)| {
-            has_succeeded(task) && self.shape.upstream(at).iter().any(is_open)
+            has_run(task) && self.shape.upstream(at).iter().any(is_open)
         };
         let is_early = self.tasks.iter().enumerate().any(too_early);
-        is_early.then_some("takes over a success, and what that needed is to run")
+        is_early.then_some("takes over what ran, and what that needed is to run")
     }
 
     /// The run begins, with the tasks that need nothing, or nothing that has not ended.
@@ -156,7 +171,8 @@ impl Work {
 
     /// Judges every index that is blocked, by all that the task needs.
     fn judge(&mut self, now: Timestamp) {
-        let mut order: Vec<usize> = (0..self.tasks.len()).collect();
+        let tasks = (0..self.tasks.len()).filter(|task| !self.is_hook(*task));
+        let mut order: Vec<usize> = tasks.collect();
         order.sort_by_key(|task| self.shape.position(*task));
         for task in order {
             if self.begun_at.is_none() {
@@ -185,7 +201,7 @@ impl Work {
                 it.is_touched = true;
             }
         }
-        self.end_if_over();
+        self.end_if_over(now);
     }
 
     /// Puts indices into states by which nobody's attempt is concerned, and judges all that is blocked then.
@@ -324,17 +340,23 @@ impl Work {
                 tell(&mut open, task);
             }
         }
-        self.end_if_over();
+        self.end_if_over(now);
     }
 
     /// Tells the run to stop. The first reason stays.
     pub(super) fn stop(&mut self, reason: StopReason, now: Timestamp) {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.result.is_some() {
             return;
         }
         self.stop = Some((now, reason));
+        // What has begun is followed by its hooks, which nobody could resume.
+        let is_followed = self.has_hooks() && self.begun_at.is_some();
+        self.paused = self.paused.filter(|_| !is_followed);
         let version = self.version.clone();
         for (task, spec) in self.tasks.iter_mut().zip(&version.spec.tasks) {
+            if is_followed && spec.hook.is_some() {
+                continue;
+            }
             let cells: Vec<_> = task.cells.iter().map(|(range, state)| (range, *state)).collect();
             for (range, state) in cells {
                 let to = rules::stopped(spec, &state, reason, now);
@@ -344,16 +366,7 @@ impl Work {
                 }
             }
         }
-        self.end_if_over();
-    }
-
-    fn end_if_over(&mut self) {
-        let ends: Option<Vec<TaskEnd>> =
-            (0..self.tasks.len()).map(|task| self.end_of(task)).collect();
-        if let Some(ends) = ends {
-            let stop = self.stop.map(|(_, reason)| reason);
-            self.ended = Some(rules::final_status(stop, ends.into_iter()));
-        }
+        self.end_if_over(now);
     }
 
     /// The first moment at which time alone changes the run, and what it is about: `None` for the run's own timeout,
@@ -362,7 +375,9 @@ impl Work {
         if self.ended.is_some() {
             return None;
         }
-        let timeout = self.version.spec.timeout.filter(|_| self.stop.is_none());
+        // It bounds the tasks, and not the hooks that follow.
+        let counts = self.stop.is_none() && self.result.is_none();
+        let timeout = self.version.spec.timeout.filter(|_| counts);
         let own = timeout.zip(self.begun_at).map(|(span, at)| (at + span, None));
         let tasks = self.tasks.iter().zip(&self.version.spec.tasks).enumerate();
         let cells = tasks.flat_map(|(at, (task, spec))| {

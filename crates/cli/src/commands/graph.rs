@@ -90,7 +90,10 @@ fn names(drawing: &Drawing<'_>) -> String {
 fn listed(workflow: &WorkflowSpec) -> Value {
     let tasks = workflow.tasks.iter().map(|task| {
         let needs: Vec<&str> = task.needs.iter().map(|need| need.as_str()).collect();
-        json!({ "id": task.id.as_str(), "needs": needs })
+        match task.hook {
+            None => json!({ "id": task.id.as_str(), "needs": needs }),
+            Some(hook) => json!({ "id": task.id.as_str(), "needs": needs, "hook": hook.field() }),
+        }
     });
     json!({ "workflow": workflow.name.as_str(), "tasks": tasks.collect::<Vec<_>>() })
 }

@@ -8,7 +8,7 @@ use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, asker, has_ended, rounded, run_word, task_word};
+use crate::output::{Shown, Table, asker, has_ended, hook_word, rounded, run_word, task_word};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -85,6 +85,7 @@ pub(crate) fn run(
         .add("Status", run_word(run.status()))
         .add("Paused", moment(run.paused_at_ms))
         .add("Stopped", &run.stop_reason)
+        .add("Tasks came to", &run.result)
         .add("Version", version)
         .add("Id", run.id)
         .add("Priority", run.priority)
@@ -118,6 +119,7 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
     facts
         .add("Task", format!("{}/{}", label(run), task.id))
         .add("Status", task_word(task.status()))
+        .add("Hook", hook_word(task.hook()))
         .add("Why", why)
         .add("Needs", needs.join(", "));
     if task.is_array {
@@ -277,7 +279,10 @@ fn task_row(task: &v1::TaskSpec) -> Vec<String> {
     });
     vec![
         task.id.clone(),
-        task.needs.join(","),
+        match task.hook() {
+            v1::Hook::Unspecified => task.needs.join(","),
+            it => hook_word(it).to_owned(),
+        },
         Cpu(resources.cpu_millis).to_string(),
         memory,
         request.pool.unwrap_or_default(),

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use muster_core::graph::{Graph, GraphError};
 use muster_core::ids::TaskIndex;
-use muster_core::spec::{Condition, DependencyRule, FanOut, TaskSpec, WorkflowSpec};
+use muster_core::spec::{Condition, DependencyRule, FanOut, Hook, TaskSpec, WorkflowSpec};
 
 pub(crate) use self::svg::svg;
 pub(crate) use self::text::{Characters, text};
@@ -67,8 +67,13 @@ fn remarks(task: &TaskSpec) -> String {
         Condition::Cancelled => Some("if a task before it was cancelled"),
         Condition::Expression(_) => Some("if its condition holds"),
     };
+    let hook = task.hook.map(|hook| match hook {
+        Hook::OnSuccess => "hook: once all succeeded",
+        Hook::OnFailure => "hook: once all ended, if one failed",
+        Hook::OnExit => "hook: once all ended",
+    });
     let person = task.is_approval().then_some("a person approves");
-    let words = [person, rule, condition].into_iter().flatten().map(str::to_owned);
+    let words = [hook, person, rule, condition].into_iter().flatten().map(str::to_owned);
     count.into_iter().chain(at_once).chain(may_fail).chain(words).collect::<Vec<_>>().join(", ")
 }
 

@@ -41,6 +41,16 @@ fn a_terminal_shows_a_line_a_task() {
 }
 
 #[test]
+fn hooks_are_drawn_and_say_what_they_follow() {
+    let workflow =
+        workflow("  get: {noop: {}}\nhooks:\n  onExit: {noop: {}}\n  onFailure: {noop: {}}\n");
+    let drawing = Drawing::of(&workflow).unwrap();
+    let drawn = mermaid(&drawing);
+    assert!(drawn.contains("on-exit<br>hook: once all ended\"]"), "{drawn}");
+    assert!(drawn.contains("on-failure<br>hook: once all ended, if one failed\"]"), "{drawn}");
+}
+
+#[test]
 fn an_approval_says_that_it_waits_for_a_person() {
     let workflow = workflow("  get: {noop: {}}\n  ask: {approval: {}, needs: [get]}\n");
     let drawing = Drawing::of(&workflow).expect("it has no cycle");

@@ -13,7 +13,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
-pub(crate) use self::shown::{Shown, asker, has_ended, rounded, run_word, task_word};
+pub(crate) use self::shown::{Shown, asker, has_ended, hook_word, rounded, run_word, task_word};
 pub(crate) use self::table::Table;
 
 /// How data is printed.

@@ -36,6 +36,16 @@ pub(crate) fn run_word(status: v1::RunStatus) -> &'static str {
     }
 }
 
+/// The field of a hook; empty for a task that is none.
+pub(crate) fn hook_word(hook: v1::Hook) -> &'static str {
+    match hook {
+        v1::Hook::Unspecified => "",
+        v1::Hook::OnSuccess => "onSuccess",
+        v1::Hook::OnFailure => "onFailure",
+        v1::Hook::OnExit => "onExit",
+    }
+}
+
 /// A status in one word.
 pub(crate) fn task_word(status: v1::TaskStatus) -> &'static str {
     match status {
@@ -374,7 +384,10 @@ impl Shown for v1::Task {
                 number(self.failures.into()),
                 number(self.losses.into()),
                 number(self.fence),
-                self.needs.join(","),
+                match self.hook() {
+                    v1::Hook::Unspecified => self.needs.join(","),
+                    it => hook_word(it).to_owned(),
+                },
                 pairs(&self.outputs),
             ]);
         }

@@ -76,18 +76,23 @@ impl Step<'_> {
         self.change(run_id, task, range, to);
     }
 
-    /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays.
+    /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays. Hooks of
+    /// a run that has begun are no part of it; where their turn has come there is nothing left to stop.
     pub(super) fn stop_run(&mut self, run_id: RunId, reason: StopReason) {
         let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
-        if run.stop.is_some() {
+        if run.stop.is_some() || run.result.is_some() {
             return;
         }
-        run.stop = Some((self.now, reason));
         if let Some(at) = run.deadline() {
             self.state.deadlines.remove(at, Due::Run(run_id));
         }
+        run.stop = Some((self.now, reason));
         self.events.push(Event::RunStopping { run: run_id });
-        let tasks = run.tasks.len() as u32;
+        let spares_hooks = run.begun_at.is_some() && !mutant::is_on(Mutant::HooksForgotten);
+        let hooks = if spares_hooks { run.hooks().count() } else { 0 };
+        // Hooks must be able to begin, and nobody can resume such a run.
+        run.paused = run.paused.filter(|_| hooks == 0);
+        let tasks = (run.tasks.len() - hooks) as u32;
         for task in (0..tasks).map(TaskIndex) {
             self.stop_task(run_id, task, reason);
         }

@@ -7,6 +7,7 @@ mod advance;
 mod apply_workflow;
 mod approval;
 mod asked;
+mod begin_hooks;
 mod cancel_run;
 mod decide_tasks;
 mod drain_worker;

@@ -42,6 +42,9 @@ impl Step<'_> {
         run: &Run,
         seeds: BTreeMap<TaskIndex, Vec<IndexRange>>,
     ) -> Result<Changes, Rejection> {
+        if run.result.is_some() {
+            return Err(Rejection::HooksBegun { run: run.id });
+        }
         let mut wanted = seeds;
         for task in downstream_of(&run.version.graph, &wanted.keys().copied().collect()) {
             let (found, _) = task_of(run, task)?;

@@ -67,9 +67,7 @@ impl Step<'_> {
             let task = version.graph.order()[position as usize];
             ended = self.settle_task(run_id, task, news).then_some(task);
         }
-        if self.state.run(run_id).is_some_and(|run| run.open == 0) {
-            self.end_run(run_id);
-        }
+        self.follow_ends(run_id);
     }
 
     /// Collects what the end of `task` means for those that need it, by their position in the graph's order.
@@ -150,13 +148,12 @@ impl Step<'_> {
         for index in version.graph.order() {
             self.judge_task(run_id, *index, &version);
         }
-        if self.state.run(run_id).is_some_and(|run| run.open == 0) {
-            self.end_run(run_id);
-        }
+        self.follow_ends(run_id);
     }
 
     fn judge_task(&mut self, run_id: RunId, index: TaskIndex, version: &WorkflowVersion) {
         let begun = self.state.run(run_id).filter(|run| run.begun_at.is_some());
+        let begun = begun.filter(|run| run.hook(index).is_none());
         let Some((run, task)) = begun.and_then(|run| Some((run, run.task(index)?))) else { return };
         let blocked = task.cells.iter().filter(|(_, state)| matches!(state, TaskState::Blocked));
         let blocked: Vec<_> = blocked.map(|(range, _)| range).collect();
@@ -190,7 +187,7 @@ impl Step<'_> {
         let status = run.final_status();
         run.ended = Some(RunEnded { at: self.now, index: ended_index, status });
         let Some(run) = self.state.runs.remove(run_id.0) else { return };
-        if let Some(at) = run.deadline() {
+        if let Some(at) = run.tasks_deadline() {
             self.state.deadlines.remove(at, Due::Run(run_id));
         }
         let workflow = self.state.workflow_id(&run.version);

@@ -248,8 +248,9 @@ impl Step<'_> {
         }
         for position in 0..version.spec.tasks.len() as u32 {
             let task = TaskIndex(position);
-            if version.graph.upstream(task).is_empty() {
-                let range = version.spec.tasks[position as usize].indices().into();
+            let spec = &version.spec.tasks[position as usize];
+            if spec.hook.is_none() && version.graph.upstream(task).is_empty() {
+                let range = spec.indices().into();
                 let to = self.fresh(id, task);
                 self.change(id, task, range, to);
             }

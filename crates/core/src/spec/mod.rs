@@ -9,6 +9,7 @@ pub mod duration;
 pub mod error;
 mod expression;
 pub mod fan_out;
+mod hook;
 pub mod param;
 mod parse;
 mod path;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
 pub use self::fan_out::{Axis, FanOut, Items, ItemsError};
+pub use self::hook::Hook;
 pub use self::param::{ParamSpec, ParamType};
 pub use self::parse::{
     ExpressionCheck, ExpressionProblem, ScheduleCheck, parse, parse_with, validate_with,
@@ -56,7 +58,7 @@ pub struct WorkflowSpec {
     pub concurrency: ConcurrencyPolicy,
     /// Whether the first task that fails cancels what is left of a run.
     pub fail_fast: bool,
-    /// The tasks, in file order. A [`crate::ids::TaskIndex`] is a position in this list.
+    /// The tasks, in file order, and behind them the hooks. A [`crate::ids::TaskIndex`] is a position in this list.
     pub tasks: Vec<TaskSpec>,
 }
 
@@ -80,6 +82,8 @@ pub enum ConcurrencyPolicy {
 pub struct TaskSpec {
     /// The task's name within its workflow.
     pub id: Name,
+    /// Present for a task that begins once all others have ended.
+    pub hook: Option<Hook>,
     /// Upstream tasks.
     pub needs: Vec<Name>,
     /// What must hold over the upstream ends.
@@ -346,6 +350,7 @@ impl TaskSpec {
     pub fn new(id: Name, executor: ExecutorSpec) -> Self {
         TaskSpec {
             id,
+            hook: None,
             needs: Vec::new(),
             rule: DependencyRule::default(),
             condition: Condition::default(),

@@ -26,6 +26,8 @@ pub enum Reference {
     RunId,
     /// `run.number`: the run within its workflow.
     RunNumber,
+    /// `run.result`: what the tasks of the run came to; of hooks alone.
+    RunResult,
     /// `run.workflow`: the workflow's name.
     RunWorkflow,
     /// `run.namespace`: the namespace's name.
@@ -69,7 +71,7 @@ pub enum TemplateError {
     /// Something other than a reference stands inside.
     #[error(
         "`{found}` is not a reference: write params.NAME, needs.TASK.outputs.KEY, run.id, run.number, run.workflow, \
-         run.namespace, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, item or item.KEY; \
+         run.namespace, run.result, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, item or item.KEY; \
          expressions and filters are not supported yet"
     )]
     NotAReference {
@@ -97,6 +99,7 @@ impl std::fmt::Display for Reference {
             Reference::Output { task, key } => write!(f, "needs.{task}.outputs.{key}"),
             Reference::RunId => f.write_str("run.id"),
             Reference::RunNumber => f.write_str("run.number"),
+            Reference::RunResult => f.write_str("run.result"),
             Reference::RunWorkflow => f.write_str("run.workflow"),
             Reference::RunNamespace => f.write_str("run.namespace"),
             Reference::RunSchedule => f.write_str("run.schedule"),
@@ -197,6 +200,7 @@ fn reference(text: &str) -> Result<Reference, TemplateError> {
         }
         ["run", "id"] => Ok(Reference::RunId),
         ["run", "number"] => Ok(Reference::RunNumber),
+        ["run", "result"] => Ok(Reference::RunResult),
         ["run", "workflow"] => Ok(Reference::RunWorkflow),
         ["run", "namespace"] => Ok(Reference::RunNamespace),
         ["run", "schedule"] => Ok(Reference::RunSchedule),
@@ -245,6 +249,7 @@ mod tests {
             "needs.t.outputs.k",
             "run.id",
             "run.number",
+            "run.result",
             "run.workflow",
             "run.namespace",
             "run.schedule",

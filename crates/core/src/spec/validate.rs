@@ -4,6 +4,7 @@
 //! limit of [`crate::limits`] that concerns what users write is enforced here and nowhere else.
 
 mod fan_out;
+mod hooks;
 mod names;
 mod params;
 mod references;
@@ -17,7 +18,7 @@ use self::references::Names;
 use super::error::SpecErrors;
 use super::path::Path;
 use super::report::Report;
-use super::{WorkflowSpec, size, suggest};
+use super::{TaskSpec, WorkflowSpec, size, suggest};
 use crate::graph::{Graph, GraphError};
 use crate::ids::Name;
 use crate::limits;
@@ -44,7 +45,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     let unsound = params::params(spec, report);
     schedule::schedules(spec, &unsound, report);
     let path = top.key("tasks");
-    if spec.tasks.is_empty() {
+    if spec.tasks.iter().all(|task| task.hook.is_some()) {
         if is_whole {
             report.error_with_help(path, "the workflow has no task", "add at least one");
         }
@@ -71,11 +72,19 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
         );
         return;
     }
-    names::collisions(spec.tasks.iter().map(|task| task.id.as_str()), path, Words::TASKS, report);
+    // The hooks first: where a task reads the same it is the task that can be renamed.
+    let (tasks, hooks): (Vec<_>, Vec<_>) = spec.tasks.iter().partition(|it| it.hook.is_none());
+    let ids = hooks.into_iter().chain(tasks).map(|task| task.id.as_str());
+    names::collisions(ids, path, Words::TASKS, report);
+    hooks::hooks(spec, report);
     let names = Names::of(spec);
     let is_fast = spec.fail_fast;
+    let hooks_path = top.key("hooks");
     for spec in &spec.tasks {
-        let path = path.key(spec.id.as_str());
+        let path = match spec.hook {
+            None => path.key(spec.id.as_str()),
+            Some(hook) => hooks_path.key(hook.field()),
+        };
         task::task(spec, path, report);
         if is_fast {
             task::never_handles(spec, path, report);
@@ -100,7 +109,12 @@ fn graph(spec: &WorkflowSpec, path: Path<'_>, report: &mut Report<'_>) {
     for problem in Graph::problems(&spec.tasks) {
         match problem {
             GraphError::DuplicateId { id } => {
-                report.error(path.key(id.as_str()), format!("task `{id}` is defined twice"));
+                let is_hook = |task: &&TaskSpec| task.hook.is_some() && task.id == id;
+                let message = match spec.tasks.iter().find(is_hook).and_then(|task| task.hook) {
+                    None => format!("task `{id}` is defined twice"),
+                    Some(hook) => format!("`{id}` is what the hook `{}` is called", hook.field()),
+                };
+                report.error(path.key(id.as_str()), message);
             }
             GraphError::UnknownName { task, need } => {
                 // Looking for the nearest of all tasks is worth it only for an error that is shown.

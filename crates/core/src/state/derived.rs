@@ -95,7 +95,7 @@ impl State {
             }
         }
         *self.version_uses.entry(run.version.id).or_default() += 1;
-        if let Some(at) = run.deadline().filter(|_| run.stop.is_none()) {
+        if let Some(at) = run.deadline() {
             self.deadlines.insert(at, Due::Run(id));
         }
         for (position, task) in run.tasks.iter().enumerate() {

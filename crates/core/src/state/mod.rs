@@ -9,6 +9,7 @@ pub mod cells;
 mod deadlines;
 mod derived;
 mod fires;
+pub mod hooks;
 pub mod queue;
 pub mod requests;
 pub mod run;

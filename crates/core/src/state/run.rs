@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cells::Cells;
-use super::task::{StopReason, Task, TaskEnd, TaskSpans, TaskState};
+use super::hooks::RunResult;
+use super::task::{StopReason, Task, TaskSpans, TaskState};
 use super::trail::Asker;
 use super::workflow::WorkflowVersion;
 use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text};
 use crate::spec::TaskSpec;
 use crate::time::Timestamp;
+
+/// How often a person can cancel a run with hooks: once its tasks, and once its hooks.
+pub const CANCELS_MAX: u8 = 2;
 
 /// Values of a run's parameters.
 pub type Params = BTreeMap<Name, Text>;
@@ -18,6 +22,7 @@ pub type Params = BTreeMap<Name, Text>;
 ///
 /// - `open` is the number of tasks that have not ended.
 /// - Every `waiting` of a task is the number of its upstream tasks that have not ended.
+/// - `result` is set exactly if the run has begun, has hooks, and no other task of it is open.
 /// - A run with `ended` set has `open == 0`, and is not in the state.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -47,7 +52,12 @@ pub struct Run {
     pub paused: Option<Timestamp>,
     /// Present once it must stop: since when, and why.
     pub stop: Option<(Timestamp, StopReason)>,
-    /// Its tasks, by [`TaskIndex`].
+    /// How often a person cancelled it, up to [`CANCELS_MAX`]; counted only of a run with hooks, which a second cancel
+    /// stops.
+    pub cancels: u8,
+    /// Present in a run with hooks once their turn has come: what its other tasks came to.
+    pub result: Option<RunResult>,
+    /// Its tasks, by [`TaskIndex`]; hooks stand last.
     pub tasks: Vec<Task>,
     /// Tasks that have not ended.
     pub open: u32,
@@ -97,9 +107,9 @@ pub enum RunStatus {
     Running,
     /// It began, and a user lets nothing more of it be placed for now.
     Paused,
-    /// Every task ended and none failed.
+    /// Every task ended and none failed, hooks included.
     Succeeded,
-    /// Some task failed, or the run's timeout was over (then its stop reason says so).
+    /// Some task or hook failed, or the run's timeout was over (then its stop reason says so).
     Failed,
     /// A user cancelled it, or a task of it while none failed.
     Cancelled,
@@ -156,6 +166,8 @@ impl Run {
             asked_by: None,
             paused: None,
             stop: None,
+            cancels: 0,
+            result: None,
             tasks,
             open,
             ended: None,
@@ -170,19 +182,6 @@ impl Run {
             (None, Some(_), None) => RunStatus::Running,
             (None, Some(_), Some(_)) => RunStatus::Paused,
             (None, None, _) => RunStatus::Queued,
-        }
-    }
-
-    /// The status it ends with once no task is open.
-    pub fn final_status(&self) -> RunStatus {
-        let some = |end| self.tasks.iter().any(|task| task.end() == Some(end));
-        match self.stop {
-            Some((_, StopReason::Cancelled | StopReason::Replaced)) => RunStatus::Cancelled,
-            Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunStatus::Failed,
-            Some((_, StopReason::FailFast)) => RunStatus::Failed,
-            None if some(TaskEnd::Failed) => RunStatus::Failed,
-            None if some(TaskEnd::Cancelled) => RunStatus::Cancelled,
-            None => RunStatus::Succeeded,
         }
     }
 
@@ -241,8 +240,13 @@ impl Run {
         self.spec(index).and_then(|spec| spec.priority).unwrap_or(self.priority)
     }
 
-    /// When the run's own timeout is over.
+    /// When the run's own timeout is over, as long as it can strike.
     pub fn deadline(&self) -> Option<Timestamp> {
+        self.tasks_deadline().filter(|_| self.stop.is_none() && self.result.is_none())
+    }
+
+    /// When the run's own timeout is over. It bounds what its tasks take, and not its hooks.
+    pub(crate) fn tasks_deadline(&self) -> Option<Timestamp> {
         self.version.spec.timeout.zip(self.begun_at).map(|(span, at)| at + span)
     }
 

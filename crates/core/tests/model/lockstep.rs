@@ -158,6 +158,9 @@ impl Lockstep {
             same!(items_of(run), modelled.items, "items of run {}", run.id);
             same!(run.stop.map(|it| it.1), modelled.stop, "stop of run {}", run.id);
             same!(run.paused.is_some(), modelled.is_paused, "pause of run {}", run.id);
+            let cancels = u8::from(modelled.is_cancelled) + u8::from(modelled.is_cancelled_twice);
+            same!(run.cancels, cancels, "cancels of run {}", run.id);
+            same!(run.result, modelled.result, "what the tasks of run {} came to", run.id);
             same!(run.priority, modelled.priority, "priority of run {}", run.id);
         }
         let ended = applied.events.iter().filter_map(|event| match event {
@@ -331,6 +334,7 @@ impl Lockstep {
         for event in &applied.events {
             match event {
                 Event::RunEnded { run } => {
+                    seen.extend(run.result.map(|result| format!("hooks after {result:?}")));
                     seen.push(format!("ended {:?}", run.status()));
                     seen.extend(failures_of(run));
                 }

@@ -1,6 +1,7 @@
 //! The core against a naive model: random commands, compared after each entry, on two replicas of which one is now and
 //! then restored from a snapshot. The number of cases is `PROPTEST_CASES`.
 
+mod hooks;
 mod lockstep;
 mod naive;
 mod operate;
@@ -57,7 +58,9 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 37] = [
+const CHECKED: [Rare; 39] = [
+    Rare::HooksBegun,
+    Rare::HooksCancelled,
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -98,7 +101,12 @@ const CHECKED: [Rare; 37] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 58] = [
+const WANTED: [&str; 63] = [
+    "hooks after Succeeded",
+    "hooks after Failed",
+    "hooks after Cancelled",
+    "hooks after TimedOut",
+    "rejected HooksBegun",
     "placed",
     "start accepted",
     "finish accepted",

@@ -9,6 +9,7 @@ use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
 use muster_core::spec::{FanOut, Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
 
@@ -99,6 +100,11 @@ pub(crate) struct Run {
     pub(crate) submitted: u64,
     pub(crate) is_paused: bool,
     pub(crate) stop: Option<StopReason>,
+    /// A person cancelled it, and its hooks; only of a run with hooks.
+    pub(crate) is_cancelled: bool,
+    pub(crate) is_cancelled_twice: bool,
+    /// What its tasks came to, once they have ended and hooks are open.
+    pub(crate) result: Option<RunResult>,
     /// The highest number of an attempt, by task.
     pub(crate) attempts: BTreeMap<u32, u32>,
     pub(crate) cells: Cells,
@@ -292,13 +298,7 @@ impl Model {
             }
             Command::ApplyWorkflow(it) => self.apply_workflow(&it.spec),
             Command::SubmitRun(it) => self.submit(it),
-            Command::CancelRun(it) => {
-                if !self.runs.contains_key(&it.run.0) {
-                    return Err(Rejection::NoSuchRun { run: it.run });
-                }
-                self.stop_run(it.run.0, StopReason::Cancelled);
-                Ok(Reply::Done)
-            }
+            Command::CancelRun(it) => self.cancel(it.run),
             Command::PauseRun(it) => self.pause(it.run, it.is_paused),
             Command::PrioritizeRun(it) => {
                 self.changeable(it.run)?.priority = it.priority;
@@ -387,10 +387,20 @@ impl Model {
         }
         cells.extend(ended);
         let name = spec.name.clone();
-        let (submitted, is_paused, stop) = (self.now, false, None);
-        let attempts = BTreeMap::new();
-        let run =
-            Run { number, spec, priority, submitted, is_paused, stop, attempts, cells, items };
+        let run = Run {
+            number,
+            spec,
+            priority,
+            submitted: self.now,
+            is_paused: false,
+            stop: None,
+            is_cancelled: false,
+            is_cancelled_twice: false,
+            result: None,
+            attempts: BTreeMap::new(),
+            cells,
+            items,
+        };
         self.runs.insert(id, run);
         self.settle(id);
         self.end_if_over(id);

@@ -151,6 +151,10 @@ impl Model {
             if taken.items.is_some() && !is_sized_late(spec) {
                 return Err(bad);
             }
+            let is_skipped = |end: &TakenEnd| matches!(end, TakenEnd::Skipped { .. });
+            if spec.hook.is_some() && !taken.ends.iter().all(|(_, end)| is_skipped(end)) {
+                return Err(bad);
+            }
             let items = taken.items.iter().map(|it| it.iter().map(str::to_owned).collect());
             lists.extend(items.map(|items| (taken.task.0, items)));
             let indices = indices_of(spec, taken.items.as_ref().map(|it| it.len()));
@@ -193,7 +197,8 @@ impl Model {
         for ((task, _), cell) in &ended {
             let needs = &it.spec.tasks[*task as usize].needs;
             let is_early = !needs.iter().all(|name| is_whole(position(name)));
-            if *cell == Cell::Ended(End::Succeeded) && is_early {
+            let has_run = matches!(cell.ended(), Some(End::Succeeded | End::Failed(_)));
+            if has_run && is_early {
                 return Err(bad);
             }
         }
@@ -210,6 +215,9 @@ impl Model {
         is_meant: impl Fn(&(u32, u32)) -> bool,
     ) -> Result<(), Rejection> {
         let run = self.runs.get_mut(&id).expect("it is live");
+        if run.result.is_some() {
+            return Err(Rejection::HooksBegun { run: RunId(id) });
+        }
         let is_live =
             |(key, cell): &(&(u32, u32), &Cell)| is_meant(key) && matches!(cell, Cell::Live(_));
         if let Some(((task, _), _)) = run.cells.iter().find(is_live) {
@@ -258,6 +266,7 @@ fn downstream_of(run: &Run, tasks: BTreeSet<u32>) -> BTreeSet<u32> {
 /// What a retry of a run takes over: what ended well and is not downstream of what did not. `spoilt` makes something
 /// wrong of it.
 pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Vec<TakenOver> {
+    // Hooks follow every run anew.
     let is_well = |task: &u32| {
         matches!(run.end_of(*task), Some(End::Succeeded | End::Skipped { .. }))
             && Some(*task) != from
@@ -272,7 +281,8 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
             Some(End::Failed(reason)) if is_well(task) => TakenEnd::Failed { reason },
             _ => continue,
         };
-        if again.contains(task) && spoilt != Some(1) || Some(*task) == from {
+        let is_hook = run.hook(*task).is_some() && spoilt != Some(8);
+        if again.contains(task) && spoilt != Some(1) || Some(*task) == from || is_hook {
             continue;
         }
         let single = (IndexRange::single(*index), end);

@@ -118,7 +118,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (specs::workflow(), request()).prop_map(|(spec, request)| Op::Apply { spec, request }),
         4 => (specs::workflow(), any::<u8>(), request(), priority)
             .prop_map(|(spec, how, request, priority)| Op::Submit { spec, how, request, priority }),
-        1 => (any::<u8>(), request()).prop_map(|(run, request)| Op::Cancel { run, request }),
+        2 => (any::<u8>(), request()).prop_map(|(run, request)| Op::Cancel { run, request }),
         2 => (any::<u8>(), any::<bool>(), request())
             .prop_map(|(run, is_paused, request)| Op::Pause { run, is_paused, request }),
         1 => (any::<u8>(), -3..4i32).prop_map(|(run, priority)| Op::Prioritize { run, priority }),
@@ -126,7 +126,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(run, task, end, request)| Op::End { run, task, end, request }),
         2 => (any::<u8>(), any::<bool>(), request())
             .prop_map(|(pick, is_given, request)| Op::Answer { pick, is_given, request }),
-        2 => (any::<u8>(), any::<u8>(), prop::option::weighted(0.3, 1..8u8), request())
+        2 => (any::<u8>(), any::<u8>(), prop::option::weighted(0.3, 1..9u8), request())
             .prop_map(|(run, how, spoilt, request)| Op::Retry { run, how, spoilt, request }),
         2 => (any::<u8>(), prop::option::of(0..8u8), request())
             .prop_map(|(run, from, request)| Op::Reopen { run, from, request }),

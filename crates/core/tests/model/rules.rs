@@ -8,11 +8,10 @@ use muster_core::spec::{
     ApprovalSpec, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout, TaskSpec,
 };
 use muster_core::state::cells::IndexRange;
-use muster_core::state::run::RunStatus;
 use muster_core::state::task::{FailureReason, StopReason, Tries};
 use muster_core::time::Millis;
 
-use super::naive::{Answered, Cell, End, Ended, Live, Model, Run, indices_of, is_sized_late};
+use super::naive::{Answered, Cell, End, Live, Model, Run, indices_of, is_sized_late};
 
 /// What is due, in the order in which things due at one time happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,11 +210,12 @@ impl Model {
 
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
         let Some(run) = self.runs.get_mut(&run_id) else { return };
-        if run.stop.is_some() {
+        if run.stop.is_some() || run.result.is_some() {
             return;
         }
         run.stop = Some(reason);
-        self.stop_cells(run_id, reason, |_| true);
+        run.is_paused &= !run.has_hooks();
+        self.stop_cells(run_id, reason, |run, task| run.hook(task).is_none());
     }
 
     /// Follows up on what failed: the rest of its task, or of its run, is told to stop.
@@ -223,7 +223,7 @@ impl Model {
         for (id, task) in std::mem::take(&mut self.failed) {
             let Some(run) = self.runs.get(&id) else { continue };
             if run.spec.tasks[task as usize].fail_fast && run.has_too_many_failures(task) {
-                self.stop_cells(id, StopReason::FailFast, |of| of == task);
+                self.stop_cells(id, StopReason::FailFast, |_, of| of == task);
             }
             let Some(run) = self.runs.get(&id) else { continue };
             if run.spec.fail_fast && matches!(run.end_of(task), Some(End::Failed(_))) {
@@ -232,10 +232,17 @@ impl Model {
         }
     }
 
-    fn stop_cells(&mut self, run_id: u64, reason: StopReason, is_meant: impl Fn(u32) -> bool) {
+    pub(super) fn stop_cells(
+        &mut self,
+        run_id: u64,
+        reason: StopReason,
+        is_meant: impl Fn(&Run, u32) -> bool,
+    ) {
         let now = self.now;
         let run = self.runs.get_mut(&run_id).expect("the caller saw it");
-        for ((task, _), cell) in run.cells.iter_mut().filter(|((task, _), _)| is_meant(*task)) {
+        let tasks = 0..run.spec.tasks.len() as u32;
+        let meant: Vec<u32> = tasks.filter(|task| is_meant(run, *task)).collect();
+        for ((task, _), cell) in run.cells.iter_mut().filter(|((it, _), _)| meant.contains(it)) {
             let grace = run.spec.tasks[*task as usize].grace_period.0;
             match cell {
                 Cell::Live(Live { stop: Some((_, Some(_))), .. }) => {}
@@ -270,7 +277,9 @@ impl Model {
         if run.stop.is_some() {
             return;
         }
-        for task in upstream_first(run) {
+        let mut order = upstream_first(run);
+        order.retain(|task| run.hook(*task).is_none());
+        for task in order {
             let is_blocked = |(key, cell): (&(u32, u32), &Cell)| {
                 (key.0 == task && *cell == Cell::Blocked).then_some(*key)
             };
@@ -293,25 +302,6 @@ impl Model {
         }
     }
 
-    pub(super) fn end_if_over(&mut self, run_id: u64) {
-        let run = &self.runs[&run_id];
-        if run.cells.values().any(|cell| cell.ended().is_none()) {
-            return;
-        }
-        let ends = (0..run.spec.tasks.len() as u32).filter_map(|task| run.end_of(task));
-        let ends: Vec<End> = ends.collect();
-        let some_failed = ends.iter().any(|end| matches!(end, End::Failed(_)));
-        let status = match run.stop {
-            Some(StopReason::Cancelled) => RunStatus::Cancelled,
-            Some(_) => RunStatus::Failed,
-            None if some_failed => RunStatus::Failed,
-            None if ends.contains(&End::Cancelled) => RunStatus::Cancelled,
-            None => RunStatus::Succeeded,
-        };
-        self.ended.push(Ended { run: run_id, status, cells: run.cells.clone() });
-        self.history.extend(self.runs.remove(&run_id).map(|run| (run_id, run)));
-    }
-
     /// The earliest deadline.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.first_due().map(|(at, _)| at)
@@ -320,7 +310,8 @@ impl Model {
     fn first_due(&self) -> Option<(u64, Due)> {
         let mut all: Vec<(u64, Due)> = Vec::new();
         for (id, run) in &self.runs {
-            if let (Some(timeout), None) = (run.spec.timeout, run.stop) {
+            let is_bounded = run.stop.is_none() && run.result.is_none();
+            if let Some(timeout) = run.spec.timeout.filter(|_| is_bounded) {
                 all.push((run.submitted + timeout.0, Due::Run(*id)));
             }
             for ((task, index), cell) in &run.cells {
@@ -409,7 +400,7 @@ fn upstream_first(run: &Run) -> Vec<u32> {
 }
 
 /// What indices of a task are as soon as they may start.
-fn fresh(run: &Run, task: u32, now: u64) -> Cell {
+pub(super) fn fresh(run: &Run, task: u32, now: u64) -> Cell {
     if let ExecutorSpec::Approval(_) = run.spec.tasks[task as usize].executor {
         return Cell::Awaiting { since: now };
     }

@@ -12,6 +12,8 @@ use muster_core::spec::{
 use muster_core::time::Millis;
 use proptest::prelude::*;
 
+use super::hooks;
+
 /// A workflow of 1 to 7 tasks, or rarely of none, which is invalid.
 pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
     let tasks = prop_oneof![
@@ -20,8 +22,9 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
     ];
     let timeout = prop::option::weighted(0.2, 5_000..60_000u64);
     let fail_fast = prop::bool::weighted(0.2);
-    (0..3u8, tasks, (timeout, fail_fast), -1..2i32, any::<bool>()).prop_map(
-        |(name, mut tasks, (timeout, fail_fast), priority, is_reversed)| {
+    let hooks = hooks::hooks(plain_task().prop_map(|(task, _)| task));
+    (0..3u8, (tasks, hooks), (timeout, fail_fast), -1..2i32, any::<bool>()).prop_map(
+        |(name, (mut tasks, hooks), (timeout, fail_fast), priority, is_reversed)| {
             for (position, (task, mask)) in tasks.iter_mut().enumerate() {
                 task.id = name_of("t", position);
                 let needs = (0..position).filter(|it| *mask >> it & 1 == 1);
@@ -36,6 +39,9 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
             let mut tasks: Vec<TaskSpec> = tasks.into_iter().map(|(task, _)| task).collect();
             if is_reversed {
                 tasks.reverse();
+            }
+            if !tasks.is_empty() {
+                tasks.extend(hooks);
             }
             // Such a workflow has no task that waits for a failure.
             let handles = tasks.iter().any(|task| task.condition == Condition::Failure);
@@ -60,6 +66,10 @@ pub(crate) fn name_of(letter: &str, number: usize) -> Name {
 
 /// A task, with the bits of the tasks before it that it needs.
 fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
+    or_approval(plain_task())
+}
+
+fn plain_task() -> impl Strategy<Value = (TaskSpec, u8)> {
     let rule = prop_oneof![
         5 => Just((DependencyRule::AllSucceeded, Condition::Success)),
         2 => Just((DependencyRule::AllDone, Condition::Success)),
@@ -83,7 +93,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
     );
     let mask = (any::<u8>(), any::<u8>()).prop_map(|(a, b)| a & b);
     let rest = (mask, prop::option::weighted(0.2, -2..3i32));
-    let task = (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
+    (rule, fan_out, request(), retry(), lost(), times, rest).prop_map(
         |(
             (rule, condition),
             ((array, list), max_parallel, (max_failures, fail_fast)),
@@ -124,8 +134,7 @@ fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
             };
             (task, mask)
         },
-    );
-    or_approval(task)
+    )
 }
 
 /// The task, or now and then an approval with its rule, condition and timeout.

@@ -2,7 +2,7 @@
 //!
 //! `etl[timeout=1m]: a, b -> c[retry=2 rule=any_succeeded]; d`: `c` needs `a` and `b`; `d` needs nothing. Tasks stand
 //! in the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no
-//! jitter.
+//! jitter. `on-exit[hook=onExit]` is a hook; hooks stand last.
 
 use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
@@ -10,8 +10,8 @@ use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
-    FanOut, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, RetryPolicy,
-    TaskSpec, WorkflowSpec,
+    FanOut, Hook, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec,
+    RetryPolicy, TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -187,6 +187,7 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             task.executor = ExecutorSpec::Process(ProcessSpec { command, working_dir: None });
         }
         ("approval", _) => approval(task, value),
+        ("hook", _) => task.hook = Hook::ALL.into_iter().find(|hook| hook.field() == value),
         ("pool", _) => task.request.pool = Some(value.into()),
         ("select", label) => drop(task.request.selector.insert(label.into(), value.into())),
         ("cpu", _) => task.request.resources.cpu_millis = parse_cpu(value).expect("a quantity"),

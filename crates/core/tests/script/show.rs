@@ -108,7 +108,9 @@ fn run(world: &World, run: &Run) -> String {
         .filter(|_| run.origin.is_none())
         .map_or_else(String::new, |it| format!(", about {} of {it}", time(run.fire_time())));
     let status = run.status().word();
-    let mut text = format!("{} {status}: {version}{priority}{params}{about}{stop}\n", run.label());
+    let hooks = run.result.map_or_else(String::new, |it| format!(", tasks {}", it.word()));
+    let label = run.label();
+    let mut text = format!("{label} {status}: {version}{priority}{params}{about}{stop}{hooks}\n");
     for (position, task) in run.tasks.iter().enumerate() {
         let index = TaskIndex(position as u32);
         for (range, state) in task.cells.iter() {

@@ -11,12 +11,16 @@ use muster_core::spec::template::{self, Reference};
 use muster_core::spec::{ExecutorSpec, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::Run;
-use muster_core::state::task::Task;
+use muster_core::state::task::{Task, TaskEnd};
 use muster_proto::convert;
 use muster_proto::internal::v1 as wire;
 
 use super::columns::Columns;
+
+/// Most failed tasks that a hook is told of by name.
+const FAILED_TASKS_MAX: usize = 100;
 
 /// Largest environment that a task gives, in bytes, names included. Linux starts no process with a larger one.
 const ENVIRONMENT_BYTES_MAX: usize = 2 << 20;
@@ -126,6 +130,10 @@ fn environment(
         // There for every task: a shell that takes what is not set for a mistake would stop.
         let schedule = schedule(run).map(|schedule| schedule.name.to_string());
         env.insert("MUSTER_SCHEDULE".to_owned(), schedule.unwrap_or_default());
+        if spec.hook.is_some() {
+            env.insert("MUSTER_RUN_RESULT".to_owned(), result(run).to_owned());
+            env.insert("MUSTER_RUN_FAILED_TASKS".to_owned(), failed_tasks(run));
+        }
     }
     for (key, value) in &spec.env {
         let resolved = if template::has_reference(value) {
@@ -183,6 +191,7 @@ fn resolve(
         }
         Reference::RunId => text(&run.id),
         Reference::RunNumber => text(&run.number),
+        Reference::RunResult => Some(result(run).into()),
         Reference::RunWorkflow => text(&run.version.workflow),
         Reference::RunNamespace => text(&run.version.namespace),
         Reference::RunSchedule => {
@@ -195,6 +204,20 @@ fn resolve(
         // Marked above, unless nobody reads them.
         Reference::Axis(_) | Reference::Item | Reference::ItemField(_) => Some("".into()),
     }
+}
+
+/// What the tasks of a run came to, as its hooks are told: empty before their turn.
+fn result(run: &Run) -> &'static str {
+    run.result.map(RunResult::word).unwrap_or_default()
+}
+
+/// The first tasks of a run that failed, hooks apart, with blanks between their names.
+fn failed_tasks(run: &Run) -> String {
+    let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
+    let failed =
+        tasks.filter(|(task, spec)| spec.hook.is_none() && task.end() == Some(TaskEnd::Failed));
+    let names = failed.map(|(_, spec)| spec.id.as_str()).take(FAILED_TASKS_MAX);
+    names.collect::<Vec<_>>().join(" ")
 }
 
 /// The schedule that made a run, as its version has it.

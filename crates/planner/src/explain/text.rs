@@ -47,6 +47,9 @@ impl fmt::Display for Explanation {
         if let Some(skipped) = &self.skipped {
             write!(f, "{skipped}")?;
         }
+        if let Some(hook) = &self.hook {
+            write!(f, "{hook}")?;
+        }
         self.write_run(f)?;
         if let Some(blocked) = &self.blocked {
             write!(f, "{blocked}")?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use muster_core::command::{RunSource, SubmitRun};
 use muster_core::ids::Name;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
-    Resources, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost,
+    OnTimeout, Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
@@ -98,6 +98,7 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             let message = Some("Ship it?".into());
             task.executor = ExecutorSpec::Approval(ApprovalSpec { message, on_timeout });
         }
+        "hook" => task.hook = Hook::ALL.into_iter().find(|hook| hook.field() == value),
         "timeout" => task.timeout = Some(Millis::from_secs(number(value)?)),
         "rule" => {
             task.rule = match value {

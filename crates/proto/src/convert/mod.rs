@@ -31,7 +31,7 @@ pub use snapshot::{
     ParseShardIdError, ShardId, ShardKind, SnapshotBuilder, decode_snapshot, encode_shard, shards,
 };
 pub use spec::{
-    executor_from_proto, executor_to_proto, request_from_proto, request_to_proto,
+    executor_from_proto, executor_to_proto, hook_to_proto, request_from_proto, request_to_proto,
     resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto, task_from_proto,
     task_to_proto,
 };

@@ -5,9 +5,9 @@
 
 use muster_core::ids::Text;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, OnLost, OnTimeout,
-    ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy, TaskSpec,
-    WorkflowSpec,
+    ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost,
+    OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy,
+    TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
@@ -100,6 +100,7 @@ fn param_from_proto(param: v1::ParamSpec) -> Result<ParamSpec, DecodeError> {
 pub fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
     v1::TaskSpec {
         id: task.id.to_string(),
+        hook: hook_to_proto(task.hook).into(),
         needs: task.needs.iter().map(|need| need.to_string()).collect(),
         rule: rule_to_proto(task.rule).into(),
         condition: condition_to_proto(&task.condition).into(),
@@ -134,6 +135,7 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
     let executor = required("executor", task.executor)?;
     Ok(TaskSpec {
         id: name("id", &task.id)?,
+        hook: hook_from_proto(task.hook)?,
         needs: needs
             .map(|(position, need)| name("", need).within_element("needs", position))
             .collect::<Result<_, _>>()?,
@@ -159,6 +161,26 @@ pub fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
         grace_period: Millis(required("grace_period_ms", task.grace_period_ms)?),
         priority: task.priority,
     })
+}
+
+/// What makes a task a hook, as a message says it.
+pub fn hook_to_proto(hook: Option<Hook>) -> v1::Hook {
+    match hook {
+        None => v1::Hook::Unspecified,
+        Some(Hook::OnSuccess) => v1::Hook::OnSuccess,
+        Some(Hook::OnFailure) => v1::Hook::OnFailure,
+        Some(Hook::OnExit) => v1::Hook::OnExit,
+    }
+}
+
+fn hook_from_proto(hook: i32) -> Result<Option<Hook>, DecodeError> {
+    match v1::Hook::try_from(hook) {
+        Ok(v1::Hook::Unspecified) => Ok(None),
+        Ok(v1::Hook::OnSuccess) => Ok(Some(Hook::OnSuccess)),
+        Ok(v1::Hook::OnFailure) => Ok(Some(Hook::OnFailure)),
+        Ok(v1::Hook::OnExit) => Ok(Some(Hook::OnExit)),
+        Err(_) => Err(DecodeError::field("hook", Problem::UnknownValue(hook))),
+    }
 }
 
 fn rule_to_proto(rule: DependencyRule) -> v1::DependencyRule {

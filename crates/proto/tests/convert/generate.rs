@@ -16,7 +16,7 @@ use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule,
-    ExecutorSpec, FanOut, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
+    ExecutorSpec, FanOut, Hook, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
     ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
@@ -142,13 +142,15 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let fan_out = (of(array), of(fan_out()), of(small()), small(), any::<bool>());
     let what = (name(), vec(name(), 0..3), executor(), texts(), vec(text(), 0..3), fan_out);
     let how = (request(), retry_policy(), rules(), small(), of(span()), of(span()), span());
-    (what, how, of(any::<i32>())).prop_map(|(what, how, priority)| {
+    let hook = of(prop::sample::select(Hook::ALL.to_vec()));
+    (what, how, of(any::<i32>()), hook).prop_map(|(what, how, priority, hook)| {
         let (id, needs, executor, env, outputs, fan_out) = what;
         let (array, fan_out, max_parallel, max_failures, fail_fast) = fan_out;
         let (request, retry, rules, max_lost, timeout, queue_timeout, grace_period) = how;
         let (rule, condition, on_lost) = rules;
         TaskSpec {
             id,
+            hook,
             needs,
             rule,
             condition,

@@ -17,7 +17,7 @@ use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
-    OnLost, OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
+    Hook, OnLost, OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
@@ -101,6 +101,12 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         task.request.resources.custom.retain(|_, amount| *amount > 0);
         task
     });
+    let hooks = Hook::ALL.into_iter().filter(|_| b.is_multiple_of(3));
+    let hooks = hooks.map(|hook| {
+        let plain = TaskSpec::new(hook.id(), ExecutorSpec::Noop);
+        TaskSpec { hook: Some(hook), ..plain }
+    });
+    let tasks = tasks.chain(hooks);
     let param = ParamSpec { default: Some("eu".into()), ..ParamSpec::default() };
     WorkflowSpec {
         labels: BTreeMap::from([("team".into(), "data".into())]),

@@ -9,7 +9,7 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 44] = [
+const FOREIGN: [(&str, &str); 50] = [
     ("schedules", "schedule"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
@@ -54,6 +54,12 @@ const FOREIGN: [(&str, &str); 44] = [
     ("jobs", "tasks"),
     ("steps", "tasks"),
     ("stages", "tasks"),
+    ("finally", "onExit"),
+    ("always", "onExit"),
+    ("exit", "onExit"),
+    ("success", "onSuccess"),
+    ("failure", "onFailure"),
+    ("onError", "onFailure"),
 ];
 
 /// What may stand in a map.
@@ -122,6 +128,11 @@ impl<'d> Fields<'d> {
         self.found.get(name).map(|entry| &entry.value).filter(|node| !node.is_null())
     }
 
+    /// The value of a field, empty or not, unless it is absent.
+    pub(super) fn entry(&self, name: &str) -> Option<&'d Node<'d>> {
+        self.found.get(name).map(|entry| &entry.value)
+    }
+
     /// Whether something stands in the map that is no field of it.
     pub(super) fn has_unknown(&self) -> bool {
         self.has_unknown
@@ -155,6 +166,10 @@ fn unknown(
         Some("merging maps is not supported; use `defaults` for what tasks share".to_owned())
     } else if (schema.what, written) == ("an approval", "timeout") {
         Some("it stands beside `approval`, one level out".to_owned())
+    } else if schema.what == "a workflow"
+        && matches!(written, "finally" | "onSuccess" | "onFailure" | "onExit")
+    {
+        Some("hooks stand in a map: `hooks: {onExit: …, onFailure: …, onSuccess: …}`".to_owned())
     } else if let Some((_, ours)) =
         FOREIGN.into_iter().find(|(name, ours)| *name == written && schema.fields.contains(ours))
     {

@@ -13,7 +13,9 @@ use super::task::{self, DEFAULTS};
 use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts, truth};
 use crate::ids::{Name, Text};
 use crate::limits;
-use crate::spec::{ConcurrencyPolicy, ExecutorSpec, ParamSpec, ParamType, TaskSpec, WorkflowSpec};
+use crate::spec::{
+    ConcurrencyPolicy, ExecutorSpec, Hook, ParamSpec, ParamType, TaskSpec, WorkflowSpec,
+};
 
 const WORKFLOW: Schema = Schema {
     what: "a workflow",
@@ -31,6 +33,7 @@ const WORKFLOW: Schema = Schema {
         "failFast",
         "defaults",
         "tasks",
+        "hooks",
     ],
     later: &[
         "triggers",
@@ -43,10 +46,12 @@ const WORKFLOW: Schema = Schema {
         "annotations",
         "matrix",
         "maxParallel",
-        "finally",
         "retention",
     ],
 };
+
+const HOOKS: Schema =
+    Schema { what: "hooks", fields: &["onSuccess", "onFailure", "onExit"], later: &[] };
 
 const PARAM: Schema = Schema {
     what: "a parameter",
@@ -99,6 +104,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
     let base = defaults(&fields, report);
     let tasks = required(&fields, "tasks", "the work to do", root, report)
         .and_then(|node| tasks(node, &base, top.key("tasks"), report));
+    let hooks = fields.get("hooks").map(|node| hooks(node, &base, top.key("hooks"), report));
     // The name is a stand-in where the real one could not be read; then the report is not clean.
     let name = name.unwrap_or(base.id);
     Some(WorkflowSpec {
@@ -110,7 +116,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         schedules,
         concurrency,
         fail_fast,
-        tasks: tasks?,
+        tasks: tasks?.into_iter().chain(hooks.unwrap_or_default()).collect(),
     })
 }
 
@@ -270,4 +276,20 @@ fn tasks(
         tasks.push(task);
     }
     Some(tasks)
+}
+
+/// Reads the hooks, as tasks that stand behind all others.
+fn hooks(
+    node: &Node<'_>,
+    base: &TaskSpec,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) -> Vec<TaskSpec> {
+    let Some(fields) = Fields::open(node, path, &HOOKS, report) else { return Vec::new() };
+    let given = Hook::ALL.into_iter().filter_map(|hook| Some((hook, fields.entry(hook.field())?)));
+    let hooks = given.map(|(hook, node)| {
+        let task = task::task(hook.id(), base, node, path.key(hook.field()), report);
+        TaskSpec { hook: Some(hook), ..task }
+    });
+    hooks.collect()
 }

@@ -110,7 +110,12 @@ fn reference(
                 report.error_with_help(path, message, help_for(task, help));
             }
         }
-        Reference::RunId
+        Reference::RunResult if task.hook.is_none() => {
+            let help = "read it in a hook, which begins once the tasks have ended";
+            report.error_with_help(path, "what a run comes to is known to its hooks alone", help);
+        }
+        Reference::RunResult
+        | Reference::RunId
         | Reference::RunNumber
         | Reference::RunWorkflow
         | Reference::RunNamespace
@@ -172,7 +177,13 @@ fn output(
         report.error_with_help(path, format!("there is no task {}", quoted(upstream)), help);
         return;
     };
-    if !task.needs.contains(&found.id) {
+    if found.hook.is_some() {
+        let help = "hooks begin together; read outputs of tasks";
+        report.error_with_help(path, format!("`{}` is a hook", found.id), help);
+        return;
+    }
+    // A hook begins after all tasks.
+    if task.hook.is_none() && !task.needs.contains(&found.id) {
         let message =
             format!("`{}` does not need `{}`, so it cannot read its outputs", task.id, found.id);
         report.error_with_help(

@@ -9,12 +9,15 @@ use super::super::{
     ArraySpec, Condition, DependencyRule, ExecutorSpec, FanOut, OnTimeout, ProcessCommand,
     ProcessSpec, Request, RetryPolicy, TaskSpec,
 };
-use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, names};
+use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, hooks, names};
 use crate::limits;
 use crate::time::Millis;
 
 /// Everything about a task that can be said without the others.
 pub(super) fn task(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
+    if task.hook.is_some() {
+        hooks::fields(task, path, report);
+    }
     needs(task, path, report);
     executor(task, path, report);
     names::env(&task.env, path.key("env"), report);

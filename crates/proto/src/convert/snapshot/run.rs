@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use muster_core::ids::{LogIndex, RunId};
+use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{Run, RunEnded, RunStatus};
 use muster_core::state::task::StopReason;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
 use super::task::{task_from_proto, task_to_proto};
-use crate::convert::error::DecodeError;
+use crate::convert::error::{DecodeError, Problem};
 use crate::convert::read::{Within, known, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
 use crate::convert::trail::{asker_from_proto, asker_to_proto};
-use crate::internal::v1::{self as stored, StoredRunStatus, StoredStopReason};
+use crate::internal::v1::{self as stored, StoredRunResult, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
 #[derive(Clone, Copy)]
@@ -51,6 +52,8 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
             since_offset_ms: origin.offset_ms(since),
             reason: stop_reason_to_proto(reason).into(),
         }),
+        cancels: run.cancels.into(),
+        result: result_to_proto(run.result).into(),
         tasks: run.tasks.iter().map(|task| task_to_proto(task, origin)).collect(),
         open: run.open,
         end: run.ended.map(|ended| stored::StoredRunEnd {
@@ -90,11 +93,35 @@ pub(in crate::convert) fn run_from_proto(
         asked_by: run.asked_by.map(asker_from_proto),
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
+        cancels: u8::try_from(run.cancels)
+            .map_err(|_| DecodeError::invalid("cancels", "is too large"))?,
+        result: result_from_proto(run.result)?,
         tasks: tasks.collect::<Result<_, _>>()?,
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
         version,
     })
+}
+
+fn result_to_proto(result: Option<RunResult>) -> StoredRunResult {
+    match result {
+        None => StoredRunResult::Unspecified,
+        Some(RunResult::Succeeded) => StoredRunResult::Succeeded,
+        Some(RunResult::Failed) => StoredRunResult::Failed,
+        Some(RunResult::Cancelled) => StoredRunResult::Cancelled,
+        Some(RunResult::TimedOut) => StoredRunResult::TimedOut,
+    }
+}
+
+fn result_from_proto(result: i32) -> Result<Option<RunResult>, DecodeError> {
+    match StoredRunResult::try_from(result) {
+        Ok(StoredRunResult::Unspecified) => Ok(None),
+        Ok(StoredRunResult::Succeeded) => Ok(Some(RunResult::Succeeded)),
+        Ok(StoredRunResult::Failed) => Ok(Some(RunResult::Failed)),
+        Ok(StoredRunResult::Cancelled) => Ok(Some(RunResult::Cancelled)),
+        Ok(StoredRunResult::TimedOut) => Ok(Some(RunResult::TimedOut)),
+        Err(_) => Err(DecodeError::field("result", Problem::UnknownValue(result))),
+    }
 }
 
 fn stop_from_proto(
