@@ -75,6 +75,9 @@ async fn ended(cluster: &Cluster, run: &v1::SubmitRunResponse) -> (v1::Run, Vec<
     let wait = cluster.client.wait_run(run, Some(Duration::from_secs(60)));
     let run_now = wait.await.expect("the run ends");
     let tasks = cluster.tasks(run).await;
+    for task in &tasks {
+        println!("{}: {:?} {}", task.id, task.status(), task.message);
+    }
     (run_now, tasks.iter().map(v1::Task::status).collect())
 }
 

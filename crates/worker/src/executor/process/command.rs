@@ -33,8 +33,14 @@ const RESERVED: &str = "MUSTER_";
 /// But these come with the assignment: the run's parameters.
 const PARAMS: &str = "MUSTER_PARAM_";
 /// Others that masters give.
-const FROM_MASTERS: [&str; 4] =
-    ["MUSTER_FIRE_TIME", "MUSTER_FIRE_DATE", "MUSTER_SCHEDULE", ITEM_VARIABLE];
+const FROM_MASTERS: [&str; 6] = [
+    "MUSTER_FIRE_TIME",
+    "MUSTER_FIRE_DATE",
+    "MUSTER_SCHEDULE",
+    "MUSTER_RUN_RESULT",
+    "MUSTER_RUN_FAILED_TASKS",
+    ITEM_VARIABLE,
+];
 
 type Environment = BTreeMap<OsString, OsString>;
 
