@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     /// Run one command
     Submit(submit::SubmitArgs),
-    /// Store workflows in the cluster, as new versions if they changed
+    /// Store workflows in the cluster, as new versions if they changed; and what namespaces may have
     Apply(apply::ApplyArgs),
     /// Show what applying files would change
     Diff(diff::DiffArgs),
@@ -57,10 +57,10 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
     Graph(graph::GraphArgs),
-    /// List workflows, runs, tasks, schedules or workers
+    /// List workflows, runs, tasks, schedules, namespaces or workers
     #[command(subcommand)]
     Get(get::GetCommand),
-    /// Show one run, task, workflow or worker in full
+    /// Show one run, task, workflow, namespace or worker in full
     #[command(subcommand)]
     Describe(lookup::DescribeCommand),
     /// Say why a run or a task is where it is
@@ -168,6 +168,8 @@ mod tests {
             "muster get tasks etl/42 -o wide",
             "muster get workers --status active,draining -l zone=a -o name",
             "muster describe task etl/42/extract",
+            "muster get namespaces -o wide",
+            "muster describe namespace team",
             "muster explain etl/42/extract",
             "muster explain",
             "muster logs etl/42/shard[3]#2 -f --tail 10",

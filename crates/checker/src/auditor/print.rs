@@ -12,6 +12,7 @@ use muster_core::command::{
 use muster_core::event::Event;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
+use muster_core::state::namespace::Namespace;
 use muster_core::state::requests::AnsweredRequest;
 use muster_core::state::run::Run;
 use muster_core::state::worker::Worker;
@@ -27,6 +28,7 @@ pub(super) struct StatePrint {
     runs: MapPrint<Run>,
     workers: MapPrint<Worker>,
     requests: MapPrint<AnsweredRequest>,
+    namespaces: MapPrint<Namespace>,
 }
 
 impl StatePrint {
@@ -38,6 +40,7 @@ impl StatePrint {
             self.runs.update(&state.runs, run_print),
             self.workers.update(&state.workers, mix),
             self.requests.update(&state.requests, mix),
+            self.namespaces.update(&state.namespaces, mix),
         ];
         mix(&(state.meta, sums))
     }
@@ -148,6 +151,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::ApplyWorkflow(it) => {
             (request(&it.request), &it.namespace, &it.spec).hash(mixer);
         }
+        Command::ApplyNamespace(it) => (request(&it.request), &it.spec).hash(mixer),
         Command::SubmitRun(it) => {
             (request(&it.request), &it.namespace, &it.params, it.priority).hash(mixer);
             it.backfill.hash(mixer);

@@ -27,6 +27,9 @@ pub(crate) enum GetCommand {
     /// Schedules of workflows
     #[command(visible_alias = "schedule")]
     Schedules(SchedulesArgs),
+    /// Namespaces, with what each may have and has
+    #[command(visible_aliases = ["namespace", "ns"])]
+    Namespaces,
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
@@ -214,6 +217,7 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             let wanted = client.list_schedules(args.workflow.as_deref());
             print(global, wanted, 0, "no schedules").await
         }
+        GetCommand::Namespaces => print(global, client.list_namespaces(), 0, "no namespaces").await,
         GetCommand::Workers(args) => {
             let all: Vec<v1::Worker> = client
                 .list_workers()

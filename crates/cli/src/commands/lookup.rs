@@ -31,6 +31,11 @@ pub(crate) enum DescribeCommand {
         /// Its name
         name: String,
     },
+    /// A namespace, with what it may have and has
+    Namespace {
+        /// Its name
+        name: String,
+    },
     /// A worker
     Worker {
         /// Its name
@@ -58,6 +63,10 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
         DescribeCommand::Workflow { name } => {
             let workflow = client.get_workflow(name).await?;
             output::one(format, &workflow, portrait::workflow)?;
+        }
+        DescribeCommand::Namespace { name } => {
+            let namespace = client.get_namespace(name).await?;
+            output::one(format, &namespace, portrait::namespace)?;
         }
         DescribeCommand::Worker { name } => {
             let worker = client.get_worker(name).await?;

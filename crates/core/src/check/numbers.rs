@@ -17,6 +17,7 @@ impl State {
             ("version", meta.next_version, self.versions.iter().next_back().map(|it| it.id)),
             ("workflow", meta.next_workflow, self.workflows.iter().next_back().map(|it| it.id)),
             ("worker", meta.next_worker, self.workers.iter().next_back().map(|it| it.id.0)),
+            ("namespace", meta.next_namespace, self.namespaces.iter().next_back().map(|it| it.id)),
         ];
         for (what, next, last) in counters {
             if next > NUMBER_MAX || last.is_some_and(|last| last >= next) {
@@ -26,6 +27,12 @@ impl State {
         let names: usize = self.workflow_by_name.values().map(|names| names.len()).sum();
         if names != self.workflows.len() {
             return violated("I16", "two workflows have one name".to_owned());
+        }
+        if self.namespace_by_name.len() != self.namespaces.len() {
+            return violated("I16", "two namespaces have one name".to_owned());
+        }
+        if let Some(bad) = self.namespaces.iter().find(|it| it.spec.check().is_err()) {
+            return violated("I17", format!("namespace `{}` is out of bounds", bad.spec.name));
         }
         self.workflows.iter().try_for_each(|workflow| self.check_latest(workflow))?;
         self.check_run_numbers()?;
@@ -110,6 +117,7 @@ mod tests {
         assert_eq!(refused(|it| it.meta.next_version = 1), Some("I2"));
         assert_eq!(refused(|it| it.meta.next_workflow = 1), Some("I2"));
         assert_eq!(refused(|it| it.meta.next_worker = u64::MAX), Some("I2"));
+        assert_eq!(refused(|it| it.meta.next_namespace = u64::MAX), Some("I2"));
         let workflow = |it: &mut Snapshot, change: fn(&mut Workflow)| {
             change(it.workflows.get_mut(1).expect("the first workflow"));
         };

@@ -9,6 +9,7 @@ pub mod duration;
 pub mod error;
 mod expression;
 pub mod fan_out;
+pub mod namespace;
 pub mod param;
 mod parse;
 mod path;
@@ -28,7 +29,8 @@ pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
 pub use self::fan_out::{Axis, FanOut, Items, ItemsError};
 pub use self::param::{ParamSpec, ParamType};
 pub use self::parse::{
-    ExpressionCheck, ExpressionProblem, ScheduleCheck, parse, parse_with, validate_with,
+    ExpressionCheck, ExpressionProblem, Manifest, ScheduleCheck, parse, parse_manifest, parse_with,
+    validate_with,
 };
 use self::schedule::ScheduleSpec;
 pub use self::suggest::did_you_mean;

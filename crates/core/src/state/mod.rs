@@ -1,7 +1,7 @@
 //! The replicated state: what every master holds, and the indexes derived from it.
 //!
-//! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`, the
-//! counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`, `held`, names) is
+//! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`,
+//! `namespaces`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`, `held`, names) is
 //! rebuilt from it on restore, and [`State::check`] recounts it.
 
 pub mod block_map;
@@ -9,6 +9,7 @@ pub mod cells;
 mod deadlines;
 mod derived;
 mod fires;
+pub mod namespace;
 pub mod queue;
 pub mod requests;
 pub mod run;
@@ -27,6 +28,7 @@ use crate::time::Timestamp;
 use block_map::BlockMap;
 use deadlines::Deadlines;
 pub use fires::{Fires, ScheduleKey};
+use namespace::Namespace;
 use queue::ReadyQueue;
 use requests::Requests;
 use run::Run;
@@ -52,6 +54,8 @@ pub struct Meta {
     pub next_version: u64,
     /// The id of the next worker.
     pub next_worker: u64,
+    /// The id of the next namespace.
+    pub next_namespace: u64,
     /// Runs that ended before this log index are forgotten. The history lives outside the state; whoever takes the
     /// state from a snapshot forgets them too.
     pub pruned_before: LogIndex,
@@ -67,6 +71,7 @@ impl Default for Meta {
             next_workflow: 1,
             next_version: 1,
             next_worker: 1,
+            next_namespace: 1,
             pruned_before: LogIndex(0),
         }
     }
@@ -81,15 +86,17 @@ pub struct State {
     pub(crate) workflows: BlockMap<Workflow>,
     pub(crate) workers: BlockMap<Worker>,
     pub(crate) requests: Requests,
+    pub(crate) namespaces: BlockMap<Namespace>,
 
     // Derived.
+    pub(crate) namespace_by_name: BTreeMap<Name, u64>,
     pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
     pub(crate) run_by_number: BTreeMap<(u64, u64), RunId>,
     pub(crate) workers_by_name: BTreeMap<Text, BTreeSet<WorkerId>>,
     /// How many live runs use a version.
     pub(crate) version_uses: BTreeMap<u64, u32>,
     pub(crate) held: BTreeMap<WorkerId, Holding>,
-    /// What the namespaces with live attempts take.
+    /// What the namespaces with live runs have.
     pub(crate) usage: BTreeMap<Name, Usage>,
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
@@ -222,7 +229,7 @@ impl State {
         self.held.get(&worker)
     }
 
-    /// What the live attempts of a namespace take; `None` if it has none.
+    /// What a namespace has; `None` if no run of it is live.
     pub fn used_by(&self, namespace: &Name) -> Option<&Usage> {
         self.usage.get(namespace)
     }

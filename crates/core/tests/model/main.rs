@@ -5,6 +5,7 @@ mod lockstep;
 mod naive;
 mod operate;
 mod ops;
+mod quota;
 mod rules;
 mod specs;
 
@@ -57,7 +58,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 36] = [
+const CHECKED: [Rare; 39] = [
     Rare::EntryAudited,
     Rare::EntryShared,
     Rare::ClockBack,
@@ -70,6 +71,9 @@ const CHECKED: [Rare; 36] = [
     Rare::RunTimedOut,
     Rare::AttemptPlaced,
     Rare::PlacementRefused,
+    Rare::NamespaceApplied,
+    Rare::RunOverQuota,
+    Rare::QuotaFull,
     Rare::AttemptTimedOut,
     Rare::QueueTimedOut,
     Rare::StaleRefused,
@@ -97,7 +101,7 @@ const CHECKED: [Rare; 36] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 58] = [
+const WANTED: [&str; 61] = [
     "placed",
     "start accepted",
     "finish accepted",
@@ -114,6 +118,9 @@ const WANTED: [&str; 58] = [
     "refused WorkerMismatch",
     "refused NoCapacity",
     "refused TooParallel",
+    "refused QuotaReached",
+    "rejected QuotaReached",
+    "carried out ApplyNamespace",
     "refused Stale",
     "rejected RequestIdReused",
     "rejected InvalidSpec",
@@ -165,7 +172,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..520 {
+    for _ in 0..560 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))

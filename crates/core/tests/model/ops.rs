@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
-    RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun, RunSource, Start,
-    StartAttempts, SubmitRun, Verdict, WantedEnd,
+    ApplyNamespace, ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts,
+    Placement, PrioritizeRun, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun,
+    RunSource, Start, StartAttempts, SubmitRun, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RetryOrigin;
@@ -25,6 +26,7 @@ use super::specs;
 pub(crate) enum Op {
     Register { name: u8, incarnation: u8, cpu: u8, gpu: u8, is_pooled: bool, zone: bool },
     Apply { spec: WorkflowSpec, request: Option<(u8, u8)> },
+    Namespace { weight: u8, quota: Quota, request: Option<(u8, u8)> },
     Submit { spec: WorkflowSpec, how: u8, request: Option<(u8, u8)>, priority: Option<i32> },
     Cancel { run: u8, request: Option<(u8, u8)> },
     Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
@@ -116,6 +118,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => register(),
         1 => (specs::workflow(), request()).prop_map(|(spec, request)| Op::Apply { spec, request }),
+        1 => (0..5u8, quota(), request())
+            .prop_map(|(weight, quota, request)| Op::Namespace { weight, quota, request }),
         4 => (specs::workflow(), any::<u8>(), request(), priority)
             .prop_map(|(spec, how, request, priority)| Op::Submit { spec, how, request, priority }),
         1 => (any::<u8>(), request()).prop_map(|(run, request)| Op::Cancel { run, request }),
@@ -146,11 +150,22 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Mostly none, so that most sequences get on.
+fn quota() -> impl Strategy<Value = Quota> {
+    let some = |most| prop::option::weighted(0.2, 0..most);
+    (some(9u32), some(9), some(9)).prop_map(|(runs, tasks, cores)| Quota {
+        runs,
+        tasks,
+        cpu_millis: cores.map(|cores| u64::from(cores) * 1000),
+        memory_bytes: None,
+    })
+}
+
 fn request_key(request: Option<(u8, u8)>) -> Option<RequestKey> {
     request.map(|(id, digest)| RequestKey { id: format!("r{id}").into(), digest: digest.into() })
 }
 
-fn namespace() -> Name {
+pub(crate) fn namespace() -> Name {
     specs::name_of("n", 0)
 }
 
@@ -164,6 +179,14 @@ impl Op {
                 request: request_key(*request),
                 namespace: namespace(),
                 spec: Box::new(spec.clone()),
+            }),
+            Op::Namespace { weight, quota, request } => Command::ApplyNamespace(ApplyNamespace {
+                request: request_key(*request),
+                spec: NamespaceSpec {
+                    name: namespace(),
+                    weight: u32::from(*weight),
+                    quota: *quota,
+                },
             }),
             Op::Submit { spec, how, request, priority } => Command::SubmitRun(SubmitRun {
                 request: request_key(*request),

@@ -3,6 +3,7 @@
 mod backfill;
 pub(crate) mod cluster;
 pub(crate) mod log;
+pub(crate) mod namespace;
 mod operate;
 mod retry;
 pub(crate) mod run;

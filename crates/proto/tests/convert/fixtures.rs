@@ -205,6 +205,7 @@ fn snapshot() -> Snapshot {
             next_version: 21,
             next_worker: 71,
             // Came later: the bytes of then are still read.
+            next_namespace: 1,
             pruned_before: LogIndex(0),
         },
         ..Snapshot::default()

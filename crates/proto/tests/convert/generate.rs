@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
-    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
-    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
-    WantedEnd,
+    ApplyNamespace, ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome,
+    PauseRun, PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
@@ -457,6 +458,16 @@ fn decide() -> impl Strategy<Value = Command> {
     vec(decision, 0..4).prop_map(|decisions| Command::DecideTasks(DecideTasks { decisions }))
 }
 
+fn apply_namespace() -> impl Strategy<Value = Command> {
+    let quota = (of(small()), of(small()), of(number()), of(number())).prop_map(
+        |(runs, tasks, cpu_millis, memory_bytes)| Quota { runs, tasks, cpu_millis, memory_bytes },
+    );
+    (key(), name(), small(), quota).prop_map(|(request, name, weight, quota)| {
+        let spec = NamespaceSpec { name, weight, quota };
+        Command::ApplyNamespace(ApplyNamespace { request, spec })
+    })
+}
+
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let apply = (key(), name(), spec()).prop_map(|(request, namespace, spec)| ApplyWorkflow {
@@ -472,6 +483,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(Command::Tick),
         2 => apply.prop_map(Command::ApplyWorkflow).boxed(),
+        1 => apply_namespace(),
         3 => submit().prop_map(Command::SubmitRun).boxed(),
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),

@@ -31,6 +31,7 @@ use muster_core::state::Meta;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
 use prost::Message;
 
+use super::namespace;
 use crate::internal::v1 as stored;
 
 /// Number of the field `objects` in every shard's message.
@@ -47,6 +48,7 @@ pub fn shards(snapshot: &Snapshot) -> impl Iterator<Item = (ShardId, usize)> {
         .chain(blocks_of(ShardKind::Runs, &snapshot.runs))
         .chain(blocks_of(ShardKind::Workers, &snapshot.workers))
         .chain(blocks_of(ShardKind::Requests, &snapshot.requests))
+        .chain(blocks_of(ShardKind::Namespaces, &snapshot.namespaces))
 }
 
 fn blocks_of<V>(kind: ShardKind, map: &BlockMap<V>) -> impl Iterator<Item = (ShardId, usize)> {
@@ -69,6 +71,9 @@ pub fn encode_shard(snapshot: &Snapshot, id: ShardId) -> Bytes {
             encode_block(&snapshot.workers, number, |_, worker| objects::worker_to_proto(worker))
         }
         ShardKind::Requests => encode_block(&snapshot.requests, number, objects::request_to_proto),
+        ShardKind::Namespaces => encode_block(&snapshot.namespaces, number, |_, namespace| {
+            namespace::stored_to_proto(namespace)
+        }),
     }
 }
 
@@ -95,6 +100,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_workflow,
         next_version,
         next_worker,
+        next_namespace,
         pruned_before,
     } = *meta;
     let meta = stored::MetaShard {
@@ -106,6 +112,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_version_id: next_version,
         next_worker_id: next_worker,
         pruned_before_index: pruned_before.0,
+        namespaces_ever: next_namespace.saturating_sub(1),
     };
     meta.encode_to_vec().into()
 }

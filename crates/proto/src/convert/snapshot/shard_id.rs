@@ -18,6 +18,8 @@ pub enum ShardKind {
     Workers,
     /// Answered requests.
     Requests,
+    /// Namespaces that were applied.
+    Namespaces,
 }
 
 /// Names a shard: `meta`, or `runs/12`.
@@ -34,12 +36,13 @@ pub struct ShardId {
 #[error("`{0}` is not a shard: expected `meta`, or something like `runs/12`")]
 pub struct ParseShardIdError(String);
 
-const KINDS_WITH_BLOCKS: [ShardKind; 5] = [
+const KINDS_WITH_BLOCKS: [ShardKind; 6] = [
     ShardKind::Versions,
     ShardKind::Workflows,
     ShardKind::Runs,
     ShardKind::Workers,
     ShardKind::Requests,
+    ShardKind::Namespaces,
 ];
 
 impl ShardKind {
@@ -51,6 +54,7 @@ impl ShardKind {
             ShardKind::Runs => "runs",
             ShardKind::Workers => "workers",
             ShardKind::Requests => "requests",
+            ShardKind::Namespaces => "namespaces",
         }
     }
 }
