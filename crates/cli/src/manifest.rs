@@ -363,7 +363,7 @@ mod tests {
         let quotas = [
             "",
             "weight: 3\n",
-            "quota:\n  runs: 0\n  tasks: 9\n  cpu: \"1.5\"\n  memory: 3Gi\n",
+            "quota:\n  runs: 0\n  tasks: 9\n  cpu: \"1500m\"\n  memory: \"3Gi\"\n",
             "weight: 2\nquota:\n  cpu: \"2\"\n",
         ];
         for quota in quotas {

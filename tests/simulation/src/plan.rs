@@ -2,6 +2,7 @@
 //! goes wrong when. Drawn before anything runs, so that a plan can be read and printed.
 
 mod approvals;
+mod quotas;
 mod steps;
 
 use std::time::Duration;
@@ -211,6 +212,7 @@ impl Plan {
             lasts,
         ));
         approvals::add(seed, &mut clients);
+        quotas::add(seed, lasts, &mut clients);
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);

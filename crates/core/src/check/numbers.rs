@@ -81,6 +81,8 @@ mod tests {
     use crate::ids::{LogIndex, Name};
     use crate::snapshot::Snapshot;
     use crate::spec;
+    use crate::spec::namespace::NamespaceSpec;
+    use crate::state::namespace::Namespace;
     use crate::time::Timestamp;
 
     const FILE: &str = "apiVersion: v1\nkind: Workflow\nname: w\ntasks: {t: {run: x}}\n";
@@ -124,6 +126,21 @@ mod tests {
         assert_eq!(refused(|it| workflow(it, |it| it.runs = 1)), Some("I2"));
         assert_eq!(refused(|it| workflow(it, |it| it.versions = 2)), Some("I16"));
         assert_eq!(refused(|it| workflow(it, |it| it.latest = None)), Some("I16"));
+    }
+
+    #[test]
+    fn namespaces_that_are_two_or_out_of_bounds_are_found() {
+        let namespace = |it: &mut Snapshot, id, weight| {
+            let name = Name::parse("n").expect("a name");
+            let spec = NamespaceSpec { weight, ..NamespaceSpec::new(name) };
+            it.namespaces.insert(id, Arc::new(Namespace { id, spec, applied_at: Timestamp(0) }));
+            it.meta.next_namespace = 3;
+        };
+        assert_eq!(refused(|it| namespace(it, 1, 2)), None);
+        assert_eq!(refused(|it| namespace(it, 3, 2)), Some("I2"));
+        assert_eq!(refused(|it| namespace(it, 1, 0)), Some("I17"));
+        let two = |it: &mut Snapshot| [1, 2].into_iter().for_each(|id| namespace(it, id, 2));
+        assert_eq!(refused(two), Some("I16"));
     }
 
     #[test]

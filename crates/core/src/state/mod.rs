@@ -1,8 +1,8 @@
 //! The replicated state: what every master holds, and the indexes derived from it.
 //!
 //! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`,
-//! `namespaces`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`, `held`, names) is
-//! rebuilt from it on restore, and [`State::check`] recounts it.
+//! `namespaces`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`,
+//! `held`, `usage`, names) is rebuilt from it on restore, and [`State::check`] recounts it.
 
 pub mod block_map;
 pub mod cells;

@@ -61,7 +61,7 @@ impl NamespaceService for Namespaces {
         self.replica.barrier(body.read.as_ref()).await?;
         let name = namespace(&body.name)?;
         let found = self.replica.cell.read(|state| {
-            let is_there = state.namespace_names().any(|it| *it == name);
+            let is_there = state.namespace(&name).is_some() || state.workflows_in(&name) > 0;
             is_there.then(|| view(state, &name))
         });
         let found = found.ok_or_else(|| {
