@@ -229,7 +229,8 @@ pub struct WorkerVerdict {
 }
 
 impl Explanation {
-    /// Whether the task is ready and only a change of the cluster, or of a quota, can get it placed (exit code 6 of `muster explain`).
+    /// Whether the task is ready and only a change of the cluster, or of a quota, can get it placed (exit code 6 of
+    /// `muster explain`).
     pub fn is_stuck(&self) -> bool {
         self.workers.as_ref().is_some_and(|report| report.summary.is_stuck())
             || self.quota.as_ref().is_some_and(OverQuota::is_lasting)

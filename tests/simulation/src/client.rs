@@ -330,10 +330,8 @@ impl Workload {
         let name = Name::parse("default").expect("it is a name");
         let spec = NamespaceSpec { name, weight, quota };
         let message = namespace_to_proto(&spec);
-        self.change(&format!("{spec:?}"), async |client| {
-            client.apply_namespace(message).await.map(|_| ())
-        })
-        .await;
+        let apply = async |client: Client| client.apply_namespace(message).await.map(|_| ());
+        self.change(&format!("{spec:?}"), apply).await;
     }
 
     async fn drain(&mut self, worker: usize, is_draining: bool) {

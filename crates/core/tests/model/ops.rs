@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyNamespace, ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision,
-    DrainWorker, EndTask, Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts,
-    Placement, PrioritizeRun, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun,
-    RunSource, Start, StartAttempts, SubmitRun, Verdict, WantedEnd,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
+    Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun, RunSource, Start,
+    StartAttempts, SubmitRun, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::spec::namespace::Quota;
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RetryOrigin;
@@ -118,7 +118,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => register(),
         1 => (specs::workflow(), request()).prop_map(|(spec, request)| Op::Apply { spec, request }),
-        1 => (0..5u8, quota(), request())
+        1 => (0..5u8, super::quota::any(), request())
             .prop_map(|(weight, quota, request)| Op::Namespace { weight, quota, request }),
         4 => (specs::workflow(), any::<u8>(), request(), priority)
             .prop_map(|(spec, how, request, priority)| Op::Submit { spec, how, request, priority }),
@@ -150,17 +150,6 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Mostly none, so that most sequences get on.
-fn quota() -> impl Strategy<Value = Quota> {
-    let some = |most| prop::option::weighted(0.2, 0..most);
-    (some(9u32), some(9), some(9)).prop_map(|(runs, tasks, cores)| Quota {
-        runs,
-        tasks,
-        cpu_millis: cores.map(|cores| u64::from(cores) * 1000),
-        memory_bytes: None,
-    })
-}
-
 fn request_key(request: Option<(u8, u8)>) -> Option<RequestKey> {
     request.map(|(id, digest)| RequestKey { id: format!("r{id}").into(), digest: digest.into() })
 }
@@ -180,14 +169,9 @@ impl Op {
                 namespace: namespace(),
                 spec: Box::new(spec.clone()),
             }),
-            Op::Namespace { weight, quota, request } => Command::ApplyNamespace(ApplyNamespace {
-                request: request_key(*request),
-                spec: NamespaceSpec {
-                    name: namespace(),
-                    weight: u32::from(*weight),
-                    quota: *quota,
-                },
-            }),
+            Op::Namespace { weight, quota, request } => {
+                super::quota::command(request_key(*request), *weight, *quota)
+            }
             Op::Submit { spec, how, request, priority } => Command::SubmitRun(SubmitRun {
                 request: request_key(*request),
                 namespace: namespace(),

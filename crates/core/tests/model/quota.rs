@@ -1,11 +1,31 @@
 //! The model's namespace: what it may have, counted afresh each time.
 
+use muster_core::command::{ApplyNamespace, Command, RequestKey};
 use muster_core::ids::Name;
 use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::Request;
 use muster_core::spec::namespace::{NamespaceSpec, Quota};
 
+use proptest::prelude::*;
+
 use super::naive::{Answered, Cell, Model};
+use super::ops;
+
+/// Mostly none, so that most sequences get on.
+pub(super) fn any() -> impl Strategy<Value = Quota> {
+    let some = |most| prop::option::weighted(0.2, 0..most);
+    (some(9u32), some(9), some(9)).prop_map(|(runs, tasks, cores)| Quota {
+        runs,
+        tasks,
+        cpu_millis: cores.map(|cores| u64::from(cores) * 1000),
+        memory_bytes: None,
+    })
+}
+
+pub(super) fn command(request: Option<RequestKey>, weight: u8, quota: Quota) -> Command {
+    let spec = NamespaceSpec { name: ops::namespace(), weight: u32::from(weight), quota };
+    Command::ApplyNamespace(ApplyNamespace { request, spec })
+}
 
 impl Model {
     pub(super) fn apply_namespace(&mut self, spec: &NamespaceSpec) -> Answered {

@@ -329,13 +329,9 @@ fn submit() -> impl Strategy<Value = SubmitRun> {
 
 fn worker_command() -> impl Strategy<Value = Command> {
     let register = (text(), number(), texts(), of(text()), resources(), number()).prop_map(
-        |(name, incarnation, labels, pool, capacity, lease)| RegisterWorker {
-            name,
-            incarnation,
-            labels,
-            pool,
-            capacity,
-            lease: Millis(lease),
+        |(name, incarnation, labels, pool, capacity, lease)| {
+            let lease = Millis(lease);
+            RegisterWorker { name, incarnation, labels, pool, capacity, lease }
         },
     );
     let drain = (key(), worker(), any::<bool>())
@@ -459,10 +455,9 @@ fn decide() -> impl Strategy<Value = Command> {
 }
 
 fn apply_namespace() -> impl Strategy<Value = Command> {
-    let quota = (of(small()), of(small()), of(number()), of(number())).prop_map(
-        |(runs, tasks, cpu_millis, memory_bytes)| Quota { runs, tasks, cpu_millis, memory_bytes },
-    );
-    (key(), name(), small(), quota).prop_map(|(request, name, weight, quota)| {
+    let what = (key(), name(), small(), of(small()), of(small()), of(number()), of(number()));
+    what.prop_map(|(request, name, weight, runs, tasks, cpu_millis, memory_bytes)| {
+        let quota = Quota { runs, tasks, cpu_millis, memory_bytes };
         let spec = NamespaceSpec { name, weight, quota };
         Command::ApplyNamespace(ApplyNamespace { request, spec })
     })
