@@ -55,6 +55,12 @@ rare! {
     RunTimedOut = "run timed out",
     /// A placement was accepted.
     AttemptPlaced = "attempt placed",
+    /// A namespace was given a weight or a quota.
+    NamespaceApplied = "namespace applied",
+    /// A run was refused for the quota of its namespace.
+    RunOverQuota = "run refused for a quota",
+    /// A placement after which the quota of its namespace lets no further one like it be live.
+    QuotaFull = "quota full",
     /// A placement was refused.
     PlacementRefused = "placement refused",
     /// An attempt was told to stop by its timeout.

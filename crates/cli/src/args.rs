@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     /// Run one command
     Submit(submit::SubmitArgs),
-    /// Store workflows in the cluster, as new versions if they changed
+    /// Store workflows in the cluster, as new versions if they changed; and what namespaces may have
     Apply(apply::ApplyArgs),
     /// Show what applying files would change
     Diff(diff::DiffArgs),
@@ -60,10 +60,10 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
     Graph(graph::GraphArgs),
-    /// List workflows, their versions, runs, tasks, schedules, workers or actions
+    /// List workflows, their versions, runs, tasks, schedules, namespaces, workers or actions
     #[command(subcommand)]
     Get(get::GetCommand),
-    /// Show one run, task, workflow or worker in full
+    /// Show one run, task, workflow, namespace or worker in full
     #[command(subcommand)]
     Describe(lookup::DescribeCommand),
     /// Say why a run or a task is where it is
@@ -171,6 +171,8 @@ mod tests {
             "muster get tasks etl/42 -o wide",
             "muster get workers --status active,draining -l zone=a -o name",
             "muster describe task etl/42/extract",
+            "muster get namespaces -o wide",
+            "muster describe namespace team",
             "muster explain etl/42/extract",
             "muster explain",
             "muster logs etl/42/shard[3]#2 -f --tail 10",

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use muster_core::ids::Name;
 use muster_core::limits;
-use muster_core::spec::{self, WorkflowSpec};
+use muster_core::spec::namespace::NamespaceSpec;
+use muster_core::spec::{self, Manifest, WorkflowSpec};
 
 use crate::exit::{Exit, Failure};
 use crate::output::note;
@@ -18,6 +19,7 @@ const STDIN: &str = "-";
 pub(crate) struct WorkflowFile {
     pub(crate) name: String,
     pub(crate) workflows: Vec<WorkflowSpec>,
+    pub(crate) namespaces: Vec<NamespaceSpec>,
 }
 
 /// Reads all files; of a folder every `.yaml` and `.yml` in it. What is wrong is told on stderr, of all files at once.
@@ -34,8 +36,10 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> 
             }
         };
         let name = path.display().to_string();
-        match spec::parse_with(&text, &muster_calendar::check, &muster_expressions::check) {
-            Ok(workflows) => files.push(WorkflowFile { name, workflows }),
+        match spec::parse_manifest(&text, &muster_calendar::check, &muster_expressions::check) {
+            Ok(Manifest { workflows, namespaces }) => {
+                files.push(WorkflowFile { name, workflows, namespaces });
+            }
             Err(errors) => {
                 note(errors.render_in(&name, &text).trim_end());
                 is_bad = true;
@@ -49,19 +53,20 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> 
     if is_bad { Err(Failure::silent(Exit::Usage)) } else { Ok(files) }
 }
 
-/// What is wrong with files that are well-formed each: one name would stand for two workflows, and which of them the
-/// cluster ends up with would hang on the order of the files.
+/// What is wrong with files that are well-formed each: one name would stand for two things of a kind, and which of
+/// them the cluster ends up with would hang on the order of the files.
 fn defined_twice(files: &[WorkflowFile]) -> Vec<String> {
-    let mut seen: BTreeMap<&Name, &str> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &Name), &str> = BTreeMap::new();
     let mut problems = Vec::new();
     for file in files {
-        for workflow in &file.workflows {
-            let name = &workflow.name;
-            let Some(first) = seen.insert(name, &file.name) else { continue };
+        let workflows = file.workflows.iter().map(|it| ("workflow", &it.name));
+        let namespaces = file.namespaces.iter().map(|it| ("namespace", &it.name));
+        for (kind, name) in workflows.chain(namespaces) {
+            let Some(first) = seen.insert((kind, name), &file.name) else { continue };
             problems.push(match first == file.name {
-                true => format!("{first} is given twice, and with it workflow `{name}`"),
+                true => format!("{first} is given twice, and with it {kind} `{name}`"),
                 false => format!(
-                    "workflow `{name}` is defined in {first} and in {}; rename or remove one of them",
+                    "{kind} `{name}` is defined in {first} and in {}; rename or remove one of them",
                     file.name
                 ),
             });
@@ -76,7 +81,14 @@ pub(crate) fn read_one(path: &Path) -> Result<WorkflowSpec, Failure> {
         read_all(&[path.to_owned()])?.into_iter().flat_map(|file| file.workflows).collect();
     match (workflows.pop(), workflows.len()) {
         (Some(only), 0) => Ok(only),
-        (_, others) => Err(Failure::usage(format!(
+        (None, _) => {
+            let message = format!(
+                "{} holds no workflow; `muster apply -f` stores what it holds",
+                path.display()
+            );
+            Err(Failure::usage(message))
+        }
+        (Some(_), others) => Err(Failure::usage(format!(
             "{} holds {} workflows; one is run at a time: `muster apply -f` stores them all, then run one by name",
             path.display(),
             others + 1

@@ -1,4 +1,4 @@
-//! Workflows as files say them: the reverse of reading one.
+//! Workflows and namespaces as files say them: the reverse of reading one.
 //!
 //! Two workflows that are written equally are equal, and what is written can be read again. Fields at their default are
 //! left out, `defaults` stands in each task that it was for, and fields have the order of the reference.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use muster_core::ids::{Name, Text};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::{
@@ -93,6 +94,27 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     fields.put("tasks", Value::Object(tasks.collect()));
     let hooks = spec.tasks.iter().filter_map(|it| Some((it.hook?.field().to_owned(), task(it))));
     fields.put_filled("hooks", Value::Object(hooks.collect()));
+    fields.value()
+}
+
+/// The namespace as a file says it.
+pub(crate) fn namespace(spec: &NamespaceSpec) -> Value {
+    let usual = NamespaceSpec::new(spec.name.clone());
+    let mut fields = Fields::default();
+    fields.put("apiVersion", json!("v1"));
+    fields.put("kind", json!("Namespace"));
+    fields.put("name", json!(spec.name.as_str()));
+    fields.put_number("weight", spec.weight, usual.weight);
+    let Quota { runs, tasks, cpu_millis, memory_bytes } = spec.quota;
+    let mut quota = Fields::default();
+    for (field, count) in [("runs", runs), ("tasks", tasks)] {
+        if let Some(count) = count {
+            quota.put(field, json!(count));
+        }
+    }
+    quota.put_some("cpu", cpu_millis.map(Cpu));
+    quota.put_some("memory", memory_bytes.map(Memory));
+    fields.put_filled("quota", quota.value());
     fields.value()
 }
 
@@ -337,6 +359,23 @@ mod tests {
         let spec = parse(text).unwrap().remove(0);
         let written = "apiVersion: v1\nkind: Workflow\nname: etl\ntasks:\n  a:\n    run: ls\n";
         assert_eq!(again(&spec).0, written);
+    }
+
+    #[test]
+    fn a_namespace_is_read_as_it_is_written() {
+        let head = "apiVersion: v1\nkind: Namespace\nname: team\n";
+        let quotas = [
+            "",
+            "weight: 3\n",
+            "quota:\n  runs: 0\n  tasks: 9\n  cpu: \"1500m\"\n  memory: \"3Gi\"\n",
+            "weight: 2\nquota:\n  cpu: \"2\"\n",
+        ];
+        for quota in quotas {
+            let text = format!("{head}{quota}");
+            let read = muster_core::spec::parse_manifest(&text, &|_| Ok(()), &|_| Vec::new());
+            let read = read.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+            assert_eq!(yaml::document(&namespace(&read.namespaces[0])), text);
+        }
     }
 
     #[test]

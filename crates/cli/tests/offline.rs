@@ -142,6 +142,23 @@ fn validate_says_what_is_in_a_good_file() {
 }
 
 #[test]
+fn validate_takes_namespaces_and_run_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: Namespace\nname: team\nquota: {tasks: 9}\n";
+    let file = write(dir.path(), "team.yaml", text);
+    let (code, out, err) = told(&muster(&["validate", &file]));
+    assert_eq!((code, out, err.as_str()), (0, format!("{file}: namespace/team ok\n"), ""));
+    let (_, out, _) = told(&muster(&["validate", &file, "-o", "json"]));
+    let specs: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&specs[0]["name"], &specs[0]["quota"]["tasks"]), (&"team".into(), &9.into()));
+    let (code, _, err) = told(&muster(&["run", "-f", &file]));
+    assert!(code == 2 && err.contains("holds no workflow"), "{err}");
+    let other = write(dir.path(), "twice.yaml", text);
+    let (code, _, err) = told(&muster(&["validate", &file, &other]));
+    assert!(code == 2 && err.contains("namespace `team` is defined in"), "{err}");
+}
+
+#[test]
 fn a_bad_file_is_shown_where_it_is_bad() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(dir.path(), "bad.yaml", BAD);
@@ -234,7 +251,9 @@ fn the_schema_is_json() {
     let (code, out, _) = told(&muster(&["validate", "--schema"]));
     assert_eq!(code, 0);
     let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(schema["properties"]["kind"]["const"], "Workflow");
+    for (definition, kind) in [("workflow", "Workflow"), ("namespace", "Namespace")] {
+        assert_eq!(schema["$defs"][definition]["properties"]["kind"]["const"], kind);
+    }
 }
 
 #[test]

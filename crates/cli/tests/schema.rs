@@ -13,9 +13,9 @@ const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
 const PLACES: [(&str, &str); 10] = [
-    ("/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
+    ("/$defs/workflow/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
-        "/properties/params/additionalProperties/oneOf/2/properties",
+        "/$defs/workflow/properties/params/additionalProperties/oneOf/2/properties",
         "params: {p: {zzzzzz: 1}}\ntasks: {t: {noop: {}}}",
     ),
     ("/$defs/schedule/properties", "schedule: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
@@ -65,6 +65,51 @@ fn the_schema_and_the_parser_know_the_same_fields() {
         let in_schema = properties.keys().filter(|key| !ALIASES.contains(&key.as_str()));
         let in_schema: BTreeSet<String> = in_schema.cloned().collect();
         assert_eq!(in_schema, parsed_fields(text), "{pointer}");
+    }
+}
+
+/// What the parser says to a namespace with these lines.
+fn namespace(lines: &str) -> Result<spec::Manifest, spec::SpecErrors> {
+    let text = format!("{NAMESPACE}{lines}\n");
+    spec::parse_manifest(&text, &|_| Ok(()), &|_| Vec::new())
+}
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nname: team\n";
+
+#[test]
+fn the_fields_of_a_namespace_are_the_same_in_both() {
+    for (pointer, text) in [
+        ("/$defs/namespace/properties", "zzzzzz: 1"),
+        ("/$defs/namespace/properties/quota/properties", "quota: {zzzzzz: 1}"),
+    ] {
+        let schema = schema();
+        let properties = schema.pointer(pointer).and_then(Value::as_object).expect(pointer);
+        let in_schema: BTreeSet<String> = properties.keys().cloned().collect();
+        let errors = namespace(text).expect_err("the field is unknown").errors;
+        let help = errors[0].help.as_deref().expect("it says which fields there are");
+        let fields = help.strip_prefix("the fields are ").unwrap_or_else(|| panic!("{help}"));
+        let parsed: BTreeSet<String> = fields.split(", ").map(str::to_owned).collect();
+        assert_eq!(in_schema, parsed, "{pointer}");
+    }
+}
+
+#[test]
+fn a_namespace_fits_the_schema_if_it_is_well_formed() {
+    let judge = Judge::new();
+    let fits = |text: &str| judge.errors(&documents(&format!("{NAMESPACE}{text}\n"))[0]).is_empty();
+    for text in ["", "weight: 1000", "quota: {}", "quota: {runs: 0, cpu: 500m, memory: 1Gi}"] {
+        assert!(fits(text) && namespace(text).is_ok(), "{text}");
+    }
+    for text in [
+        "weight: 0",
+        "weight: 1001",
+        "weight: heavy",
+        "quota: {task: 1}",
+        "quota: {tasks: -1}",
+        "quota: {memory: much}",
+        "tasks: {t: {noop: {}}}",
+    ] {
+        assert!(!fits(text) && namespace(text).is_err(), "{text}");
     }
 }
 

@@ -354,6 +354,7 @@ macro_rules! services {
 services! {
     workflows => workflow_service_client::WorkflowServiceClient,
     runs => run_service_client::RunServiceClient,
+    namespaces => namespace_service_client::NamespaceServiceClient,
     schedules => schedule_service_client::ScheduleServiceClient,
     workers => worker_service_client::WorkerServiceClient,
     logs => log_service_client::LogServiceClient,

@@ -46,6 +46,7 @@ mod endpoints;
 mod error;
 mod log;
 mod names;
+mod namespace;
 mod pages;
 mod pulse;
 mod resume;

@@ -269,6 +269,7 @@ impl State {
             return violated("I16", "the run indexes differ from the runs".to_owned());
         }
         if fresh.workflow_by_name != self.workflow_by_name
+            || fresh.namespace_by_name != self.namespace_by_name
             || fresh.workers_by_name != self.workers_by_name
         {
             return violated("I16", "the name indexes differ from the objects".to_owned());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use crate::retry::TakenOver;
+use crate::spec::namespace::NamespaceSpec;
 use crate::spec::{Items, Resources, WorkflowSpec};
 use crate::state::cells::IndexRange;
 use crate::state::run::{FireOrigin, Params, RetryOrigin};
@@ -29,6 +30,8 @@ pub enum Command {
     Tick,
     /// Makes a workflow version.
     ApplyWorkflow(ApplyWorkflow),
+    /// Gives a namespace its weight and its quota.
+    ApplyNamespace(ApplyNamespace),
     /// Starts a run.
     SubmitRun(SubmitRun),
     /// Ends a run.
@@ -98,6 +101,15 @@ pub struct ApplyWorkflow {
     pub namespace: Name,
     /// What.
     pub spec: Box<WorkflowSpec>,
+}
+
+/// See [`Command::ApplyNamespace`]. What is live stays so, even if it is more than the new quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyNamespace {
+    /// Idempotency key.
+    pub request: Option<RequestKey>,
+    /// What.
+    pub spec: NamespaceSpec,
 }
 
 /// What to run.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{Fence, LogIndex, RunId, TaskIndex, WorkerId};
+use crate::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use crate::state::cells::IndexRange;
 use crate::state::run::Run;
 use crate::state::task::TaskStatus;
@@ -17,6 +17,11 @@ pub enum Event {
         workflow: u64,
         /// The version.
         version: u32,
+    },
+    /// A namespace has another weight or quota.
+    NamespaceApplied {
+        /// Its name.
+        name: Name,
     },
     /// A run was accepted.
     RunSubmitted {

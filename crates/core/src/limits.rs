@@ -86,6 +86,10 @@ pub const RUNS_MAX: usize = 1_000_000;
 pub const WORKFLOWS_MAX: usize = 100_000;
 /// Most earlier versions of a workflow that are kept.
 pub const EARLIER_VERSIONS_MAX: usize = 10;
+/// Most namespaces that were applied.
+pub const NAMESPACES_MAX: usize = 10_000;
+/// Largest weight of a namespace.
+pub const WEIGHT_MAX: u32 = 1000;
 /// Most registered workers.
 pub const WORKERS_MAX: usize = 20_000;
 /// Most placements, outcomes or other items in one command.

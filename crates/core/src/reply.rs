@@ -14,6 +14,11 @@ pub enum Reply {
         /// Whether it is a new one.
         is_new: bool,
     },
+    /// The namespace is as it was asked for.
+    NamespaceApplied {
+        /// Whether it was another before.
+        is_changed: bool,
+    },
     /// The run was accepted.
     RunSubmitted {
         /// Its number in the cluster.
@@ -69,6 +74,9 @@ pub enum ItemRefusal {
     /// More indices of the task would be live than its `maxParallel` says.
     #[error("the task's `maxParallel` does not let so many more indices be live")]
     TooParallel,
+    /// More would be live than the quota of the namespace says.
+    #[error("the namespace's quota does not let so much more be live")]
+    QuotaReached,
     /// The report's fence is not that of the live attempt (any more).
     #[error("stale attempt: its fence is not the current one")]
     Stale,
@@ -178,6 +186,24 @@ pub enum Rejection {
         workflow: Name,
         /// The number of a live run.
         live: u64,
+    },
+    /// The namespace has as many live runs as its quota says.
+    #[error(
+        "namespace `{namespace}` has a quota of {most} live runs, and {live} are live; wait until one ends, or raise the quota"
+    )]
+    QuotaReached {
+        /// The namespace.
+        namespace: Name,
+        /// The most that it may have.
+        most: u32,
+        /// How many it has.
+        live: u32,
+    },
+    /// The namespace is not well-formed.
+    #[error("namespace: {problem}")]
+    BadNamespace {
+        /// What is wrong.
+        problem: String,
     },
     /// The workflow has no such schedule.
     #[error("workflow `{workflow}` has no schedule{}", named(schedule.as_ref()))]

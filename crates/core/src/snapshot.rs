@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::check::Violation;
 use crate::state::block_map::BlockMap;
+use crate::state::namespace::Namespace;
 use crate::state::requests::{AnsweredRequest, Requests};
 use crate::state::run::Run;
 use crate::state::trail::{Action, Trail};
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub requests: BlockMap<AnsweredRequest>,
     /// The audit trail.
     pub actions: BlockMap<Action>,
+    /// Namespaces that were applied.
+    pub namespaces: BlockMap<Namespace>,
 }
 
 impl State {
@@ -48,6 +51,7 @@ impl State {
             workers: self.workers.clone(),
             requests: self.requests.answered().clone(),
             actions: self.trail.actions().clone(),
+            namespaces: self.namespaces.clone(),
         }
     }
 
@@ -68,6 +72,7 @@ impl State {
             workers: snapshot.workers,
             requests: Requests::restore(snapshot.requests),
             trail: Trail::restore(snapshot.actions),
+            namespaces: snapshot.namespaces,
             ..State::default()
         };
         state.derive();
@@ -84,13 +89,17 @@ impl Snapshot {
     /// A stable hash, equal on all replicas at one log index (I1). Costs a walk over all of it.
     pub fn digest(&self) -> u64 {
         let mut hasher = StableHasher::default();
-        self.meta.hash(&mut hasher);
-        self.versions.iter().for_each(|version| hash_version(version, &mut hasher));
-        self.workflows.hash(&mut hasher);
-        self.runs.iter().for_each(|run| hash_run(run, &mut hasher));
-        self.workers.hash(&mut hasher);
-        self.requests.hash(&mut hasher);
-        self.actions.hash(&mut hasher);
+        // Without `..`, so that no field is forgotten.
+        let Snapshot { meta, versions, workflows, runs, workers, requests, actions, namespaces } =
+            self;
+        meta.hash(&mut hasher);
+        versions.iter().for_each(|version| hash_version(version, &mut hasher));
+        workflows.hash(&mut hasher);
+        runs.iter().for_each(|run| hash_run(run, &mut hasher));
+        workers.hash(&mut hasher);
+        requests.hash(&mut hasher);
+        actions.hash(&mut hasher);
+        namespaces.hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, Command, Entry, Finish, FinishAttempts, FireSchedule, Outcome,
-    PlaceAttempts, Placement, PruneHistory, RegisterWorker, RunSource, SubmitRun, UpgradeCluster,
+    ApplyNamespace, ApplyWorkflow, AttemptRef, Command, Entry, Finish, FinishAttempts,
+    FireSchedule, Outcome, PlaceAttempts, Placement, PruneHistory, RegisterWorker, RunSource,
+    SubmitRun, UpgradeCluster,
 };
 use muster_core::event::Event;
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::schedule::{ScheduleSpec, Timing};
 use muster_core::spec::{
     ConcurrencyPolicy, Condition, ExecutorSpec, Resources, TaskSpec, WorkflowSpec,
@@ -91,6 +93,26 @@ fn there_are_so_many_workers_and_no_more() {
     assert_eq!(log.register(max), Err(Rejection::LimitReached { what: "workers", max }));
     assert_eq!(log.state.digest(), before);
     assert_eq!(log.register(7), Ok(Reply::WorkerRegistered { worker: WorkerId(8) }));
+}
+
+#[test]
+fn there_are_so_many_namespaces_and_no_more() {
+    let mut log = Log::default();
+    let apply = |number: usize, weight| {
+        let spec = NamespaceSpec { weight, ..NamespaceSpec::new(name(&format!("n{number}"))) };
+        Command::ApplyNamespace(ApplyNamespace { request: None, spec })
+    };
+    for number in 0..limits::NAMESPACES_MAX {
+        log.apply(apply(number, 1)).expect("there is room");
+    }
+    let before = log.state.digest();
+    let max = limits::NAMESPACES_MAX as u64;
+    let full = Err(Rejection::LimitReached { what: "namespaces", max });
+    assert_eq!(log.apply(apply(limits::NAMESPACES_MAX, 1)), full);
+    assert_eq!(log.state.digest(), before);
+    assert_eq!(log.apply(apply(7, 2)), Ok(Reply::NamespaceApplied { is_changed: true }));
+    assert_ne!(log.state.digest(), before, "weights are in the digest");
+    assert_eq!(log.state.namespace_names().count(), limits::NAMESPACES_MAX);
 }
 
 #[test]

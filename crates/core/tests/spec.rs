@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use muster_core::limits;
+use muster_core::spec::namespace::Quota;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost,
-    OnTimeout, ParamType, ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse, validate,
+    ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, Manifest,
+    OnLost, OnTimeout, ParamType, ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse,
+    parse_manifest, validate,
 };
 use muster_core::time::Millis;
 
@@ -213,7 +215,7 @@ fn every_example_is_well_formed() {
         let path = entry.expect("it can be listed").path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = fs::read_to_string(&path).expect("it is text");
-            if let Err(errors) = parse(&text) {
+            if let Err(errors) = manifest(&text) {
                 panic!("{}", errors.render_in(&path.to_string_lossy(), &text));
             }
             count += 1;
@@ -333,4 +335,60 @@ fn the_message_of_an_approval_is_bounded() {
     assert!(file(limits::REASON_BYTES_MAX).is_ok());
     let long = file(limits::REASON_BYTES_MAX + 1).expect_err("one byte too many");
     assert!(long.to_string().contains("1025 bytes is too long; at most 1024"), "{long}");
+}
+
+fn manifest(text: &str) -> Result<Manifest, SpecErrors> {
+    parse_manifest(text, &|_| Ok(()), &|_| Vec::new())
+}
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nname: team\n";
+
+#[test]
+fn a_namespace_stands_beside_workflows() {
+    let workflow = "apiVersion: v1\nkind: Workflow\nname: team\ntasks: {t: {noop: {}}}\n";
+    let quota = "weight: 3\nquota: {runs: 0, tasks: 9, cpu: 1.5, memory: 1Gi}\n";
+    let read = manifest(&format!("{NAMESPACE}{quota}---\n{workflow}")).expect("both are good");
+    let namespace = &read.namespaces[0];
+    assert_eq!((namespace.name.as_str(), namespace.weight), ("team", 3));
+    let (runs, tasks, cpu_millis, memory_bytes) = (Some(0), Some(9), Some(1500), Some(1 << 30));
+    assert_eq!(namespace.quota, Quota { runs, tasks, cpu_millis, memory_bytes });
+    assert_eq!(read.workflows.len(), 1);
+    let plain = &manifest(NAMESPACE).expect("a name is enough").namespaces[0];
+    assert_eq!((plain.weight, plain.quota), (1, Quota::default()));
+}
+
+#[test]
+fn a_bad_namespace_is_told_where_and_what_to_do() {
+    let told = |lines: &str| {
+        let errors = manifest(&format!("{NAMESPACE}{lines}\n")).expect_err("it is bad");
+        let error = &errors.errors[0];
+        let at = error.position.expect("a place");
+        format!("{}:{} {} ({:?})", at.line, at.column, error.message, error.help)
+    };
+    for (lines, wanted) in [
+        ("weight: 0", "4:9 a weight is a number from 1 to 1000, not 0 (Some(\"to keep"),
+        ("weight: 1001", "4:9 a weight is a number from 1 to 1000, not 1001"),
+        ("weight: -1", "4:9 `-1`: this number is out of range"),
+        ("quota: {runs: many}", "4:15 `many`: this is not a whole number"),
+        (
+            "quota: {task: 1}",
+            "4:9 `task` is not a field of a quota (Some(\"did you mean `tasks`?\")",
+        ),
+        ("quota: 5", "4:8 a quota is written as a map of fields"),
+        ("quota: {cpu: 9Gi}", "4:14 "),
+        ("tasks: {}", "4:1 `tasks` is not a field of a namespace"),
+        ("labels: {a: b}", "4:1 `labels` is not supported yet"),
+        (&format!("---\n{NAMESPACE}"), "7:7 the file defines namespace `team` twice"),
+    ] {
+        assert!(told(lines).starts_with(wanted), "{}", told(lines));
+    }
+}
+
+#[test]
+fn where_workflows_alone_belong_a_namespace_is_refused() {
+    let errors = errors(NAMESPACE).errors;
+    assert!(
+        errors.iter().any(|it| it.message == "`Namespace` is not a known `kind`"),
+        "{errors:?}"
+    );
 }

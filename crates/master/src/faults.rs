@@ -124,6 +124,8 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::BadRetry { .. } => (Code::FailedPrecondition, "RETRY_IMPOSSIBLE"),
         Rejection::NothingFailed => (Code::FailedPrecondition, "NOTHING_FAILED"),
         Rejection::RunForbidden { .. } => (Code::FailedPrecondition, "RUN_FORBIDDEN"),
+        Rejection::QuotaReached { .. } => (Code::FailedPrecondition, "QUOTA_REACHED"),
+        Rejection::BadNamespace { .. } => (Code::InvalidArgument, "INVALID_NAMESPACE"),
         Rejection::NoSuchSchedule { .. } => (Code::NotFound, "SCHEDULE_NOT_FOUND"),
         Rejection::FireTimeAhead => (Code::InvalidArgument, "FIRE_TIME_AHEAD"),
         Rejection::StaleFire => (Code::Aborted, "STALE_FIRE"),

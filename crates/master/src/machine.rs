@@ -143,6 +143,7 @@ fn run_of(event: &Event) -> Option<RunId> {
         | Event::TaskChanged { run, .. } => Some(*run),
         Event::RunEnded { run } => Some(run.id),
         Event::WorkflowApplied { .. }
+        | Event::NamespaceApplied { .. }
         | Event::SchedulesChanged { .. }
         | Event::AttemptPlaced { .. }
         | Event::AttemptStopping { .. }
@@ -262,7 +263,7 @@ impl Machine for CoreMachine {
 }
 
 /// The kinds of shards, by their number on disk. Append only.
-const SHARD_KINDS: [ShardKind; 7] = [
+const SHARD_KINDS: [ShardKind; 8] = [
     ShardKind::Meta,
     ShardKind::Versions,
     ShardKind::Workflows,
@@ -270,6 +271,7 @@ const SHARD_KINDS: [ShardKind; 7] = [
     ShardKind::Workers,
     ShardKind::Requests,
     ShardKind::Actions,
+    ShardKind::Namespaces,
 ];
 /// The kind stands in the upper bits of a shard's key, the block's number below.
 const SHARD_KIND_SHIFT: u32 = 60;
@@ -300,6 +302,7 @@ fn shards(snapshot: Snapshot) -> Vec<Shard> {
     shards_of(ShardKind::Workers, &snapshot, &snapshot.workers, &mut shards);
     shards_of(ShardKind::Requests, &snapshot, &snapshot.requests, &mut shards);
     shards_of(ShardKind::Actions, &snapshot, &snapshot.actions, &mut shards);
+    shards_of(ShardKind::Namespaces, &snapshot, &snapshot.namespaces, &mut shards);
     shards
 }
 

@@ -11,6 +11,7 @@ use muster_proto::internal::v1::worker_session_service_server::WorkerSessionServ
 use muster_proto::v1::audit_service_server::AuditServiceServer;
 use muster_proto::v1::cluster_service_server::ClusterServiceServer;
 use muster_proto::v1::log_service_server::LogServiceServer;
+use muster_proto::v1::namespace_service_server::NamespaceServiceServer;
 use muster_proto::v1::run_service_server::RunServiceServer;
 use muster_proto::v1::schedule_service_server::ScheduleServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
@@ -24,6 +25,7 @@ use tonic::transport::Server;
 use crate::api::audit::Audit;
 use crate::api::cluster::Cluster;
 use crate::api::log::Logs;
+use crate::api::namespace::Namespaces;
 use crate::api::run::Runs;
 use crate::api::schedule::Schedules;
 use crate::api::worker::Workers;
@@ -220,6 +222,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
         };
     }
     add!(WorkflowServiceServer::new(Workflows { replica: replica() }));
+    add!(NamespaceServiceServer::new(Namespaces { replica: replica() }));
     add!(ScheduleServiceServer::new(Schedules { replica: replica() }));
     add!(RunServiceServer::new(Runs { replica: replica() }));
     add!(WorkerServiceServer::new(Workers { replica: replica() }));

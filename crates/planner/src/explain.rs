@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Hook, Request, TaskSpec};
-use muster_core::state::State;
 use muster_core::state::cells::{Cells, IndexRange, Tally};
 use muster_core::state::hooks::RunResult;
+use muster_core::state::namespace::QuotaBound;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
+use muster_core::state::{State, Usage};
 use muster_core::time::Timestamp;
 
 use crate::class::Class;
@@ -77,6 +78,8 @@ pub struct Explanation {
     pub parallel: Option<Parallel>,
     /// Present if indices of an array task failed of which its spec says what follows.
     pub failures: Option<Failures>,
+    /// Present if the quota of the namespace keeps ready indices from being placed.
+    pub quota: Option<OverQuota>,
     /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
     /// Who comes first: namespaces with ready tasks that have less of the cluster, if it is ready and may be placed.
@@ -140,17 +143,49 @@ pub struct Parallel {
     pub waiting: u32,
 }
 
-/// Namespaces that come before a task's own, since they have less.
+/// What the quota of a namespace says to ready tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverQuota {
+    /// Whose it is.
+    pub namespace: Name,
+    /// Every bound that lets no further attempt be live.
+    pub bounds: Vec<QuotaBound>,
+}
+
+impl OverQuota {
+    /// Whether not one attempt could be live if the namespace had nothing else: only another quota can help.
+    pub fn is_lasting(&self) -> bool {
+        self.bounds.iter().any(QuotaBound::is_lasting)
+    }
+}
+
+/// Namespaces that come before a task's own, since they have less, each by its weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ahead {
     /// Its own.
-    pub namespace: Name,
-    /// What that has of the cluster, of the resource of which it has most, in percent.
-    pub share: u32,
-    /// Those that have less, with what they have; who has least first. At most 4.
-    pub less: Vec<(Name, u32)>,
+    pub own: Contender,
+    /// Those that have less for their weight; who has least first. At most 4.
+    pub less: Vec<Contender>,
     /// How many more there are.
     pub left_out: usize,
+}
+
+/// A namespace beside others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contender {
+    /// Its name.
+    pub namespace: Name,
+    /// What it has of the cluster, of the resource of which it has most, in percent.
+    pub share: u32,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl Contender {
+    fn of(state: &State, namespace: &Name, share: Share) -> Self {
+        let (namespace, weight) = (namespace.clone(), state.weight_of(namespace));
+        Contender { namespace, share: share.percent(), weight }
+    }
 }
 
 /// Indices that failed, and what the task says to that.
@@ -211,9 +246,11 @@ pub struct WorkerVerdict {
 }
 
 impl Explanation {
-    /// Whether the task is ready and only a change of the cluster can get it placed (exit code 6 of `muster explain`).
+    /// Whether the task is ready and only a change of the cluster, or of a quota, can get it placed (exit code 6 of
+    /// `muster explain`).
     pub fn is_stuck(&self) -> bool {
         self.workers.as_ref().is_some_and(|report| report.summary.is_stuck())
+            || self.quota.as_ref().is_some_and(OverQuota::is_lasting)
     }
 
     /// Fills in the names of the workers that are still known.
@@ -231,8 +268,10 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let (progress, spec) = (run.task(task)?, run.spec(task)?);
     let tally = progress.cells.tally();
     let is_blocked = tally.of(TaskStatus::Blocked) > 0 && run.begun_at.is_some();
-    let may_be_placed = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
+    let is_next = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
     let request = run.version.request(task)?;
+    let quota = over_quota(state, &run.version.namespace, request).filter(|_| is_next);
+    let may_be_placed = is_next && quota.is_none();
     let mut explanation = Explanation {
         at: state.now(),
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
@@ -242,6 +281,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
             upstream: open_upstream(run, task),
         }),
         parallel: parallel(spec, progress),
+        quota,
         workers: may_be_placed.then(|| report(state, view, request, progress)),
         ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace, request)).flatten(),
         ..explain_progress(run, task)?
@@ -282,6 +322,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
             .clone()
             .filter(|_| status == TaskStatus::Failed || spec.is_approval()),
         parallel: None,
+        quota: None,
         failures: failures(spec, progress),
         workers: None,
         ahead: None,
@@ -408,20 +449,36 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
     }
 }
 
+/// What of the namespace's quota lets no further attempt of the request be live.
+fn over_quota(state: &State, namespace: &Name, request: &Request) -> Option<OverQuota> {
+    let unused = Usage::default();
+    let usage = state.used_by(namespace).unwrap_or(&unused);
+    let bounds = state.quota_of(namespace)?.bounds(usage, &request.resources);
+    let bounds: Vec<QuotaBound> = bounds.filter(|bound| bound.room() == 0).collect();
+    (!bounds.is_empty()).then(|| OverQuota { namespace: namespace.clone(), bounds })
+}
+
 /// The namespaces with ready tasks that have less of what the request asks for than this one.
 fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) -> Option<Ahead> {
     let wanted = &request.resources;
     let whole = Whole::of(&Slots::new(state, view, &Policy::default()));
     let own = whole.share_of(state, namespace, wanted);
-    let others =
-        state.queue().namespaces().map(|(other, _)| (whole.share_of(state, other, wanted), other));
-    let mut less: Vec<(Share, &Name)> = others.filter(|(share, _)| *share < own).collect();
+    let weighed = own.weighed(state.weight_of(namespace));
+    let others = state.queue().namespaces().filter_map(|(other, mut groups)| {
+        let share = whole.share_of(state, other, wanted);
+        let counts = share.weighed(state.weight_of(other));
+        // Nobody waits for one whose quota is full.
+        let may_place = counts < weighed
+            && groups.any(|(request, _)| over_quota(state, other, request).is_none());
+        may_place.then_some((counts, other, share))
+    });
+    let mut less: Vec<(Share, &Name, Share)> = others.collect();
     less.sort();
     let named = less.iter().take(NAMESPACES_MAX);
-    let named: Vec<_> = named.map(|(share, name)| ((*name).clone(), share.percent())).collect();
+    let named: Vec<_> = named.map(|(_, name, share)| Contender::of(state, name, *share)).collect();
     let left_out = less.len() - named.len();
-    let (namespace, share) = (namespace.clone(), own.percent());
-    (!named.is_empty()).then_some(Ahead { namespace, share, less: named, left_out })
+    let own = Contender::of(state, namespace, own);
+    (!named.is_empty()).then_some(Ahead { own, less: named, left_out })
 }
 
 /// The worker a state tells of.

@@ -42,8 +42,8 @@ mod view;
 mod properties;
 
 pub use explain::{
-    Ahead, Blocked, Explanation, Failures, Parallel, Part, SizedLate, Skipped, UPSTREAM_MAX,
-    UpstreamTask, WorkerReport, WorkerVerdict, explain, explain_progress,
+    Ahead, Blocked, Contender, Explanation, Failures, OverQuota, Parallel, Part, SizedLate,
+    Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict, explain, explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};

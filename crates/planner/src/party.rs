@@ -5,12 +5,16 @@
 //! ask for them: who holds the only licence must not wait for everybody else with tasks that need none. Who has least
 //! comes next, until it has as much as the next one. So shares are of what runs, not of what was started lately: a
 //! namespace with ten tasks does not wait behind ten thousand of another, and a namespace alone may take everything.
+//!
+//! A namespace of weight 3 counts as having a third of what it has. One whose quota is full is out of the pass: nobody
+//! waits for it.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use muster_core::ids::Name;
 use muster_core::spec::Resources;
+use muster_core::spec::namespace::Quota;
 use muster_core::state::queue::ReadyKey;
 use muster_core::state::{State, Usage};
 
@@ -27,6 +31,11 @@ pub(crate) const TURN: f64 = 1.0 / 256.0;
 pub(crate) struct Share(pub(crate) f64);
 
 impl Share {
+    /// What of it counts where namespaces of different weights are compared.
+    pub(crate) fn weighed(self, weight: u32) -> Share {
+        Share(self.0 / f64::from(weight))
+    }
+
     pub(crate) fn percent(self) -> u32 {
         (self.0 * 100.0).round() as u32
     }
@@ -84,10 +93,11 @@ impl Whole {
         state.used_by(namespace).map_or(Share(0.0), |usage| self.share(usage, wanted))
     }
 
-    /// How many attempts that take `part` a namespace with `share` may place before it is the turn of one with `next`.
-    pub(crate) fn turn(&self, share: Share, next: Share, part: &Resources) -> u32 {
-        let one = self.share(&Usage { used: part.clone(), attempts: 1 }, part);
-        let attempts = (next.0 - share.0 + TURN) / one.0;
+    /// How many attempts that take `part` a namespace of this weight, of which `share` counts, may place before it is
+    /// the turn of one of which `next` counts.
+    pub(crate) fn turn(&self, share: Share, next: Share, weight: u32, part: &Resources) -> u32 {
+        let one = self.share(&Usage { used: part.clone(), attempts: 1, runs: 0 }, part);
+        let attempts = ((next.0 - share.0) * f64::from(weight) + TURN) / one.0;
         // What is beyond the range of an integer becomes the nearest.
         (attempts as u32).max(1)
     }
@@ -100,23 +110,31 @@ pub(crate) struct Party<'a> {
     pub(crate) heads: BinaryHeap<Reverse<(ReadyKey, usize)>>,
     /// What its attempts take, this pass's included.
     usage: Usage,
+    pub(crate) weight: u32,
+    quota: Option<&'a Quota>,
 }
 
 impl<'a> Party<'a> {
-    pub(crate) fn new(state: &State, namespace: &Name, mut groups: Vec<Group<'a>>) -> Self {
+    pub(crate) fn new(state: &'a State, namespace: &Name, mut groups: Vec<Group<'a>>) -> Self {
         let heads = groups.iter_mut().enumerate();
         let heads = heads.filter_map(|(at, group)| Some(Reverse((group.next_task()?, at))));
         let heads = heads.collect();
         let usage = state.used_by(namespace).cloned().unwrap_or_default();
-        Party { groups, heads, usage }
+        let (weight, quota) = (state.weight_of(namespace), state.quota_of(namespace));
+        Party { groups, heads, usage, weight, quota }
     }
 
-    /// Less is served first; of equal ones who has the earlier task. What it has counts as far as its first task
-    /// competes for it. `None` if nothing of it is left.
+    /// Less is served first; of equal ones who has the earlier task. What it has counts by its weight, as far as its
+    /// first task competes for it. `None` if nothing of it is left.
     pub(crate) fn rank(&self, whole: &Whole) -> Option<(Share, ReadyKey)> {
         let Reverse((key, position)) = self.heads.peek()?;
         let wanted = &self.groups[*position].request.resources;
-        Some((whole.share(&self.usage, wanted), *key))
+        Some((whole.share(&self.usage, wanted).weighed(self.weight), *key))
+    }
+
+    /// How many more attempts that take `part` its quota lets be live.
+    pub(crate) fn room(&self, part: &Resources) -> u32 {
+        self.quota.map_or(u32::MAX, |quota| quota.room(&self.usage, part))
     }
 
     /// Notes that it has placed so many attempts.

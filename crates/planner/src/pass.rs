@@ -34,6 +34,8 @@ enum Progress {
     Done,
     /// No worker has room for the next.
     NoRoom,
+    /// The quota of the namespace lets no further one be live.
+    NoQuota,
     /// It is another namespace's turn.
     Turn,
     /// The bounds of the pass are reached.
@@ -112,15 +114,17 @@ impl<'a> Pass<'a> {
         shares: Option<(Share, Share)>,
     ) -> bool {
         let Some(Reverse((key, position))) = party.heads.pop() else { return true };
-        let group = &mut party.groups[position];
-        let request: &'a Arc<Request> = group.request;
+        let request: &'a Arc<Request> = party.groups[position].request;
         let part = &request.resources;
-        let turn = shares.map_or(u32::MAX, |(own, next)| whole.turn(own, next, part));
+        let (room, weight) = (party.room(part), party.weight);
+        let turn = shares.map_or(u32::MAX, |(own, next)| whole.turn(own, next, weight, part));
+        let group = &mut party.groups[position];
         let before = self.attempts_left;
         // In a pass workers only fill up: what had no room for one has none for an equal one of another namespace.
         let progress = match self.without_room.contains(request) {
+            _ if room == 0 => Progress::NoQuota,
             true => Progress::NoRoom,
-            false => self.place_task(group, key, turn),
+            false => self.place_task(group, key, turn.min(room)),
         };
         let head = match progress {
             Progress::Done => {
@@ -129,7 +133,12 @@ impl<'a> Pass<'a> {
             }
             Progress::NoRoom => {
                 self.without_room.insert(request);
-                self.give_up(group, key);
+                self.give_up(group, key, progress);
+                None
+            }
+            // Others with equal requests may go on: their quotas are their own.
+            Progress::NoQuota => {
+                self.give_up(group, key, progress);
                 None
             }
             Progress::Turn | Progress::Cut => Some(key),
@@ -140,16 +149,19 @@ impl<'a> Pass<'a> {
     }
 
     /// Drops a group for the rest of the pass: what its first task lacks, all its tasks lack.
-    fn give_up(&mut self, group: &mut Group<'a>, first: ReadyKey) {
-        let class = group.class(&self.slots, &mut self.classes);
-        let summary = (self.unplaced.len() < SUMMARIES_MAX)
-            .then(|| Summary::new(&self.slots, class, group.request));
+    fn give_up(&mut self, group: &mut Group<'a>, first: ReadyKey, why: Progress) {
+        let is_over_quota = why == Progress::NoQuota;
+        let summary = (!is_over_quota && self.unplaced.len() < SUMMARIES_MAX).then(|| {
+            let class = group.class(&self.slots, &mut self.classes);
+            Summary::new(&self.slots, class, group.request)
+        });
         group.close();
         self.unplaced.push(Unplaced {
             namespace: group.namespace.clone(),
             request: group.request.clone(),
             tasks: group.tasks - group.done,
             first,
+            is_over_quota,
             summary,
         });
     }

@@ -50,6 +50,13 @@ fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Reques
     })
 }
 
+/// How many more attempts of `request` the quota of a namespace lets be live.
+fn quota_room(state: &State, namespace: &Name, request: &Request) -> u32 {
+    let unused = Usage::default();
+    let usage = state.used_by(namespace).unwrap_or(&unused);
+    state.quota_of(namespace).map_or(u32::MAX, |quota| quota.room(usage, &request.resources))
+}
+
 /// The groups, with the namespace of each.
 fn groups(state: &State) -> impl Iterator<Item = (&Name, &Arc<Request>, &ReadyGroup)> {
     let namespaces = state.queue().namespaces();
@@ -68,7 +75,8 @@ fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
     let unplaced: BTreeMap<_, &Unplaced> = named.collect();
     assert_eq!(unplaced.len(), plan.unplaced.len(), "a group was reported twice");
     for (namespace, request, ready) in groups(after) {
-        assert!(!some_room(after, view, request), "a worker has room for {request:?}");
+        let has_quota = quota_room(after, namespace, request) > 0;
+        assert!(!has_quota || !some_room(after, view, request), "there is room for {request:?}");
         let reported = unplaced.get(&(namespace.clone(), request.clone()));
         let reported = reported.expect("a group that is left is reported");
         assert_eq!(reported.tasks, ready.len());
@@ -77,7 +85,11 @@ fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
             reported.ready_indices(after),
             ready.values().copied().map(u64::from).sum::<u64>()
         );
-        check_summary(reported.summary.as_ref().expect("there are few groups"));
+        if reported.is_over_quota {
+            assert!(!has_quota && reported.summary.is_none(), "the quota is not full");
+        } else {
+            check_summary(reported.summary.as_ref().expect("there are few groups"));
+        }
     }
     assert_eq!(unplaced.len(), groups(after).count());
 }
@@ -157,7 +169,8 @@ proptest! {
         }
     }
 
-    /// Nobody is given anything while somebody waits for the same who has less, but for one turn.
+    /// Nobody is given anything while somebody waits for the same who has less for its weight, and whose quota is not
+    /// full, but for one turn.
     #[test]
     fn who_has_least_comes_next((state, view) in any_cluster(), policy in any_policy()) {
         let plan = made(&state, &view, &policy);
@@ -167,7 +180,7 @@ proptest! {
         let requests = after.runs().iter().flat_map(|run| {
             (0..run.tasks.len() as u32).filter_map(|at| run.version.request(TaskIndex(at)))
         });
-        let one = |it: &Resources| whole.share(&Usage { used: it.clone(), attempts: 1 }, it).0;
+        let one = |it: &Resources| whole.share(&Usage { used: it.clone(), attempts: 1, runs: 0 }, it).0;
         let largest = requests.map(|it| one(&it.resources)).fold(0.0, f64::max);
         for placement in &plan.placements {
             let (run, request) = placed(&state, placement);
@@ -185,12 +198,19 @@ proptest! {
                 its.all(|(_, of, _)| custom(of) == custom(request))
             };
             let others = groups(&after).filter(|(namespace, of, _)| {
-                **namespace != run.version.namespace && *of == request && is_about_this(namespace)
+                **namespace != run.version.namespace
+                    && *of == request
+                    && is_about_this(namespace)
+                    && quota_room(&after, namespace, of) > 0
             });
             for (other, ..) in others {
-                let share = |of: &Name| whole.share_of(&after, of, &request.resources).0;
+                let weight = f64::from(state.weight_of(&run.version.namespace));
+                let share = |of: &Name| {
+                    whole.share_of(&after, of, &request.resources).weighed(state.weight_of(of)).0
+                };
                 let (has, less) = (share(&run.version.namespace), share(other));
-                prop_assert!(has <= less + TURN + largest + 1e-9, "{has} beside {less} of {other}");
+                let most = less + (TURN + largest) / weight + 1e-9;
+                prop_assert!(has <= most, "{has} beside {less} of {other}");
             }
         }
     }
@@ -212,7 +232,10 @@ proptest! {
                     let max = run.spec(task).and_then(|spec| spec.max_parallel);
                     let ready = progress.cells.tally().of(TaskStatus::Ready);
                     let placeable = progress.placeable(max);
-                    prop_assert_eq!(explanation.workers.is_some(), placeable > 0);
+                    let request = run.version.request(task).expect("the task exists");
+                    let room = quota_room(state, &run.version.namespace, request);
+                    prop_assert_eq!(explanation.quota.is_some(), placeable > 0 && room == 0);
+                    prop_assert_eq!(explanation.workers.is_some(), placeable > 0 && room > 0);
                     prop_assert_eq!(explanation.parallel.is_some(), placeable < ready);
                     let Some(report) = explanation.workers else { continue };
                     check_summary(&report.summary);
@@ -222,7 +245,6 @@ proptest! {
                     };
                     let able = report.workers.iter().filter(is_able).count() as u32;
                     prop_assert_eq!(able, report.summary.able);
-                    let request = run.version.request(task).expect("the task exists");
                     prop_assert_eq!(able > 0, some_room(state, &view, request));
                     prop_assert!(may_place || able == 0, "it could have been placed");
                 }
@@ -238,7 +260,7 @@ fn random_clusters_have_what_the_properties_are_about() {
     let mut runner = TestRunner::deterministic();
     let (mut placed, mut unplaced, mut cut, mut avoided, mut local, mut ranges) =
         (0, 0, 0, 0, 0, 0);
-    let mut contested = 0;
+    let (mut contested, mut over_quota, mut weighed) = (0, 0, 0);
     for _ in 0..300 {
         let (state, view) = any_cluster().new_tree(&mut runner).expect("no filters").current();
         let policy = any_policy().new_tree(&mut runner).expect("no filters").current();
@@ -249,6 +271,8 @@ fn random_clusters_have_what_the_properties_are_about() {
         ranges += plan.placements.iter().filter(|it| it.range.count() > 1).count();
         let namespaces: BTreeSet<_> = plan.unplaced.iter().map(|it| &it.namespace).collect();
         contested += usize::from(namespaces.len() > 1 && !plan.placements.is_empty());
+        over_quota += plan.unplaced.iter().filter(|it| it.is_over_quota).count();
+        weighed += namespaces.iter().filter(|it| state.weight_of(it) > 1).count();
         let leanings = naive::leanings_in_queue(&state);
         avoided += leanings.0;
         local += leanings.1;
@@ -256,7 +280,8 @@ fn random_clusters_have_what_the_properties_are_about() {
             assert_eq!(it.placements, plan.placements);
         }
     }
-    for count in [placed, unplaced, cut, avoided, local, ranges, contested] {
-        assert!(count >= 20, "{:?}", [placed, unplaced, cut, avoided, local, ranges]);
+    let counts = [placed, unplaced, cut, avoided, local, ranges, contested, over_quota, weighed];
+    for count in counts {
+        assert!(count >= 20, "{counts:?}");
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    AttemptRef, Command, Entry, Finish, FinishAttempts, Outcome, RegisterWorker, RunSource,
-    SubmitRun,
+    ApplyNamespace, AttemptRef, Command, Entry, Finish, FinishAttempts, Outcome, RegisterWorker,
+    RunSource, SubmitRun,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::{ArraySpec, ExecutorSpec, TaskSpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::time::{Millis, Timestamp};
@@ -68,6 +69,17 @@ impl Cluster {
         run
     }
 
+    fn namespace(&mut self, namespace: &str, weight: u32, tasks: Option<u32>) {
+        let quota = Quota { tasks, ..Quota::default() };
+        let spec = NamespaceSpec { name: name(namespace), weight, quota };
+        self.apply(Command::ApplyNamespace(ApplyNamespace { request: None, spec }));
+    }
+
+    /// How many attempts of a namespace are live.
+    fn live_of(&self, namespace: &str) -> u32 {
+        self.state.used_by(&name(namespace)).map_or(0, |usage| usage.attempts)
+    }
+
     /// One step of time: what is over ends, and what is free is given away.
     fn step(&mut self) {
         self.now += 1;
@@ -125,4 +137,42 @@ fn ten_tasks_beside_ten_thousand_take_at_most_twice_their_time_alone() {
     let small = cluster.submit("large", 10);
     let behind = cluster.end_of(small);
     assert!(behind > 50 * alone, "{behind} behind the others, {alone} alone");
+}
+
+#[test]
+fn what_runs_of_a_namespace_follows_its_weight() {
+    let mut cluster = Cluster::new();
+    cluster.namespace("heavy", 3, None);
+    for namespace in ["light", "heavy"] {
+        cluster.submit(namespace, 10_000);
+    }
+    let (mut heavy, mut light) = (0, 0);
+    for step in 0..500 {
+        cluster.step();
+        // What came first has had all for a while.
+        if step >= 20 {
+            heavy += cluster.live_of("heavy");
+            light += cluster.live_of("light");
+        }
+    }
+    let times = f64::from(heavy) / f64::from(light);
+    assert!((2.5..=3.5).contains(&times), "{heavy} beside {light}: {times} times as much");
+}
+
+#[test]
+fn a_namespace_at_its_quota_holds_up_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.namespace("bounded", 100, Some(1));
+    cluster.submit("bounded", 10_000);
+    let small = cluster.submit("small", 30);
+    let mut most = 0;
+    let begin = cluster.now;
+    while cluster.state.run(small).is_some() {
+        cluster.step();
+        most = most.max(cluster.live_of("bounded"));
+    }
+    assert_eq!(most, 1, "the quota holds, whatever the weight");
+    // Three of the four workers are left to it: ten rounds of three tasks.
+    let took = cluster.now - begin;
+    assert!(took <= 10 * (LASTS + 2), "{took} beside a namespace that may have one task");
 }

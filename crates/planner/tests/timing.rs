@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use muster_core::command::Entry;
-use muster_core::ids::LogIndex;
+use muster_core::command::{ApplyNamespace, Command, Entry};
+use muster_core::ids::{LogIndex, Name};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::state::State;
 use muster_core::time::Timestamp;
 use muster_planner::bench::{synthetic, synthetic_arrays};
@@ -64,6 +65,25 @@ fn growth() {
     }
     let (state, view) = synthetic_arrays(1_000_000, 10_000, 1000);
     measure("1,000,000 indices x 1,000", &state, &view, &policy(Strategy::Spread));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_million_ready_tasks_and_no_quota() {
+    for workers in [10, 1000] {
+        let (mut state, view) = synthetic(1_000_000, workers);
+        let name = Name::parse("default").expect("a name");
+        let quota = Quota { tasks: Some(1), ..Quota::default() };
+        let spec = NamespaceSpec { quota, ..NamespaceSpec::new(name) };
+        let command = Command::ApplyNamespace(ApplyNamespace { request: None, spec });
+        let entry = Entry { at: Timestamp(0), commands: vec![command] };
+        state.apply(LogIndex(1 << 39), &entry);
+        fill(&mut state, &view);
+        let what = format!("{} ready tasks, a full quota", state.queue().len());
+        let (median, made) = measure(&what, &state, &view, &policy(Strategy::Spread));
+        assert!(made.placements.is_empty());
+        assert!(median <= Duration::from_millis(1), "{median:?}");
+    }
 }
 
 #[test]

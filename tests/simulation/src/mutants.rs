@@ -67,6 +67,7 @@ trials! {
     LossCountedTwice: I10 @ 0,
     CapacityUnchecked: I11 @ 0,
     ParallelUnchecked: I11 @ 0,
+    QuotaUnchecked: I11 @ 3,
     MassExpiry: I12 @ 1,
     MarginDropped: I12 @ 2,
     MarginForgotten: I12 @ 0,

@@ -206,14 +206,18 @@ async fn look_on(client: Workload, addresses: Vec<String>, shared: Rc<Shared>) {
     }
 }
 
-/// When everything is mended: lets held tasks go, submits something new, waits until all runs have ended, and asks
-/// every master for all of them.
+/// When everything is mended: takes quotas away, submits something new, lets held tasks go, waits until all runs have
+/// ended, and asks every master for all of them.
 async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
     while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
         let asked = shared.transfer.take();
         if let Some(to) = asked {
             client.transfer(&master_host(to)).await;
         }
+        tokio::time::sleep(POLL).await;
+    }
+    while witness.has_quota() {
+        client.free_quotas().await;
         tokio::time::sleep(POLL).await;
     }
     let mut chance = SmallRng::seed_from_u64(plan.seed);

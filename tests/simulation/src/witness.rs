@@ -12,6 +12,7 @@ use muster_core::apply::Applied;
 use muster_core::command::{AttemptRef, Entry, Outcome};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text};
 use muster_core::snapshot::Snapshot;
+use muster_core::spec::namespace::Quota;
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
@@ -266,6 +267,12 @@ impl Witness {
     /// Live runs, in the newest state.
     pub fn open_runs(&self) -> BTreeMap<u64, OpenRun> {
         open_in(&self.0.lock().newest.1)
+    }
+
+    /// Whether some namespace has a quota, by the newest state.
+    pub fn has_quota(&self) -> bool {
+        let namespaces = &self.0.lock().newest.1.namespaces;
+        namespaces.iter().any(|it| it.spec.quota != Quota::default())
     }
 
     /// Whether a schedule will fire yet, by the newest state.

@@ -55,6 +55,7 @@ impl Step<'_> {
             if let Some(refusal) = refusal {
                 self.count(Rare::PlacementRefused);
                 self.judge_too_parallel(placement, refusal);
+                self.judge_over_quota(placement, refusal);
                 self.touch_refused(placement.run, placement.task);
             } else if let Err((invariant, problem)) = self.judge_placement(placement) {
                 let at = place(placement.run, placement.task, placement.range);
@@ -99,6 +100,7 @@ impl Step<'_> {
             return Err((Invariant::I11, format!("{live} are live, and `maxParallel` is {max:?}")));
         }
         let request = spec.request.clone();
+        let namespace = work.version.namespace.clone();
         let (limit, max_lost) = (spec.retry.limit, spec.max_lost.max(1));
         for (_, state) in &cells {
             let tries = state.tries();
@@ -121,6 +123,10 @@ impl Step<'_> {
         };
         if before.is_some_and(|before| before > new) || self.placed.iter().any(again) {
             return Err((Invariant::I4, format!("fence {new} after fence {before:?}")));
+        }
+        if let Some(taking) = self.over_quota(&namespace, &request.resources, range.count()) {
+            let what = format!("namespace `{namespace}` would have {taking:?}, over its quota");
+            return Err((Invariant::I11, what));
         }
         self.judge_worker(placement, &request)
     }
@@ -185,6 +191,13 @@ impl Step<'_> {
             }
         }
         self.count(Rare::AttemptPlaced);
+        let found = self.run(run).and_then(|work| {
+            let part = work.spec(task)?.request.resources.clone();
+            Some((work.version.namespace.clone(), part))
+        });
+        if let Some((namespace, part)) = found {
+            self.count_full(&namespace, &part);
+        }
         self.placed.push((run, task, range));
         let before = self.book.fences.insert((run, task), (fence, worker));
         if before.is_some_and(|(_, before)| before != worker) {

@@ -8,13 +8,14 @@ use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
 use muster_core::spec::ConcurrencyPolicy;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::state::run::Run;
 use muster_core::state::worker::{Worker, WorkerStatus};
 use muster_core::state::workflow::Schedule;
 use muster_core::time::Timestamp;
 
-use super::load::Holdings;
+use super::load::{Holdings, Takings};
 use super::work::{Shapes, Work};
 use crate::mix::spec_digest;
 
@@ -51,6 +52,8 @@ pub(super) struct Book {
     pub(super) now: Timestamp,
     pub(super) shapes: Shapes,
     pub(super) holdings: Holdings,
+    pub(super) takings: Takings,
+    pub(super) namespaces: BTreeMap<Name, NamespaceSpec>,
     pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
     pub(super) workflows: BTreeMap<(Name, Name), Known>,
     /// The latest fence of each task of a live run, and its worker.
@@ -67,6 +70,8 @@ impl Book {
     pub(super) fn adopt(state: &Snapshot) -> Self {
         let mut book = Book { now: state.meta.now, ..Book::default() };
         book.workers = state.workers.iter().map(|worker| (worker.id, worker.clone())).collect();
+        let namespaces = state.namespaces.iter().map(|it| (it.spec.name.clone(), it.spec.clone()));
+        book.namespaces = namespaces.collect();
         for workflow in state.workflows.iter() {
             let latest = workflow.latest.and_then(|id| state.versions.get(id));
             let specs = latest.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
@@ -98,9 +103,18 @@ impl Book {
         book
     }
 
-    /// Sums up anew what workers hold.
+    /// How many runs of a namespace are live.
+    pub(super) fn live_runs(&self, namespace: &Name) -> usize {
+        // No name comes before this one.
+        let first = (namespace.clone(), Name::parse("a").expect("it is a name"));
+        let all = self.workflows.range(first..).take_while(|((of, _), _)| of == namespace);
+        all.map(|(_, known)| known.begun.len() + known.waiting.len()).sum()
+    }
+
+    /// Sums up anew what workers hold and namespaces take.
     pub(super) fn recount(&mut self, state: &Snapshot) {
         self.holdings = Holdings::default();
+        self.takings = Takings::default();
         for run in state.runs.iter() {
             for (at, (task, spec)) in run.tasks.iter().zip(&run.version.spec.tasks).enumerate() {
                 let key = (run.id, TaskIndex(at as u32));
@@ -108,6 +122,7 @@ impl Book {
                     let Some(attempt) = state.attempt() else { continue };
                     let part = &spec.request.resources;
                     self.holdings.take(attempt.worker, key, part, range.count());
+                    self.takings.take(&run.version.namespace, part, range.count());
                     let fence = self.fences.entry(key).or_insert((attempt.fence, attempt.worker));
                     *fence = (*fence).max((attempt.fence, attempt.worker));
                 }

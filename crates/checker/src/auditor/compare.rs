@@ -326,6 +326,7 @@ impl Step<'_> {
             ("runs", after.runs().len(), limits::RUNS_MAX),
             ("workflows", after.workflows().len(), limits::WORKFLOWS_MAX),
             ("workers", after.workers().len(), limits::WORKERS_MAX),
+            ("namespaces", after.namespaces().count(), limits::NAMESPACES_MAX),
             ("request ids", after.requests().answered().len(), limits::REQUEST_IDS_MAX),
         ];
         for (what, count, max) in sizes {

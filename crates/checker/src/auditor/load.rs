@@ -1,9 +1,10 @@
-//! What workers have given, summed up apart from the core: exactly, without saturation.
+//! What workers have given and namespaces have taken, summed up apart from the core: exactly, without saturation.
 
 use std::collections::BTreeMap;
 
-use muster_core::ids::{RunId, TaskIndex, Text, WorkerId};
+use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::Resources;
+use muster_core::spec::namespace::Quota;
 
 /// An amount of everything that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,6 +103,62 @@ impl Holdings {
         }
         if holding.tasks.is_empty() {
             self.0.remove(&worker);
+        }
+    }
+}
+
+/// What the live attempts of one namespace take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taking {
+    load: Load,
+    attempts: u64,
+}
+
+impl Taking {
+    pub(super) fn add(&mut self, part: &Resources, count: u32) {
+        self.load.add(part, count);
+        self.attempts += u64::from(count);
+    }
+
+    fn sub(&mut self, part: &Resources, count: u32) {
+        self.load.sub(part, count);
+        self.attempts = self.attempts.saturating_sub(u64::from(count));
+    }
+
+    /// Whether a quota lets it be, as far as attempts that take `part` add to it.
+    pub(super) fn is_within(&self, quota: &Quota, part: &Resources) -> bool {
+        let holds = |most: Option<u64>, is: u128, adds: u64| {
+            adds == 0 || most.is_none_or(|most| is <= u128::from(most))
+        };
+        holds(quota.tasks.map(u64::from), u128::from(self.attempts), 1)
+            && holds(quota.cpu_millis, self.load.cpu_millis, part.cpu_millis)
+            && holds(quota.memory_bytes, self.load.memory_bytes, part.memory_bytes)
+    }
+
+    /// Whether counters of the core say the same.
+    pub(super) fn is(&self, counted: &Resources, attempts: u32) -> bool {
+        self.load.is(counted) && self.attempts == u64::from(attempts)
+    }
+}
+
+/// What all namespaces take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Takings(BTreeMap<Name, Taking>);
+
+impl Takings {
+    pub(super) fn of(&self, namespace: &Name) -> Taking {
+        self.0.get(namespace).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn take(&mut self, namespace: &Name, part: &Resources, count: u32) {
+        self.0.entry(namespace.clone()).or_default().add(part, count);
+    }
+
+    pub(super) fn give_back(&mut self, namespace: &Name, part: &Resources, count: u32) {
+        let Some(taking) = self.0.get_mut(namespace) else { return };
+        taking.sub(part, count);
+        if taking.attempts == 0 {
+            self.0.remove(namespace);
         }
     }
 }

@@ -13,6 +13,7 @@ mod hooks;
 mod load;
 mod operate;
 mod print;
+mod quotas;
 mod retry;
 mod rules;
 mod runs;
@@ -301,6 +302,7 @@ impl Auditor {
         step.compare();
         if step.verdict.count() == found {
             step.compare_deadline();
+            step.compare_namespaces();
         }
         if self.verdict.count() > found {
             // From here on the state is taken as it is: one fault is named once.
@@ -329,6 +331,10 @@ impl Auditor {
     /// What workers hold, recounted over all runs, must be what was kept up step by step.
     fn check_recount(&mut self, index: LogIndex, state: &Snapshot) {
         let fresh = Book::adopt(state);
+        if fresh.takings != self.book.takings {
+            let what = "what namespaces have differs from a recount over all runs";
+            self.verdict.found(Invariant::I16, At::Index(index), what);
+        }
         if fresh.holdings != self.book.holdings {
             let what = "what workers hold differs from a recount over all runs";
             self.verdict.found(Invariant::I16, At::Index(index), what);

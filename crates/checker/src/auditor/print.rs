@@ -12,6 +12,7 @@ use muster_core::command::{
 use muster_core::event::Event;
 use muster_core::snapshot::Snapshot;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
+use muster_core::state::namespace::Namespace;
 use muster_core::state::requests::AnsweredRequest;
 use muster_core::state::run::Run;
 use muster_core::state::trail::Action;
@@ -29,6 +30,7 @@ pub(super) struct StatePrint {
     workers: MapPrint<Worker>,
     requests: MapPrint<AnsweredRequest>,
     actions: MapPrint<Action>,
+    namespaces: MapPrint<Namespace>,
 }
 
 impl StatePrint {
@@ -41,6 +43,7 @@ impl StatePrint {
             self.workers.update(&state.workers, mix),
             self.requests.update(&state.requests, mix),
             self.actions.update(&state.actions, mix),
+            self.namespaces.update(&state.namespaces, mix),
         ];
         mix(&(state.meta, sums))
     }
@@ -155,6 +158,7 @@ fn hash_command(command: &Command, mixer: &mut Mixer) {
         Command::ApplyWorkflow(it) => {
             (request(&it.request), &it.namespace, &it.spec).hash(mixer);
         }
+        Command::ApplyNamespace(it) => (request(&it.request), &it.spec).hash(mixer),
         Command::SubmitRun(it) => {
             (request(&it.request), &it.namespace, &it.params, it.priority).hash(mixer);
             it.backfill.hash(mixer);

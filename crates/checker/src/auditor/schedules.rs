@@ -63,6 +63,10 @@ impl Step<'_> {
         retries: Option<&RetryRun>,
     ) {
         let (id, now) = (run.id, self.now);
+        if !self.may_have_run(&key.0) {
+            let what = format!("run {id} is one more than the quota of `{}` lets be live", key.0);
+            self.found(Invariant::I11, what);
+        }
         self.next_run = self.next_run.max(id.0 + 1);
         let known = self.book.workflows.entry(key.clone()).or_default();
         known.runs += 1;
@@ -91,6 +95,7 @@ impl Step<'_> {
             );
         }
         self.count(Rare::RunAccepted);
+        self.touched_namespaces.insert(key.0.clone());
         let shape = self.book.shapes.of(&run.version);
         let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
@@ -143,6 +148,7 @@ impl Step<'_> {
             let known = self.book.workflows.entry(key.clone()).or_default();
             known.begun.remove(&id);
             known.waiting.remove(&id);
+            self.touched_namespaces.insert(key.0.clone());
             concerned.insert(key);
         }
         for key in concerned {
@@ -239,12 +245,14 @@ impl Step<'_> {
         });
         let (mut fired, mut passed_over) = (Vec::new(), 0);
         for fire_time in &command.fire_times {
+            let is_over_quota = !self.may_have_run(&key.0);
             let known = self.book.workflows.entry(key.clone()).or_default();
             let others = known.begun.len() + known.waiting.len();
             let is_full = known.waiting.len() >= limits::QUEUED_RUNS_MAX;
             let policy = version.spec.concurrency;
             let is_crowded = others >= limits::FIRED_RUNS_MAX;
             let is_held = is_crowded
+                || is_over_quota
                 || match policy {
                     ConcurrencyPolicy::Allow | ConcurrencyPolicy::Replace => false,
                     ConcurrencyPolicy::Forbid => others > 0,

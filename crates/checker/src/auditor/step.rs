@@ -54,6 +54,7 @@ pub(super) struct Step<'a> {
     pub(super) touched_requests: BTreeSet<Text>,
     pub(super) touched_workers: BTreeSet<WorkerId>,
     pub(super) touched_workflows: BTreeSet<(Name, Name)>,
+    pub(super) touched_namespaces: BTreeSet<Name>,
     /// Runs whose deadlines must be worked out again.
     pub(super) dirty: BTreeSet<RunId>,
     /// The number of the next run in the cluster.
@@ -101,6 +102,7 @@ impl<'a> Step<'a> {
             touched_requests: BTreeSet::new(),
             touched_workers: BTreeSet::new(),
             touched_workflows: BTreeSet::new(),
+            touched_namespaces: BTreeSet::new(),
             dirty: BTreeSet::new(),
             next_run: before.meta.next_run,
             asker: None,
@@ -146,11 +148,18 @@ impl<'a> Step<'a> {
                     self.apply_workflow(it, reply);
                 }
             }
+            Command::ApplyNamespace(it) => {
+                if let Some(reply) = self.once(it.request.as_ref(), claim) {
+                    self.apply_namespace(it, reply);
+                }
+            }
             Command::SubmitRun(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.submit_run(it, reply);
                 } else if let Err(Rejection::RunForbidden { .. }) = claim {
                     self.submission_forbidden(it);
+                } else if let Err(Rejection::QuotaReached { .. }) = claim {
+                    self.refused_for_quota(&it.namespace);
                 }
             }
             Command::CancelRun(it) => {
@@ -181,6 +190,8 @@ impl<'a> Step<'a> {
             Command::RetryRun(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.retry_run(it, reply);
+                } else if let Err(Rejection::QuotaReached { .. }) = claim {
+                    self.refused_for_quota(&it.namespace);
                 }
             }
             Command::ReopenTasks(it) => {
@@ -351,7 +362,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Puts indices of a task into a state, and keeps up what workers hold.
+    /// Puts indices of a task into a state, and keeps up what workers hold and namespaces take.
     pub(super) fn change(
         &mut self,
         run_id: RunId,
@@ -364,6 +375,7 @@ impl<'a> Step<'a> {
         let Some(work) = self.work.get_mut(&run_id) else { return };
         let Some(pieces) = work.within(task, range) else { return };
         let Some(part) = work.spec(task).map(|spec| spec.request.resources.clone()) else { return };
+        let namespace = work.version.namespace.clone();
         work.set(task, range, to, now);
         let key = (run_id, task);
         let end = work.end_of(task.0 as usize);
@@ -373,13 +385,16 @@ impl<'a> Step<'a> {
         for (piece, old) in pieces {
             if let Some(attempt) = old.attempt() {
                 self.book.holdings.give_back(attempt.worker, key, &part, piece.count());
+                self.book.takings.give_back(&namespace, &part, piece.count());
                 self.touched_workers.insert(attempt.worker);
             }
             if let Some(attempt) = to.attempt() {
                 self.book.holdings.take(attempt.worker, key, &part, piece.count());
+                self.book.takings.take(&namespace, &part, piece.count());
                 self.touched_workers.insert(attempt.worker);
             }
         }
+        self.touched_namespaces.insert(namespace);
     }
 
     /// The run as it should be at this point, if it is live or ended in this entry.

@@ -5,6 +5,7 @@ mod attempts;
 mod fan_out;
 mod interleavings;
 mod log;
+mod quotas;
 mod replicas;
 mod runs;
 mod seen;

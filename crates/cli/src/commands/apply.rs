@@ -1,4 +1,4 @@
-//! `muster apply`: stores workflows.
+//! `muster apply`: stores workflows, and what namespaces may have.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use muster_client::v1;
 use muster_core::spec::WorkflowSpec;
 use muster_core::spec::schedule::Timing;
 use muster_core::time::Timestamp;
+use muster_proto::convert::namespace_to_proto;
 use serde_json::Value;
 
 use crate::exit::{Exit, Outcome};
@@ -23,13 +24,48 @@ pub(crate) struct ApplyArgs {
     file: Vec<PathBuf>,
 }
 
+/// What was applied, and what came of it.
+enum Applied {
+    Namespace(v1::ApplyNamespaceResponse),
+    Workflow(v1::ApplyWorkflowResponse),
+}
+
+impl Applied {
+    fn name(&self) -> String {
+        match self {
+            Applied::Namespace(it) => format!("namespace/{}", it.name),
+            Applied::Workflow(it) => it.name.clone(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let (name, is_new) = match self {
+            Applied::Namespace(it) => (self.name(), it.is_changed),
+            Applied::Workflow(it) => (format!("{}@{}", it.name, it.version), it.is_new),
+        };
+        format!("{name} {}", if is_new { "applied" } else { "unchanged" })
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Applied::Namespace(it) => output::json::value("muster.v1.ApplyNamespaceResponse", it),
+            Applied::Workflow(it) => output::json::value("muster.v1.ApplyWorkflowResponse", it),
+        }
+    }
+}
+
 pub(crate) async fn run(args: ApplyArgs, global: &Global) -> Outcome {
     // All files are checked before the first is applied.
     let files = files::read_all(&args.file)?;
     let client = global.client()?;
     let mut applied = Vec::new();
+    // What a namespace may have first, so that it holds for what follows.
+    for namespace in files.iter().flat_map(|file| &file.namespaces) {
+        let namespace = namespace_to_proto(namespace);
+        applied.push(Applied::Namespace(client.apply_namespace(namespace).await?));
+    }
     for workflow in files.iter().flat_map(|file| &file.workflows) {
-        applied.push(client.apply(workflow).await?);
+        applied.push(Applied::Workflow(client.apply(workflow).await?));
         tell_past_schedules(workflow);
     }
     print(global.format(), &applied)?;
@@ -54,28 +90,26 @@ fn tell_past_schedules(workflow: &WorkflowSpec) {
     }
 }
 
-fn print(format: Format, applied: &[v1::ApplyWorkflowResponse]) -> std::io::Result<()> {
-    let value = |it| output::json::value("muster.v1.ApplyWorkflowResponse", it);
+fn print(format: Format, applied: &[Applied]) -> std::io::Result<()> {
     match format {
         Format::Table | Format::Wide => {
             for it in applied {
-                let what = if it.is_new { "applied" } else { "unchanged" };
-                output::line(format!("{}@{} {what}", it.name, it.version))?;
+                output::line(it.line())?;
             }
         }
         Format::Name => {
             for it in applied {
-                output::line(&it.name)?;
+                output::line(it.name())?;
             }
         }
         Format::Jsonl => {
             for it in applied {
-                output::data(format, &value(it))?;
+                output::data(format, &it.value())?;
             }
         }
-        // One value, whatever the number of workflows.
+        // One value, whatever the number of things.
         Format::Json | Format::Yaml => {
-            output::data(format, &Value::Array(applied.iter().map(value).collect()))?;
+            output::data(format, &Value::Array(applied.iter().map(Applied::value).collect()))?;
         }
     }
     Ok(())

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use muster_client::{Client, Code, v1};
 use muster_core::spec::WorkflowSpec;
-use muster_proto::convert::spec_from_proto;
+use muster_core::spec::namespace::NamespaceSpec;
+use muster_proto::convert::{namespace_from_proto, spec_from_proto};
 use owo_colors::OwoColorize;
 use serde_json::{Map, Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -22,7 +23,7 @@ const CONTEXT_LINES: usize = 3;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Both sides are written with defaults filled in and what is at its default left out, so that only what would behave \
-otherwise differs. Nothing is printed of a workflow that would stay as it is.")]
+otherwise differs. Nothing is printed of what would stay as it is.")]
 pub(crate) struct DiffArgs {
     /// A file, a folder with files, or `-` for standard input; may be repeated
     #[arg(short, long = "file", required = true, value_name = "FILE")]
@@ -32,11 +33,11 @@ pub(crate) struct DiffArgs {
     exit_code: bool,
 }
 
-/// One workflow of a file beside the version that is applied.
+/// One workflow or namespace of a file beside what is applied.
 pub(super) struct Compared {
     name: String,
     file: String,
-    /// The applied version; 0 if there is none.
+    /// The applied version of a workflow; 0 if there is none.
     version: u32,
     before: Value,
     after: Value,
@@ -47,6 +48,12 @@ pub(crate) async fn run(args: DiffArgs, global: &Global) -> Outcome {
     let client = global.client()?;
     let mut differing = Vec::new();
     for file in &files {
+        for namespace in &file.namespaces {
+            let compared = compare_namespace(&client, &file.name, namespace).await?;
+            if compared.differs() {
+                differing.push(compared);
+            }
+        }
         for workflow in &file.workflows {
             let compared = compare(&client, &file.name, workflow).await?;
             if compared.differs() {
@@ -65,6 +72,24 @@ async fn compare(client: &Client, file: &str, spec: &WorkflowSpec) -> Result<Com
         Err(error) if error.code() == Code::NotFound => Compared::new(file, None, spec),
         Err(error) => Err(error.into()),
     }
+}
+
+pub(super) async fn compare_namespace(
+    client: &Client,
+    file: &str,
+    spec: &NamespaceSpec,
+) -> Result<Compared, Failure> {
+    let name = format!("namespace/{}", spec.name);
+    let found = match client.get_namespace(spec.name.as_str()).await {
+        Ok(found) => found.spec.filter(|_| found.applied_at_ms > 0),
+        Err(error) if error.code() == Code::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let unreadable = |error| Failure::error(format!("{name}: {error}"));
+    let before = found.map(namespace_from_proto).transpose().map_err(unreadable)?;
+    let before = before.as_ref().map_or(Value::Null, manifest::namespace);
+    let after = manifest::namespace(spec);
+    Ok(Compared { name, file: file.to_owned(), version: 0, before, after })
 }
 
 fn print(format: Format, differing: &[Compared]) -> std::io::Result<()> {
@@ -128,6 +153,10 @@ impl Compared {
         Ok(Compared { name, file: file.to_owned(), version, before, after })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn differs(&self) -> bool {
         // The order of keys counts: tasks have one.
         text(&self.before) != text(&self.after)
@@ -137,7 +166,8 @@ impl Compared {
     pub(super) fn lines(&self) -> Vec<String> {
         let (before, after) = (text(&self.before), text(&self.after));
         let applied = match self.version {
-            0 => format!("{} (not applied)", self.name),
+            _ if self.before.is_null() => format!("{} (not applied)", self.name),
+            0 => self.name.clone(),
             version => format!("{}@{version}", self.name),
         };
         let mut lines = vec![format!("--- {applied}"), format!("+++ {}", self.file)];
@@ -170,8 +200,8 @@ impl Compared {
 }
 
 /// What is not applied is an empty file.
-fn text(workflow: &Value) -> String {
-    if workflow.is_null() { String::new() } else { yaml::document(workflow) }
+fn text(applied: &Value) -> String {
+    if applied.is_null() { String::new() } else { yaml::document(applied) }
 }
 
 /// Adds each field in which two values differ, those of the old one first.

@@ -33,6 +33,9 @@ pub(crate) enum GetCommand {
         /// The workflow
         workflow: String,
     },
+    /// Namespaces, with what each may have and has
+    #[command(visible_aliases = ["namespace", "ns"])]
+    Namespaces,
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
@@ -246,6 +249,7 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             let filter = ActionFilter { run, who: args.by, all_namespaces: args.all_namespaces };
             print(global, client.list_actions(filter), args.limit, "no actions").await
         }
+        GetCommand::Namespaces => print(global, client.list_namespaces(), 0, "no namespaces").await,
         GetCommand::Versions { workflow } => {
             let versions = client.get_workflow(workflow).await?.versions;
             let versions = futures::stream::iter(versions.into_iter().map(Ok));

@@ -34,6 +34,11 @@ pub(crate) enum DescribeCommand {
         /// Its name; `NAME@VERSION` for another version than the latest
         name: String,
     },
+    /// A namespace, with what it may have and has
+    Namespace {
+        /// Its name
+        name: String,
+    },
     /// A worker
     Worker {
         /// Its name
@@ -62,6 +67,10 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
             let (name, version) = versioned(&name)?;
             let workflow = client.get_workflow_version(name, version).await?;
             output::one(format, &workflow, portrait::workflow)?;
+        }
+        DescribeCommand::Namespace { name } => {
+            let namespace = client.get_namespace(name).await?;
+            output::one(format, &namespace, portrait::namespace)?;
         }
         DescribeCommand::Worker { name } => {
             let worker = client.get_worker(name).await?;

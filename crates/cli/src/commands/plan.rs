@@ -6,7 +6,7 @@ use clap::Args;
 use muster_client::v1;
 use serde_json::Value;
 
-use super::diff::{Compared, coloured};
+use super::diff::{Compared, coloured, compare_namespace};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
 use crate::output::{self, Format};
@@ -36,6 +36,12 @@ pub(crate) async fn run(args: PlanArgs, global: &Global) -> Outcome {
     let client = global.client()?;
     let mut planned = Vec::new();
     for file in &files {
+        for namespace in &file.namespaces {
+            tell_namespace(
+                global.format(),
+                &compare_namespace(&client, &file.name, namespace).await?,
+            )?;
+        }
         for workflow in &file.workflows {
             let response = client.plan(workflow).await?;
             let compared = Compared::new(&file.name, response.applied.clone(), workflow)?;
@@ -48,6 +54,17 @@ pub(crate) async fn run(args: PlanArgs, global: &Global) -> Outcome {
         .flat_map(|it| &it.response.placements)
         .any(|it| it.outlook() == v1::Outlook::Never);
     Ok(if is_stuck { Exit::CannotBePlaced } else { Exit::Ok })
+}
+
+/// Says for people what would become of a namespace.
+fn tell_namespace(format: Format, compared: &Compared) -> std::io::Result<()> {
+    if !matches!(format, Format::Table | Format::Wide) {
+        return Ok(());
+    }
+    if !compared.differs() {
+        return output::line(format!("{} stays as it is", compared.name()));
+    }
+    compared.lines().iter().try_for_each(|line| output::line(coloured(line)))
 }
 
 fn print(format: Format, planned: &[Planned]) -> Result<(), Failure> {

@@ -220,6 +220,38 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
     text
 }
 
+pub(crate) fn namespace(namespace: &v1::Namespace) -> String {
+    let spec = namespace.spec.clone().unwrap_or_default();
+    let quota = spec.quota.unwrap_or_default();
+    let used = namespace.used.clone().unwrap_or_default();
+    let of = |has: String, most: Option<String>| match most {
+        Some(most) => format!("{has} of at most {most}"),
+        None => has,
+    };
+    let text = |count: Option<u32>| count.map(|count| count.to_string());
+    let cpu = quota.cpu_millis.map(|it| Cpu(it).to_string());
+    let memory = quota.memory_bytes.map(|it| Memory(it).to_string());
+    let applied = match namespace.applied_at_ms {
+        0 => "never: weight 1, no quota".to_owned(),
+        at => moment(at),
+    };
+    let mut facts = Facts::new();
+    facts
+        .add("Namespace", &spec.name)
+        .add("Applied", applied)
+        .add("Weight", spec.weight.unwrap_or(1))
+        .add("Workflows", namespace.workflows)
+        .add("Live runs", of(namespace.live_runs.to_string(), text(quota.runs)))
+        .add("Live tasks", of(namespace.live_tasks.to_string(), text(quota.tasks)))
+        .add("Cpu", of(Cpu(used.cpu_millis).to_string(), cpu))
+        .add("Memory", of(Memory(used.memory_bytes).to_string(), memory))
+        .add("Ready tasks", namespace.ready_tasks);
+    for (name, amount) in &used.custom {
+        facts.add("Also", format!("{name} {amount}"));
+    }
+    facts.text()
+}
+
 /// A parameter in a line: `size=10 (integer; 1 to 100)`.
 fn declared(name: &str, param: &v1::ParamSpec) -> String {
     let kind = match param.r#type() {

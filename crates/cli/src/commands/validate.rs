@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use muster_proto::convert::spec_to_proto;
+use muster_proto::convert::{namespace_to_proto, spec_to_proto};
 use serde_json::Value;
 
 use crate::exit::{Exit, Outcome};
@@ -31,14 +31,25 @@ pub(crate) fn run(args: &ValidateArgs, global: &Global) -> Outcome {
     }
     let files = files::read_all(&args.files)?;
     let format = global.format();
-    let specs: Vec<Value> = files
+    let namespaces = files
+        .iter()
+        .flat_map(|file| &file.namespaces)
+        .map(|it| output::json::value("muster.v1.NamespaceSpec", &namespace_to_proto(it)));
+    let workflows = files
         .iter()
         .flat_map(|file| &file.workflows)
-        .map(|spec| output::json::value("muster.v1.WorkflowSpec", &spec_to_proto(spec)))
-        .collect();
+        .map(|it| output::json::value("muster.v1.WorkflowSpec", &spec_to_proto(it)));
+    let specs: Vec<Value> = namespaces.chain(workflows).collect();
     match format {
         Format::Table | Format::Wide | Format::Name => {
             for file in &files {
+                for namespace in &file.namespaces {
+                    let name = format!("namespace/{}", namespace.name);
+                    output::line(match format {
+                        Format::Name => name,
+                        _ => format!("{}: {name} ok", file.name),
+                    })?;
+                }
                 for workflow in &file.workflows {
                     let count = workflow.tasks.len();
                     let tasks = if count == 1 { "task" } else { "tasks" };

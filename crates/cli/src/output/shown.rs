@@ -485,3 +485,52 @@ mod tests {
         assert_eq!(rounded(512), "512");
     }
 }
+
+/// `3/10`, or `3` where there is no bound.
+fn of_most(has: impl std::fmt::Display, most: Option<impl std::fmt::Display>) -> String {
+    most.map_or_else(|| has.to_string(), |most| format!("{has}/{most}"))
+}
+
+impl Shown for v1::Namespace {
+    const MESSAGE: &'static str = "muster.v1.Namespace";
+    const LIST: &'static str = "namespaces";
+
+    fn name(&self) -> String {
+        self.spec.clone().unwrap_or_default().name
+    }
+
+    fn columns(is_wide: bool) -> &'static [&'static str] {
+        match is_wide {
+            false => &["NAME", "WEIGHT", "RUNS", "TASKS", "CPU", "MEMORY", "READY"],
+            true => &[
+                "NAME",
+                "WEIGHT",
+                "RUNS",
+                "TASKS",
+                "CPU",
+                "MEMORY",
+                "READY",
+                "WORKFLOWS",
+                "APPLIED AT (UTC)",
+            ],
+        }
+    }
+
+    fn row(&self, is_wide: bool) -> Vec<String> {
+        let spec = self.spec.clone().unwrap_or_default();
+        let (quota, used) = (spec.quota.unwrap_or_default(), self.used.clone().unwrap_or_default());
+        let mut row = vec![
+            spec.name.clone(),
+            spec.weight.unwrap_or(1).to_string(),
+            of_most(self.live_runs, quota.runs),
+            of_most(self.live_tasks, quota.tasks),
+            of_most(Cpu(used.cpu_millis), quota.cpu_millis.map(Cpu)),
+            of_most(Memory(used.memory_bytes), quota.memory_bytes.map(Memory)),
+            self.ready_tasks.to_string(),
+        ];
+        if is_wide {
+            row.extend([self.workflows.to_string(), clock(self.applied_at_ms)]);
+        }
+        row
+    }
+}

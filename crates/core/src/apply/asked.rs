@@ -48,6 +48,17 @@ impl Step<'_> {
         });
     }
 
+    /// Adds that somebody applied a namespace, if somebody did.
+    pub(super) fn note_namespace(&mut self, namespace: &Name) {
+        self.note_that(Intent {
+            deed: Deed::Apply,
+            namespace: None,
+            subject: namespace.text(),
+            run: None,
+            detail: "namespace".into(),
+        });
+    }
+
     fn note_that(&mut self, intent: Intent) {
         let is_forgotten = mutant::is_on(Mutant::ActionForgotten) && intent.deed == Deed::Cancel;
         let Some(by) = self.asker.clone().filter(|_| !is_forgotten) else { return };
@@ -103,6 +114,7 @@ impl Step<'_> {
             }
             Command::Tick
             | Command::ApplyWorkflow(_)
+            | Command::ApplyNamespace(_)
             | Command::SubmitRun(_)
             | Command::RetryRun(_)
             | Command::FireSchedule(_)

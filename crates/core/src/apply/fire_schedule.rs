@@ -23,7 +23,9 @@ impl Step<'_> {
         let mut live = self.state.live_runs_of(command.workflow);
         for fire_time in &command.fire_times {
             let before = self.state.runs.len();
-            let is_full = before >= limits::RUNS_MAX || live >= limits::FIRED_RUNS_MAX as u64;
+            let is_full = before >= limits::RUNS_MAX
+                || live >= limits::FIRED_RUNS_MAX as u64
+                || self.check_run_quota(&version.namespace).is_err();
             match self.admission(Some(command.workflow), &version.workflow, policy) {
                 Ok(admission) if !is_full => {
                     let schedule = command.schedule.clone();

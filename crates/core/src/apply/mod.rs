@@ -4,6 +4,7 @@
 //! time. It never asks who leads, and its events are hints that can be derived again from the state.
 
 mod advance;
+mod apply_namespace;
 mod apply_workflow;
 mod approval;
 mod asked;
@@ -113,6 +114,9 @@ impl Step<'_> {
             Command::Tick => Ok(Reply::Done),
             Command::ApplyWorkflow(it) => {
                 self.once(it.request.as_ref(), |step| step.apply_workflow(it))
+            }
+            Command::ApplyNamespace(it) => {
+                self.once(it.request.as_ref(), |step| step.apply_namespace(it))
             }
             Command::SubmitRun(it) => self.once(it.request.as_ref(), |step| step.submit_run(it)),
             Command::CancelRun(it) => self.once(it.request.as_ref(), |step| step.cancel_run(it)),

@@ -81,6 +81,10 @@ impl Step<'_> {
         if free.fits(&request.resources) < placement.range.count() {
             return Err(ItemRefusal::NoCapacity);
         }
+        let room = self.state.quota_room(&run.version.namespace, &request.resources);
+        if room < placement.range.count() {
+            return Err(ItemRefusal::QuotaReached);
+        }
         Ok(ready)
     }
 }

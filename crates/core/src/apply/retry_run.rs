@@ -44,6 +44,7 @@ impl Step<'_> {
             _ => version.spec.concurrency,
         };
         let admission = self.admission(Some(id), &version.workflow, policy)?;
+        self.check_run_quota(&command.namespace)?;
         if self.state.versions.get(version.id).is_none() {
             self.state.meta.next_version += 1;
             self.state.versions.insert(version.id, version.clone());

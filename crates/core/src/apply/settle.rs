@@ -195,6 +195,7 @@ impl Step<'_> {
             self.state.run_by_number.remove(&(workflow, run.number));
             self.state.forget_queued(workflow, run_id);
         }
+        self.state.uncount_run(&run.version.namespace);
         self.release_version(&run);
         self.events.push(Event::RunEnded { run });
         if let Some(workflow) = workflow {

@@ -76,6 +76,7 @@ impl Step<'_> {
         let params = effective_params(spec, &given)?;
         let known = self.state.workflow(command.namespace.as_str(), spec.name.as_str());
         let admission = self.admission(known.map(|it| it.id), &spec.name, policy)?;
+        self.check_run_quota(&command.namespace)?;
         let version = match &command.source {
             RunSource::Workflow { workflow, version } => {
                 self.existing_version(&command.namespace, workflow, *version)?
@@ -179,6 +180,7 @@ impl Step<'_> {
             workflow.runs
         });
         *self.state.version_uses.entry(version.id).or_default() += 1;
+        self.state.count_run(&version.namespace);
         let mut run = Run::new(id, number, version, new.params, self.now);
         let priority = new.priority.unwrap_or(run.priority);
         run.priority = priority.clamp(-limits::PRIORITY_MAX, limits::PRIORITY_MAX);

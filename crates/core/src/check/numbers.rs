@@ -18,6 +18,7 @@ impl State {
             ("version", meta.next_version, self.versions.iter().next_back().map(|it| it.id)),
             ("workflow", meta.next_workflow, self.workflows.iter().next_back().map(|it| it.id)),
             ("worker", meta.next_worker, self.workers.iter().next_back().map(|it| it.id.0)),
+            ("namespace", meta.next_namespace, self.namespaces.iter().next_back().map(|it| it.id)),
         ];
         for (what, next, last) in counters {
             if next > NUMBER_MAX || last.is_some_and(|last| last >= next) {
@@ -27,6 +28,12 @@ impl State {
         let names: usize = self.workflow_by_name.values().map(|names| names.len()).sum();
         if names != self.workflows.len() {
             return violated("I16", "two workflows have one name".to_owned());
+        }
+        if self.namespace_by_name.len() != self.namespaces.len() {
+            return violated("I16", "two namespaces have one name".to_owned());
+        }
+        if let Some(bad) = self.namespaces.iter().find(|it| it.spec.check().is_err()) {
+            return violated("I17", format!("namespace `{}` is out of bounds", bad.spec.name));
         }
         self.workflows.iter().try_for_each(|workflow| self.check_latest(workflow))?;
         self.check_run_numbers()?;
@@ -86,6 +93,8 @@ mod tests {
     use crate::ids::{LogIndex, Name};
     use crate::snapshot::Snapshot;
     use crate::spec;
+    use crate::spec::namespace::NamespaceSpec;
+    use crate::state::namespace::Namespace;
     use crate::time::Timestamp;
 
     const FILE: &str = "apiVersion: v1\nkind: Workflow\nname: w\ntasks: {t: {run: x}}\n";
@@ -122,12 +131,28 @@ mod tests {
         assert_eq!(refused(|it| it.meta.next_version = 1), Some("I2"));
         assert_eq!(refused(|it| it.meta.next_workflow = 1), Some("I2"));
         assert_eq!(refused(|it| it.meta.next_worker = u64::MAX), Some("I2"));
+        assert_eq!(refused(|it| it.meta.next_namespace = u64::MAX), Some("I2"));
         let workflow = |it: &mut Snapshot, change: fn(&mut Workflow)| {
             change(it.workflows.get_mut(1).expect("the first workflow"));
         };
         assert_eq!(refused(|it| workflow(it, |it| it.runs = 1)), Some("I2"));
         assert_eq!(refused(|it| workflow(it, |it| it.versions = 2)), Some("I16"));
         assert_eq!(refused(|it| workflow(it, |it| it.latest = None)), Some("I16"));
+    }
+
+    #[test]
+    fn namespaces_that_are_two_or_out_of_bounds_are_found() {
+        let namespace = |it: &mut Snapshot, id, weight| {
+            let name = Name::parse("n").expect("a name");
+            let spec = NamespaceSpec { weight, ..NamespaceSpec::new(name) };
+            it.namespaces.insert(id, Arc::new(Namespace { id, spec, applied_at: Timestamp(0) }));
+            it.meta.next_namespace = 3;
+        };
+        assert_eq!(refused(|it| namespace(it, 1, 2)), None);
+        assert_eq!(refused(|it| namespace(it, 3, 2)), Some("I2"));
+        assert_eq!(refused(|it| namespace(it, 1, 0)), Some("I17"));
+        let two = |it: &mut Snapshot| [1, 2].into_iter().for_each(|id| namespace(it, id, 2));
+        assert_eq!(refused(two), Some("I16"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod error;
 mod expression;
 pub mod fan_out;
 mod hook;
+pub mod namespace;
 pub mod param;
 mod parse;
 mod path;
@@ -30,7 +31,8 @@ pub use self::fan_out::{Axis, FanOut, Items, ItemsError};
 pub use self::hook::Hook;
 pub use self::param::{ParamSpec, ParamType};
 pub use self::parse::{
-    ExpressionCheck, ExpressionProblem, ScheduleCheck, parse, parse_with, validate_with,
+    ExpressionCheck, ExpressionProblem, Manifest, ScheduleCheck, parse, parse_manifest, parse_with,
+    validate_with,
 };
 use self::schedule::ScheduleSpec;
 pub use self::suggest::did_you_mean;

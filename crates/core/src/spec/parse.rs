@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+use super::namespace::NamespaceSpec;
 use super::path::Path;
 use super::report::Report;
 use super::schedule::ScheduleSpec;
@@ -43,45 +44,32 @@ pub fn parse(text: &str) -> Result<Vec<WorkflowSpec>, SpecErrors> {
     parse_with(text, &|_| Ok(()), &|_| Vec::new())
 }
 
+/// What the documents of a file say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// The workflows, in the order of the file.
+    pub workflows: Vec<WorkflowSpec>,
+    /// The namespaces, in the order of the file.
+    pub namespaces: Vec<NamespaceSpec>,
+}
+
 /// Like [`parse`], for a caller who knows more: the core has no calendar and reads no expressions.
 pub fn parse_with(
     text: &str,
     schedules: ScheduleCheck<'_>,
     expressions: ExpressionCheck<'_>,
 ) -> Result<Vec<WorkflowSpec>, SpecErrors> {
-    let mut file = File::default();
-    if text.len() > limits::SPEC_BYTES_MAX {
-        let message = format!(
-            "the file has {} bytes; at most {} are possible",
-            text.len(),
-            limits::SPEC_BYTES_MAX
-        );
-        file.push(
-            TOP,
-            message,
-            Some("split it, or keep long scripts in files of their own".to_owned()),
-        );
-        return file.finish();
-    }
-    for document in Documents::new(text) {
-        match document {
-            Ok(root) if root.is_null() => {}
-            Ok(root) => file.document(&root, schedules, expressions),
-            Err(malformed) => file.push(malformed.position, malformed.message, malformed.help),
-        }
-        // Nobody reads on; a file of a million bad documents is not worth the time either.
-        if file.errors.len() >= ERRORS_MAX {
-            break;
-        }
-    }
-    if file.errors.is_empty() && file.workflows.is_empty() {
-        file.push(
-            TOP,
-            "the file holds no workflow".to_owned(),
-            Some("start with `apiVersion: v1`".to_owned()),
-        );
-    }
-    file.finish()
+    let file = File { takes_workflows_alone: true, ..File::default() };
+    Ok(file.read(text, schedules, expressions)?.workflows)
+}
+
+/// Like [`parse_with`], of everything that can be applied.
+pub fn parse_manifest(
+    text: &str,
+    schedules: ScheduleCheck<'_>,
+    expressions: ExpressionCheck<'_>,
+) -> Result<Manifest, SpecErrors> {
+    File::default().read(text, schedules, expressions)
 }
 
 fn check_schedules(spec: &WorkflowSpec, check: ScheduleCheck<'_>, report: &mut Report<'_>) {
@@ -126,14 +114,51 @@ fn check_expressions(spec: &WorkflowSpec, check: ExpressionCheck<'_>, report: &m
 /// What was read of a file so far.
 #[derive(Default)]
 struct File {
-    workflows: Vec<WorkflowSpec>,
-    /// The line of each workflow.
-    lines: BTreeMap<Name, u32>,
+    manifest: Manifest,
+    /// Whether other kinds of documents are refused.
+    takes_workflows_alone: bool,
+    /// The line of each object, by kind and name.
+    lines: BTreeMap<(&'static str, Name), u32>,
     errors: Vec<SpecError>,
     omitted: usize,
 }
 
 impl File {
+    /// Reads all documents.
+    fn read(
+        mut self,
+        text: &str,
+        schedules: ScheduleCheck<'_>,
+        expressions: ExpressionCheck<'_>,
+    ) -> Result<Manifest, SpecErrors> {
+        if text.len() > limits::SPEC_BYTES_MAX {
+            let message = format!(
+                "the file has {} bytes; at most {} are possible",
+                text.len(),
+                limits::SPEC_BYTES_MAX
+            );
+            let help = "split it, or keep long scripts in files of their own";
+            self.push(TOP, message, Some(help.to_owned()));
+            return self.finish();
+        }
+        for document in Documents::new(text) {
+            match document {
+                Ok(root) if root.is_null() => {}
+                Ok(root) => self.document(&root, schedules, expressions),
+                Err(malformed) => self.push(malformed.position, malformed.message, malformed.help),
+            }
+            // Nobody reads on; a file of a million bad documents is not worth the time either.
+            if self.errors.len() >= ERRORS_MAX {
+                break;
+            }
+        }
+        if self.errors.is_empty() && self.manifest == Manifest::default() {
+            let help = "start with `apiVersion: v1`";
+            self.push(TOP, "the file holds no workflow".to_owned(), Some(help.to_owned()));
+        }
+        self.finish()
+    }
+
     fn document(
         &mut self,
         root: &Node<'_>,
@@ -141,6 +166,15 @@ impl File {
         expressions: ExpressionCheck<'_>,
     ) {
         let mut report = Report::on(root);
+        let kind = root.entry("kind").and_then(|entry| entry.value.scalar());
+        if kind == Some("Namespace") && !self.takes_workflows_alone {
+            let namespace = read::namespace(root, &mut report);
+            return match (report.finish(), namespace) {
+                (Ok(()), Some(namespace)) => self.namespace(namespace, root),
+                (Ok(()), None) => {}
+                (Err(errors), _) => self.add_all(errors),
+            };
+        }
         let workflow = read::workflow(root, &mut report);
         if let Some(workflow) = &workflow {
             let is_whole = report.is_clean();
@@ -154,30 +188,39 @@ impl File {
         match (report.finish(), workflow) {
             (Ok(()), Some(workflow)) => self.workflow(workflow, root),
             (Ok(()), None) => {}
-            (Err(SpecErrors { errors, omitted }), _) => {
-                self.omitted = self.omitted.saturating_add(omitted);
-                for error in errors {
-                    self.add(error);
-                }
-            }
+            (Err(errors), _) => self.add_all(errors),
         }
     }
 
     fn workflow(&mut self, workflow: WorkflowSpec, root: &Node<'_>) {
+        if self.is_first("workflow", &workflow.name, root) {
+            self.manifest.workflows.push(workflow);
+        }
+    }
+
+    fn namespace(&mut self, namespace: NamespaceSpec, root: &Node<'_>) {
+        if self.is_first("namespace", &namespace.name, root) {
+            self.manifest.namespaces.push(namespace);
+        }
+    }
+
+    /// Whether no other document of the file defines the same.
+    fn is_first(&mut self, kind: &'static str, name: &Name, root: &Node<'_>) -> bool {
         let position = root.entry("name").map_or(root.position, |entry| entry.value.position);
-        match self.lines.insert(workflow.name.clone(), position.line) {
-            None => self.workflows.push(workflow),
-            Some(first) => {
-                let message = format!("the file defines workflow `{}` twice", workflow.name);
-                let help =
-                    Some(format!("the first is on line {first}; rename or remove one of them"));
-                self.add(SpecError {
-                    position: Some(position),
-                    path: "name".to_owned(),
-                    message,
-                    help,
-                });
-            }
+        let Some(first) = self.lines.insert((kind, name.clone()), position.line) else {
+            return true;
+        };
+        let message = format!("the file defines {kind} `{name}` twice");
+        let help = Some(format!("the first is on line {first}; rename or remove one of them"));
+        let path = "name".to_owned();
+        self.add(SpecError { position: Some(position), path, message, help });
+        false
+    }
+
+    fn add_all(&mut self, SpecErrors { errors, omitted }: SpecErrors) {
+        self.omitted = self.omitted.saturating_add(omitted);
+        for error in errors {
+            self.add(error);
         }
     }
 
@@ -193,9 +236,9 @@ impl File {
         }
     }
 
-    fn finish(self) -> Result<Vec<WorkflowSpec>, SpecErrors> {
+    fn finish(self) -> Result<Manifest, SpecErrors> {
         if self.errors.is_empty() {
-            return Ok(self.workflows);
+            return Ok(self.manifest);
         }
         Err(SpecErrors { errors: self.errors, omitted: self.omitted })
     }

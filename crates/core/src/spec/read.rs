@@ -6,10 +6,12 @@
 mod executor;
 mod fan_out;
 mod fields;
+mod namespace;
 mod policies;
 mod schedule;
 mod task;
 mod values;
 mod workflow;
 
+pub(super) use namespace::namespace;
 pub(super) use workflow::workflow;

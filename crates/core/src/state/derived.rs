@@ -28,24 +28,27 @@ impl Default for Holding {
     }
 }
 
-/// What the live attempts of one namespace take, on all workers together.
+/// What one namespace has: its live runs, and what their live attempts take on all workers together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// The sum of their requests.
     pub used: Resources,
-    /// How many there are; never 0.
+    /// How many live attempts there are.
     pub attempts: u32,
+    /// How many live runs there are, those that have not begun included; never 0 in the state.
+    pub runs: u32,
 }
 
 impl Default for Usage {
     fn default() -> Self {
-        Usage { used: Resources::ZERO, attempts: 0 }
+        Usage { used: Resources::ZERO, attempts: 0, runs: 0 }
     }
 }
 
 impl State {
     /// Rebuilds every derived index. The replicated part must be complete.
     pub(crate) fn derive(&mut self) {
+        self.namespace_by_name.clear();
         self.workflow_by_name.clear();
         self.run_by_number.clear();
         self.workers_by_name.clear();
@@ -57,6 +60,8 @@ impl State {
         self.fires = Default::default();
         self.queued_runs.clear();
         self.undecided.clear();
+        let namespaces = self.namespaces.iter().map(|it| (it.spec.name.clone(), it.id));
+        self.namespace_by_name.extend(namespaces);
         for workflow in self.workflows.iter() {
             self.workflow_by_name
                 .entry(workflow.namespace.clone())
@@ -95,6 +100,7 @@ impl State {
             }
         }
         *self.version_uses.entry(run.version.id).or_default() += 1;
+        self.count_run(&run.version.namespace);
         if let Some(at) = run.deadline() {
             self.deadlines.insert(at, Due::Run(id));
         }
@@ -134,6 +140,28 @@ impl State {
         self.workflow_by_name.get(&version.namespace)?.get(&version.workflow).copied()
     }
 
+    fn usage_of(&mut self, namespace: &Name) -> &mut Usage {
+        if !self.usage.contains_key(namespace) {
+            self.usage.insert(namespace.clone(), Usage::default());
+        }
+        self.usage.get_mut(namespace).expect("it was put there if it was not")
+    }
+
+    /// Counts a run that is live from now on.
+    pub(crate) fn count_run(&mut self, namespace: &Name) {
+        let usage = self.usage_of(namespace);
+        usage.runs = usage.runs.saturating_add(1);
+    }
+
+    /// Forgets a run that is live no longer.
+    pub(crate) fn uncount_run(&mut self, namespace: &Name) {
+        let Some(usage) = self.usage.get_mut(namespace) else { return };
+        usage.runs = usage.runs.saturating_sub(1);
+        if usage.runs == 0 {
+            self.usage.remove(namespace);
+        }
+    }
+
     /// Books `count` attempts of a task on a worker and a namespace.
     pub(crate) fn take(
         &mut self,
@@ -146,10 +174,7 @@ impl State {
         let holding = self.held.entry(worker).or_default();
         holding.used.add(part, count);
         *holding.tasks.entry(task).or_default() += count;
-        let usage = match self.usage.get_mut(namespace) {
-            Some(usage) => usage,
-            None => self.usage.entry(namespace.clone()).or_default(),
-        };
+        let usage = self.usage_of(namespace);
         usage.used.add(part, count);
         usage.attempts = usage.attempts.saturating_add(count);
     }
@@ -166,9 +191,6 @@ impl State {
         if let Some(usage) = self.usage.get_mut(namespace) {
             usage.used.sub(part, count);
             usage.attempts = usage.attempts.saturating_sub(count);
-            if usage.attempts == 0 {
-                self.usage.remove(namespace);
-            }
         }
         let Some(holding) = self.held.get_mut(&worker) else { return };
         let count = if mutant::is_on(Mutant::CountDrifts) { 1 } else { count };

@@ -1,8 +1,8 @@
 //! The replicated state: what every master holds, and the indexes derived from it.
 //!
 //! Only [`State::apply`] changes it. The replicated part (`runs`, `versions`, `workflows`, `workers`, `requests`,
-//! `trail`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`, `deadlines`,
-//! `held`, names) is rebuilt from it on restore, and [`State::check`] recounts it.
+//! `trail`, `namespaces`, the counters) is copy-on-write and is what a snapshot holds; the derived part (`queue`,
+//! `deadlines`, `held`, `usage`, names) is rebuilt from it on restore, and [`State::check`] recounts it.
 
 pub mod block_map;
 pub mod cells;
@@ -10,6 +10,7 @@ mod deadlines;
 mod derived;
 mod fires;
 pub mod hooks;
+pub mod namespace;
 pub mod queue;
 pub mod requests;
 pub mod run;
@@ -29,6 +30,7 @@ use crate::time::Timestamp;
 use block_map::BlockMap;
 use deadlines::Deadlines;
 pub use fires::{Fires, ScheduleKey};
+use namespace::Namespace;
 use queue::ReadyQueue;
 use requests::Requests;
 use run::Run;
@@ -57,6 +59,8 @@ pub struct Meta {
     pub next_worker: u64,
     /// The number of the next action of the audit trail.
     pub next_action: u64,
+    /// The id of the next namespace.
+    pub next_namespace: u64,
     /// Runs that ended before this log index are forgotten. The history lives outside the state; whoever takes the
     /// state from a snapshot forgets them too.
     pub pruned_before: LogIndex,
@@ -73,6 +77,7 @@ impl Default for Meta {
             next_version: 1,
             next_worker: 1,
             next_action: 1,
+            next_namespace: 1,
             pruned_before: LogIndex(0),
         }
     }
@@ -88,15 +93,17 @@ pub struct State {
     pub(crate) workers: BlockMap<Worker>,
     pub(crate) requests: Requests,
     pub(crate) trail: Trail,
+    pub(crate) namespaces: BlockMap<Namespace>,
 
     // Derived.
+    pub(crate) namespace_by_name: BTreeMap<Name, u64>,
     pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
     pub(crate) run_by_number: BTreeMap<(u64, u64), RunId>,
     pub(crate) workers_by_name: BTreeMap<Text, BTreeSet<WorkerId>>,
     /// How many live runs use a version.
     pub(crate) version_uses: BTreeMap<u64, u32>,
     pub(crate) held: BTreeMap<WorkerId, Holding>,
-    /// What the namespaces with live attempts take.
+    /// What the namespaces with live runs have.
     pub(crate) usage: BTreeMap<Name, Usage>,
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
@@ -234,7 +241,7 @@ impl State {
         self.held.get(&worker)
     }
 
-    /// What the live attempts of a namespace take; `None` if it has none.
+    /// What a namespace has; `None` if no run of it is live.
     pub fn used_by(&self, namespace: &Name) -> Option<&Usage> {
         self.usage.get(namespace)
     }

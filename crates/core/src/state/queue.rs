@@ -68,6 +68,12 @@ impl ReadyQueue {
         self.groups().map(|(_, group)| group.len()).sum()
     }
 
+    /// How many of them a namespace has.
+    pub fn len_of(&self, namespace: &Name) -> u64 {
+        let groups = self.namespaces.get(namespace).into_iter().flat_map(BTreeMap::values);
+        groups.map(|group| group.len() as u64).sum()
+    }
+
     /// Whether nothing may be placed.
     pub fn is_empty(&self) -> bool {
         self.namespaces.is_empty()

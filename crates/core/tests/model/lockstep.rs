@@ -18,7 +18,7 @@ use muster_core::state::trail::Asker;
 use muster_core::time::Timestamp;
 
 use super::naive::{Answered, Cell, Cells, End, Ended, Lists, Model};
-use super::ops::{Clock, Timed};
+use super::ops::{self, Clock, Timed};
 
 /// The replicas, as the checker knows them.
 const ONE: u64 = 1;
@@ -171,6 +171,12 @@ impl Lockstep {
         });
         same!(ended.collect::<Vec<_>>(), model.ended, "ended runs");
         self.compare_workers()?;
+        let usage = state.used_by(&ops::namespace());
+        let taken = usage.map_or([0; 3], |it| {
+            [u64::from(it.attempts), it.used.cpu_millis, it.used.memory_bytes]
+        });
+        same!(taken, model.taken(), "what the namespace takes");
+        same!(usage.map_or(0, |it| it.runs as usize), model.runs.len(), "what it runs");
         let ready = state.queue().groups().flat_map(|(request, group)| {
             group.iter().map(|(key, count)| {
                 ((request.as_ref().clone(), key.turn, key.run, key.task), *count)

@@ -6,6 +6,7 @@ mod lockstep;
 mod naive;
 mod operate;
 mod ops;
+mod quota;
 mod rules;
 mod specs;
 
@@ -58,7 +59,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 39] = [
+const CHECKED: [Rare; 42] = [
     Rare::HooksBegun,
     Rare::HooksCancelled,
     Rare::EntryAudited,
@@ -73,6 +74,9 @@ const CHECKED: [Rare; 39] = [
     Rare::RunTimedOut,
     Rare::AttemptPlaced,
     Rare::PlacementRefused,
+    Rare::NamespaceApplied,
+    Rare::RunOverQuota,
+    Rare::QuotaFull,
     Rare::AttemptTimedOut,
     Rare::QueueTimedOut,
     Rare::StaleRefused,
@@ -101,7 +105,7 @@ const CHECKED: [Rare; 39] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 63] = [
+const WANTED: [&str; 66] = [
     "hooks after Succeeded",
     "hooks after Failed",
     "hooks after Cancelled",
@@ -123,6 +127,9 @@ const WANTED: [&str; 63] = [
     "refused WorkerMismatch",
     "refused NoCapacity",
     "refused TooParallel",
+    "refused QuotaReached",
+    "rejected QuotaReached",
+    "carried out ApplyNamespace",
     "refused Stale",
     "rejected RequestIdReused",
     "rejected InvalidSpec",
@@ -174,7 +181,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..520 {
+    for _ in 0..560 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))

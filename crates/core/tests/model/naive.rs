@@ -7,6 +7,7 @@ use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey
 use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
+use muster_core::spec::namespace::Quota;
 use muster_core::spec::{FanOut, Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::hooks::RunResult;
@@ -226,6 +227,8 @@ pub(crate) struct Model {
     /// Runs that ended, with their ids.
     pub(crate) history: Vec<(u64, Run)>,
     pub(super) workflows: BTreeMap<Name, Workflow>,
+    /// What the only namespace there is may have, and its weight; `None` until it is applied.
+    pub(super) namespace: Option<(u32, Quota)>,
     answers: BTreeMap<String, Answer>,
     pub(super) runs_ever: u64,
     workers_ever: u64,
@@ -266,6 +269,7 @@ impl Model {
         }
         let request = match command {
             Command::ApplyWorkflow(it) => &it.request,
+            Command::ApplyNamespace(it) => &it.request,
             Command::SubmitRun(it) => &it.request,
             Command::CancelRun(it) => &it.request,
             Command::PauseRun(it) => &it.request,
@@ -297,6 +301,7 @@ impl Model {
                 Ok(Reply::Done)
             }
             Command::ApplyWorkflow(it) => self.apply_workflow(&it.spec),
+            Command::ApplyNamespace(it) => self.apply_namespace(&it.spec),
             Command::SubmitRun(it) => self.submit(it),
             Command::CancelRun(it) => self.cancel(it.run),
             Command::PauseRun(it) => self.pause(it.run, it.is_paused),
@@ -354,14 +359,17 @@ impl Model {
                 })?
             }
             RunSource::Apply(spec) => {
+                self.check_runs(&submit.namespace)?;
                 self.apply_workflow(spec)?;
                 (**spec).clone()
             }
             RunSource::OneOff(spec) if spec.tasks.is_empty() => {
+                self.check_runs(&submit.namespace)?;
                 return Err(Rejection::InvalidSpec { message: String::new() });
             }
             RunSource::OneOff(spec) => (**spec).clone(),
         };
+        self.check_runs(&submit.namespace)?;
         let priority = submit.priority.unwrap_or(spec.priority);
         Ok(self.start_run(spec, priority, Cells::new(), Lists::new()))
     }

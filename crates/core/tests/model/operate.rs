@@ -205,6 +205,7 @@ impl Model {
         if (0..it.spec.tasks.len() as u32).all(is_whole) {
             return Err(Rejection::NothingFailed);
         }
+        self.check_runs(&it.namespace)?;
         Ok(self.start_run((*it.spec).clone(), it.priority, ended, lists))
     }
 

@@ -48,6 +48,9 @@ impl Model {
         if !self.fits(placement, request) {
             return Err(ItemRefusal::NoCapacity);
         }
+        if !self.is_within_quota(request, cells.len() as u64) {
+            return Err(ItemRefusal::QuotaReached);
+        }
         for (index, cell) in cells {
             let Cell::Ready { mut tries, .. } = cell else { unreachable!("all are ready") };
             tries.attempts += 1;

@@ -5,6 +5,7 @@
 //! tick                                applies an entry that only lets time pass
 //! worker w1 cpu=2 memory=1Gi gpu=1 pool=x label.zone=a incarnation=2 lease=9000
 //! apply etl: a -> b; c[retry=2]       a workflow version; see `notation` for the part after the colon
+//! namespace team weight=2 runs=1 tasks=2 cpu=2 memory=1Gi
 //! run etl: a -> b                     applies the spec and runs it
 //! run etl | run etl@2                 runs what was applied
 //! submit etl[timeout=1m]: a -> b      a one-off run
@@ -21,6 +22,7 @@
 //! retry etl/1 | retry etl/1/a | only etl/1/a | rerun etl/1    a run that retries one that ended, or any with `only`
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
 //! schedules etl                       how far its schedules have come
+//! usage                               what the namespaces have
 //! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
 //! events off|on                       prints events, or only replies
 //! ```
@@ -34,15 +36,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
-    EndTask, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun, PlaceAttempts,
-    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
-    RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule, UpgradeCluster, Verdict,
-    WantedEnd,
+    ApplyNamespace, ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
+    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
+    UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text};
 use muster_core::retry::{Scope, TakenEnd, TakenOver, taken_over};
 use muster_core::snapshot::digest_of;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -141,6 +144,7 @@ fn plain(world: &World, line: &str, options: Options) -> Command {
             namespace: options.namespace,
             spec: Box::new(notation::workflow(rest)),
         }),
+        "namespace" => Command::ApplyNamespace(ApplyNamespace { request, spec: namespace(rest) }),
         "run" | "submit" => submit(verb, rest, options),
         "plan" => Command::PlaceAttempts(PlaceAttempts {
             placements: super::planner::first_fit(&world.state),
@@ -186,6 +190,24 @@ fn plain(world: &World, line: &str, options: Options) -> Command {
         }
         _ => panic!("`{verb}` is not a command of the transcripts"),
     }
+}
+
+fn namespace(rest: &str) -> NamespaceSpec {
+    let (namespace, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let mut spec = NamespaceSpec::new(name(namespace));
+    let number = |value: &str| value.parse().expect("a number");
+    for (key, value) in pairs(rest) {
+        match key {
+            "weight" => spec.weight = number(value),
+            "runs" => spec.quota.runs = Some(number(value)),
+            "tasks" => spec.quota.tasks = Some(number(value)),
+            "cpu" => spec.quota.cpu_millis = Some(parse_cpu(value).expect("a quantity")),
+            "memory" if value == "max" => spec.quota.memory_bytes = Some(u64::MAX),
+            "memory" => spec.quota.memory_bytes = Some(parse_memory(value).expect("a quantity")),
+            _ => panic!("`{key}` is not said of a namespace"),
+        }
+    }
+    spec
 }
 
 fn end(world: &World, rest: &str, request: Option<RequestKey>) -> Command {

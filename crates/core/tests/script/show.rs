@@ -23,6 +23,7 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
         },
         "schedules" => schedules(world, rest),
         "task" => one_task(world, rest),
+        "usage" => or_nothing(usage(world), "no live run"),
         "workers" => or_nothing(workers(world), "no worker"),
         "trail" => or_nothing(trail(world), "nobody asked for anything"),
         "queue" => or_nothing(queue(world), "nothing is ready"),
@@ -213,6 +214,17 @@ fn workers(world: &World) -> String {
         }
     }
     text
+}
+
+fn usage(world: &World) -> String {
+    let names = world.state.namespace_names();
+    let line = |name| {
+        let it = world.state.used_by(name)?;
+        let (cpu, memory) = (it.used.cpu_millis, it.used.memory_bytes);
+        let (runs, attempts) = (it.runs, it.attempts);
+        Some(format!("{name}: {runs} runs, {attempts} attempts, cpu {cpu}m, memory {memory}\n"))
+    };
+    names.filter_map(line).collect()
 }
 
 fn queue(world: &World) -> String {

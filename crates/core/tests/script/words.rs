@@ -22,6 +22,8 @@ pub(crate) fn reply(
             let word = if *is_new { "new" } else { "unchanged" };
             format!("version {version}, {word}\n")
         }
+        Ok(Reply::NamespaceApplied { is_changed: true }) => "changed\n".to_owned(),
+        Ok(Reply::NamespaceApplied { is_changed: false }) => "unchanged\n".to_owned(),
         Ok(Reply::RunSubmitted { run, workflow, number }) => {
             format!("run {workflow}/{number} is run#{run}\n")
         }
@@ -62,7 +64,7 @@ pub(crate) fn event(world: &World, event: &Event) -> String {
         format!("{label}#{number} {what} {}\n", world.worker_label(worker))
     };
     match event {
-        Event::WorkflowApplied { .. } => String::new(),
+        Event::WorkflowApplied { .. } | Event::NamespaceApplied { .. } => String::new(),
         // The answer to a submission says it too.
         Event::RunSubmitted { run: id } => match &world.runs[id].origin {
             Some(origin) => {

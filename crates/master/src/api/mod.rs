@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod backfill;
 pub(crate) mod cluster;
 pub(crate) mod log;
+pub(crate) mod namespace;
 mod operate;
 mod retry;
 pub(crate) mod run;

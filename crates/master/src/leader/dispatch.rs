@@ -54,6 +54,7 @@ fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
             }
             Event::WorkerChanged { .. }
             | Event::WorkflowApplied { .. }
+            | Event::NamespaceApplied { .. }
             | Event::RunSubmitted { .. }
             | Event::RunBegun { .. }
             | Event::SchedulesChanged { .. }

@@ -4,13 +4,15 @@ use std::fmt;
 
 use muster_core::ids::WorkerId;
 use muster_core::spec::{Condition, DependencyRule, OnTimeout};
+use muster_core::state::namespace::{QuotaBound, QuotaKind};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
 use super::{
-    Ahead, Blocked, Explanation, Failures, Parallel, Part, SizedLate, Skipped, WorkerReport,
-    WorkerVerdict,
+    Ahead, Blocked, Contender, Explanation, Failures, OverQuota, Parallel, Part, SizedLate,
+    Skipped, WorkerReport, WorkerVerdict,
 };
+use crate::amount::{Bytes, Cores};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +61,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(parallel) = &self.parallel {
             write!(f, "{parallel}")?;
+        }
+        if let Some(quota) = &self.quota {
+            write!(f, "{quota}")?;
         }
         if let Some(ahead) = &self.ahead {
             write!(f, "{ahead}")?;
@@ -379,14 +384,49 @@ impl fmt::Display for Parallel {
     }
 }
 
+impl fmt::Display for OverQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for QuotaBound { kind, most, used, needs } in &self.bounds {
+            let of = &self.namespace;
+            match kind {
+                QuotaKind::Tasks => {
+                    writeln!(f, "The task quota of namespace `{of}` is {most}: {used} are live.")?;
+                }
+                QuotaKind::Cpu => {
+                    let [most, used, needs] = [*most, *used, *needs].map(Cores);
+                    write!(f, "The cpu quota of namespace `{of}` is {most}: ")?;
+                    writeln!(f, "{used} are taken, and the task asks for {needs}.")?;
+                }
+                QuotaKind::Memory => {
+                    let [most, used, needs] = [*most, *used, *needs].map(Bytes);
+                    write!(f, "The memory quota of namespace `{of}` is {most}: ")?;
+                    writeln!(f, "{used} are taken, and the task asks for {needs}.")?;
+                }
+            }
+        }
+        match self.is_lasting() {
+            true => writeln!(f, "Never possible with this quota."),
+            false => writeln!(f, "It waits until others of the namespace end."),
+        }
+    }
+}
+
 impl fmt::Display for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ahead { namespace, share, less, left_out } = self;
-        write!(f, "Namespace `{namespace}` has {share} % of the cluster. ")?;
-        f.write_str("Others with less come first: ")?;
-        for (position, (name, share)) in less.iter().enumerate() {
+        let Ahead { own, less, left_out } = self;
+        // Weights are worth a word where somebody gave one.
+        let is_weighed = less.iter().chain([own]).any(|it| it.weight != 1);
+        let weight = |it: &Contender| match is_weighed {
+            true => format!(" (weight {})", it.weight),
+            false => String::new(),
+        };
+        write!(f, "Namespace `{}`{} ", own.namespace, weight(own))?;
+        write!(f, "has {} % of the cluster. ", own.share)?;
+        let measure = if is_weighed { "less for their weight" } else { "less" };
+        write!(f, "Others with {measure} come first: ")?;
+        for (position, it) in less.iter().enumerate() {
             let comma = if position == 0 { "" } else { ", " };
-            write!(f, "{comma}`{name}` with {share} %")?;
+            write!(f, "{comma}`{}`{} with {} %", it.namespace, weight(it), it.share)?;
         }
         match left_out {
             0 => writeln!(f, "."),

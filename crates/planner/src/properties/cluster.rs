@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    AttemptRef, Command, DrainWorker, Entry, Finish, FinishAttempts, LoseWorker, Outcome,
-    RegisterWorker, RunSource, SubmitRun,
+    ApplyNamespace, AttemptRef, Command, DrainWorker, Entry, Finish, FinishAttempts, LoseWorker,
+    Outcome, RegisterWorker, RunSource, SubmitRun,
 };
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
 use muster_core::reply::{Rejection, Reply};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::{
     ArraySpec, Backoff, ExecutorSpec, Request, Resources, TaskSpec, WorkflowSpec,
 };
@@ -22,6 +23,7 @@ use crate::{LiveView, Load, Policy, Strategy as Placing, Weights, WorkerView, pl
 #[derive(Clone, Debug)]
 enum Step {
     Register(Request),
+    Namespace(NamespaceSpec),
     Submit { namespace: &'static str, priority: i32, tasks: Vec<Shape> },
     Drain(Index),
     Lose(Index),
@@ -100,6 +102,19 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     )
 }
 
+const NAMESPACES: [&str; 3] = ["a", "b", "c"];
+
+fn any_namespace() -> impl Strategy<Value = NamespaceSpec> {
+    let tasks = prop::option::weighted(0.4, 0u32..12);
+    let cpu_millis = prop::option::weighted(0.2, (0u64..12).prop_map(|halves| halves * 500));
+    (prop::sample::select(NAMESPACES.to_vec()), 1u32..5, tasks, cpu_millis).prop_map(
+        |(of, weight, tasks, cpu_millis)| {
+            let quota = Quota { tasks, cpu_millis, ..Quota::default() };
+            NamespaceSpec { name: name(of), weight, quota }
+        },
+    )
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let outcome = prop_oneof![
         3 => Just(Outcome::Succeeded { outputs: None }),
@@ -108,7 +123,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => any_request(6).prop_map(Step::Register),
-        4 => (prop::sample::select(vec!["a", "b", "c"]), -1..=1, prop::collection::vec(any_shape(), 1..6))
+        2 => any_namespace().prop_map(Step::Namespace),
+        4 => (prop::sample::select(NAMESPACES.to_vec()), -1..=1, prop::collection::vec(any_shape(), 1..6))
             .prop_map(|(namespace, priority, tasks)| Step::Submit { namespace, priority, tasks }),
         1 => any::<Index>().prop_map(Step::Drain),
         1 => any::<Index>().prop_map(Step::Lose),
@@ -193,6 +209,10 @@ fn carry_out(state: &mut State, step: Step) {
                     capacity: offer.resources,
                 })],
             );
+        }
+        Step::Namespace(spec) => {
+            let command = ApplyNamespace { request: None, spec };
+            apply(state, vec![Command::ApplyNamespace(command)]);
         }
         Step::Submit { namespace, priority, tasks } => {
             apply(state, vec![submit(namespace, priority, tasks)]);

@@ -30,7 +30,7 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
         waiting.retain(|_, tasks| !tasks.is_empty());
         let ranks = waiting
             .iter()
-            .map(|(of, tasks)| (deal.share(of, &tasks[0].request.resources), tasks[0].key, *of));
+            .map(|(of, tasks)| (deal.counts(of, &tasks[0].request.resources), tasks[0].key, *of));
         let mut ranks: Vec<_> = ranks.collect();
         ranks.sort();
         let Some((share, _, namespace)) = ranks.first().copied() else { break };
@@ -38,8 +38,12 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
         let first = &mut tasks[0];
         let part = &first.request.resources;
         let next = ranks.get(1).map(|(share, ..)| *share);
-        let turn = next.map_or(u32::MAX, |next| deal.whole.turn(share, next, part));
-        match deal.place(first, turn) {
+        let weight = state.weight_of(namespace);
+        let turn = next.map_or(u32::MAX, |next| deal.whole.turn(share, next, weight, part));
+        let usage = deal.usage(namespace);
+        let room = state.quota_of(namespace).map_or(u32::MAX, |quota| quota.room(&usage, part));
+        let dealt = if room == 0 { Dealt::NoRoom } else { deal.place(first, turn.min(room)) };
+        match dealt {
             Dealt::All => {}
             Dealt::NoRoom => {
                 let request = first.request;
@@ -81,8 +85,14 @@ struct Deal<'a> {
 }
 
 impl Deal<'_> {
+    /// What of a namespace's share counts beside others.
+    fn counts(&self, namespace: &Name, wanted: &Resources) -> Share {
+        let share = self.whole.share(&self.usage(namespace), wanted);
+        share.weighed(self.state.weight_of(namespace))
+    }
+
     /// What a namespace has, counted anew.
-    fn share(&self, namespace: &Name, wanted: &Resources) -> Share {
+    fn usage(&self, namespace: &Name) -> Usage {
         let (mut used, mut attempts) = match self.state.used_by(namespace) {
             Some(usage) => (usage.used.clone(), usage.attempts),
             None => (Resources::ZERO, 0),
@@ -95,7 +105,7 @@ impl Deal<'_> {
                 attempts += placement.range.count();
             }
         }
-        self.whole.share(&Usage { used, attempts }, wanted)
+        Usage { used, attempts, runs: 0 }
     }
 
     fn place(&mut self, task: &mut Waiting<'_>, mut turn: u32) -> Dealt {

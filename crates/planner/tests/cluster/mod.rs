@@ -8,6 +8,7 @@
 //! policy strategy=binPack cpu=0 locality=50                 changes what is named
 //! submit etl namespace=n priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
 //! start etl/1/a · finish etl/1/a ok|fail|killed|lost · finish etl/1/b[0-3] fail what it said · cancel etl/1
+//! namespace n weight=2 tasks=5 cpu=2 memory=1Gi            its weight and its quota
 //! reset                                                     starts over with an empty cluster
 //! tick 5                                                    lets seconds pass
 //! plan                                                      makes a plan, prints it, applies it
@@ -21,13 +22,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use muster_core::command::{
-    AttemptRef, CancelRun, Command, DrainWorker, EndTask, Entry, Finish, FinishAttempts,
-    LoseWorker, Outcome, RegisterWorker, Start, StartAttempts, WantedEnd,
+    ApplyNamespace, AttemptRef, CancelRun, Command, DrainWorker, EndTask, Entry, Finish,
+    FinishAttempts, LoseWorker, Outcome, RegisterWorker, Start, StartAttempts, WantedEnd,
 };
 use muster_core::event::Event;
-use muster_core::ids::{LogIndex, RunId, TaskIndex, WorkerId};
+use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::reply::Reply;
 use muster_core::spec::Resources;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
@@ -115,6 +117,7 @@ impl Cluster {
                 let submit = submit::parse(rest)?;
                 self.apply(Command::SubmitRun(submit))?;
             }
+            "namespace" => self.namespace(&words)?,
             "start" => self.start(first()?)?,
             "finish" => self.finish(first()?, words.get(1..).unwrap_or_default())?,
             "approve" => self.answer(WantedEnd::Approved, &words)?,
@@ -175,6 +178,23 @@ impl Cluster {
         let reason = words.get(1).map(|word| (*word).into());
         self.apply(Command::EndTask(EndTask { request: None, run, task, end, reason }))?;
         Ok(())
+    }
+
+    fn namespace(&mut self, words: &[&str]) -> Result<()> {
+        let (name, rest) = words.split_first().ok_or("no name")?;
+        let name = Name::parse(name).map_err(|error| error.to_string())?;
+        let mut spec = NamespaceSpec::new(name);
+        for word in rest {
+            match pair(word)? {
+                ("weight", value) => spec.weight = number(value)?,
+                ("tasks", value) => spec.quota.tasks = Some(number(value)?),
+                ("cpu", value) => spec.quota.cpu_millis = Some(cpu(value)?),
+                ("memory", value) => spec.quota.memory_bytes = Some(bytes(value)?),
+                (key, _) => return Err(format!("`{key}` is not said of a namespace")),
+            }
+        }
+        let command = ApplyNamespace { request: None, spec };
+        self.apply(Command::ApplyNamespace(command)).map(|_| ())
     }
 
     fn register(&mut self, words: &[&str]) -> Result<()> {
@@ -346,8 +366,13 @@ impl Cluster {
         }
         for unplaced in &made.unplaced {
             let first = self.task_name(unplaced.first.run, unplaced.first.task, None)?;
+            let tasks = unplaced.tasks;
+            if unplaced.is_over_quota {
+                lines.push(format!("unplaced, {tasks} from {first}: over quota"));
+                continue;
+            }
             let summary = unplaced.summary.as_ref().ok_or("no summary")?;
-            let (tasks, outlook) = (unplaced.tasks, summary.outlook);
+            let outlook = summary.outlook;
             lines.push(format!("unplaced, {tasks} from {first}: {summary} ({outlook:?})"));
         }
         if made.is_cut {

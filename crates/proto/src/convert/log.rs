@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::error::DecodeError;
 use super::read::{Within, name, params_from_proto, required, string_map, text_map};
 use super::spec::{resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto};
-use super::{attempts, decisions, operate, retry, schedule, trail};
+use super::{attempts, decisions, namespace, operate, retry, schedule, trail};
 use crate::internal::v1::command::Kind;
 use crate::internal::v1::submit_run::Source;
 use crate::internal::v1::{self as stored};
@@ -85,6 +85,7 @@ fn command_to_proto(command: &Command) -> stored::Command {
             namespace: it.namespace.to_string(),
             spec: Some(spec_to_proto(&it.spec)),
         }),
+        Command::ApplyNamespace(it) => Kind::ApplyNamespace(namespace::apply_to_proto(it)),
         Command::SubmitRun(it) => Kind::SubmitRun(submit_run_to_proto(it)),
         Command::CancelRun(it) => Kind::CancelRun(stored::CancelRun {
             request: key_to_proto(it.request.as_ref()),
@@ -149,6 +150,9 @@ fn kind_from_proto(kind: Kind) -> Result<Command, DecodeError> {
         Kind::Tick(stored::Tick {}) => Command::Tick,
         Kind::ApplyWorkflow(it) => {
             Command::ApplyWorkflow(apply_workflow_from_proto(it).within("apply_workflow")?)
+        }
+        Kind::ApplyNamespace(it) => {
+            Command::ApplyNamespace(namespace::apply_from_proto(it).within("apply_namespace")?)
         }
         Kind::SubmitRun(it) => Command::SubmitRun(submit_run_from_proto(it).within("submit_run")?),
         Kind::CancelRun(it) => Command::CancelRun(CancelRun {

@@ -14,6 +14,7 @@ mod error;
 mod fan_out;
 mod history;
 mod log;
+mod namespace;
 mod operate;
 mod read;
 mod retry;
@@ -25,6 +26,7 @@ mod trail;
 pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};
 pub use log::{assemble_entry, decode_command, decode_entry, encode_command, encode_entry};
+pub use namespace::{namespace_from_proto, namespace_to_proto};
 pub use read::{Within, name, required, text_map, texts};
 pub use schedule::{schedule_from_proto, schedule_to_proto};
 pub use snapshot::{

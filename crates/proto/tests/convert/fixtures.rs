@@ -206,6 +206,7 @@ fn snapshot() -> Snapshot {
             next_worker: 71,
             // Came later: the bytes of then are still read.
             next_action: 1,
+            next_namespace: 1,
             pruned_before: LogIndex(0),
         },
         ..Snapshot::default()

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
-    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
-    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ApplyNamespace, ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome,
+    PauseRun, PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
     ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
     UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
@@ -331,13 +332,9 @@ fn submit() -> impl Strategy<Value = SubmitRun> {
 
 fn worker_command() -> impl Strategy<Value = Command> {
     let register = (text(), number(), texts(), of(text()), resources(), number()).prop_map(
-        |(name, incarnation, labels, pool, capacity, lease)| RegisterWorker {
-            name,
-            incarnation,
-            labels,
-            pool,
-            capacity,
-            lease: Millis(lease),
+        |(name, incarnation, labels, pool, capacity, lease)| {
+            let lease = Millis(lease);
+            RegisterWorker { name, incarnation, labels, pool, capacity, lease }
         },
     );
     let drain = (key(), worker(), any::<bool>())
@@ -460,6 +457,15 @@ fn decide() -> impl Strategy<Value = Command> {
     vec(decision, 0..4).prop_map(|decisions| Command::DecideTasks(DecideTasks { decisions }))
 }
 
+fn apply_namespace() -> impl Strategy<Value = Command> {
+    let what = (key(), name(), small(), of(small()), of(small()), of(number()), of(number()));
+    what.prop_map(|(request, name, weight, runs, tasks, cpu_millis, memory_bytes)| {
+        let quota = Quota { runs, tasks, cpu_millis, memory_bytes };
+        let spec = NamespaceSpec { name, weight, quota };
+        Command::ApplyNamespace(ApplyNamespace { request, spec })
+    })
+}
+
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let by = (text(), text()).prop_map(|(who, from)| Asker { who, from });
@@ -483,6 +489,7 @@ fn plain_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(Command::Tick),
         2 => apply.prop_map(Command::ApplyWorkflow).boxed(),
+        1 => apply_namespace(),
         3 => submit().prop_map(Command::SubmitRun).boxed(),
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),

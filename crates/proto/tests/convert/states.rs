@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
-    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
-    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ApplyNamespace, ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome,
+    PauseRun, PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
     ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
     Verdict, WantedEnd,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{Scope, taken_over};
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
@@ -164,6 +165,7 @@ impl World {
 
     fn command(&self, kind: u8, a: u8, b: u8) -> Option<Command> {
         Some(match kind % 16 {
+            0 if a.is_multiple_of(8) => apply_namespace(a, b),
             0 => Command::ApplyWorkflow(ApplyWorkflow {
                 request: request(a, b),
                 namespace: name("default"),
@@ -380,6 +382,14 @@ fn submit(kind: u8, a: u8, b: u8) -> Command {
     })
 }
 
+fn apply_namespace(a: u8, b: u8) -> Command {
+    let tasks = (b.is_multiple_of(2)).then_some(u32::from(b));
+    let quota = Quota { tasks, memory_bytes: Some(1 << 40), ..Quota::default() };
+    let name = name(["default", "other", "third"][usize::from(a / 8) % 3]);
+    let spec = NamespaceSpec { name, weight: u32::from(b % 5) + 1, quota };
+    Command::ApplyNamespace(ApplyNamespace { request: request(a, b), spec })
+}
+
 fn register(a: u8, b: u8) -> Command {
     Command::RegisterWorker(RegisterWorker {
         name: format!("worker-{}", a % 5).into(),
@@ -401,11 +411,13 @@ fn random_states_are_not_poor() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut seen = [0usize; TaskStatus::COUNT];
-    let (mut ended, mut requests, mut arrays, mut actions) = (0, 0, 0, 0);
+    let (mut ended, mut requests, mut arrays) = (0, 0, 0);
+    let (mut actions, mut namespaces) = (0, 0);
     for _ in 0..300 {
         let world = world().new_tree(&mut runner).expect("the strategy never refuses").current();
         world.state.check().expect("apply keeps the invariants");
         ended += world.ended.len();
+        namespaces += world.state.namespaces().count();
         requests += world.state.requests().answered().len();
         actions += world.state.trail().actions().len();
         for task in world.state.runs().iter().flat_map(|run| &run.tasks) {
@@ -417,5 +429,5 @@ fn random_states_are_not_poor() {
     }
     assert!(seen.iter().all(|count| *count > 0), "some status was never reached: {seen:?}");
     assert!(ended > 100 && requests > 100 && arrays > 20, "{ended} {requests} {arrays}");
-    assert!(actions > 100, "{actions}");
+    assert!(actions > 100 && namespaces > 50, "{actions} {namespaces}");
 }

@@ -73,7 +73,8 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
     let fields = Fields::open(root, top, &WORKFLOW, report)?;
     expect(&fields, "apiVersion", "v1", root, report);
     expect(&fields, "kind", "Workflow", root, report);
-    let name = required(&fields, "name", "a short name in lower case", root, report)
+    let of = (root, "workflow");
+    let name = required(&fields, "name", "a short name in lower case", of, report)
         .and_then(|node| name(node, top.key("name"), report));
     if let Some(node) = fields.get("description") {
         text(node, top.key("description"), report);
@@ -102,7 +103,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
     let fail_fast = fields.get("failFast");
     let fail_fast = fail_fast.is_some_and(|node| truth(node, top.key("failFast"), report));
     let base = defaults(&fields, report);
-    let tasks = required(&fields, "tasks", "the work to do", root, report)
+    let tasks = required(&fields, "tasks", "the work to do", of, report)
         .and_then(|node| tasks(node, &base, top.key("tasks"), report));
     let hooks = fields.get("hooks").map(|node| hooks(node, &base, top.key("hooks"), report));
     // The name is a stand-in where the real one could not be read; then the report is not clean.
@@ -120,16 +121,16 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
     })
 }
 
-fn required<'d>(
+pub(super) fn required<'d>(
     fields: &Fields<'d>,
     field: &str,
     what: &str,
-    root: &Node<'_>,
+    (root, of): (&Node<'_>, &str),
     report: &mut Report<'_>,
 ) -> Option<&'d Node<'d>> {
     let node = fields.get(field);
     if node.is_none() {
-        let message = format!("the workflow has no `{field}`");
+        let message = format!("the {of} has no `{field}`");
         let help = format!("add `{field}:` with {what}");
         if fields.has(field) {
             report.error_with_help(Path::Root.key(field), format!("`{field}` is empty"), help);
@@ -141,7 +142,13 @@ fn required<'d>(
 }
 
 /// The field must be there and read `value`.
-fn expect(fields: &Fields<'_>, field: &str, value: &str, root: &Node<'_>, report: &mut Report<'_>) {
+pub(super) fn expect(
+    fields: &Fields<'_>,
+    field: &str,
+    value: &str,
+    root: &Node<'_>,
+    report: &mut Report<'_>,
+) {
     let path = Path::Root.key(field);
     match fields.get(field) {
         None => {

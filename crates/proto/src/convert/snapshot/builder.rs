@@ -17,6 +17,7 @@ use super::objects::{
 use super::run::run_from_proto;
 use super::{ShardId, ShardKind};
 use crate::convert::error::DecodeError;
+use crate::convert::namespace::stored_from_proto;
 use crate::convert::read::{Within, required};
 use crate::convert::trail::action_from_proto;
 use crate::internal::v1 as stored;
@@ -76,6 +77,12 @@ impl SnapshotBuilder {
                     worker_from_proto(worker).map(|worker| (worker.id.0, worker))
                 })?;
             }
+            ShardKind::Namespaces => {
+                let objects = stored::NamespaceShard::decode(bytes)?.objects;
+                put_all(&mut self.snapshot.namespaces, block, objects, |namespace| {
+                    stored_from_proto(namespace).map(|namespace| (namespace.id, namespace))
+                })?;
+            }
             ShardKind::Requests => {
                 let objects = stored::RequestShard::decode(bytes)?.objects;
                 put_all(&mut self.snapshot.requests, block, objects, |request| {
@@ -105,6 +112,7 @@ impl SnapshotBuilder {
             next_version: meta.next_version_id,
             next_worker: meta.next_worker_id,
             next_action: meta.actions.wrapping_add(1),
+            next_namespace: meta.namespaces_ever.saturating_add(1),
             pruned_before: LogIndex(meta.pruned_before_index),
         };
         Ok(())

@@ -31,6 +31,7 @@ use muster_core::state::Meta;
 use muster_core::state::block_map::{BLOCK_LEN, Block, BlockMap};
 use prost::Message;
 
+use super::namespace;
 use super::trail;
 use crate::internal::v1 as stored;
 
@@ -49,6 +50,7 @@ pub fn shards(snapshot: &Snapshot) -> impl Iterator<Item = (ShardId, usize)> {
         .chain(blocks_of(ShardKind::Workers, &snapshot.workers))
         .chain(blocks_of(ShardKind::Requests, &snapshot.requests))
         .chain(blocks_of(ShardKind::Actions, &snapshot.actions))
+        .chain(blocks_of(ShardKind::Namespaces, &snapshot.namespaces))
 }
 
 fn blocks_of<V>(kind: ShardKind, map: &BlockMap<V>) -> impl Iterator<Item = (ShardId, usize)> {
@@ -72,6 +74,9 @@ pub fn encode_shard(snapshot: &Snapshot, id: ShardId) -> Bytes {
         }
         ShardKind::Requests => encode_block(&snapshot.requests, number, objects::request_to_proto),
         ShardKind::Actions => encode_block(&snapshot.actions, number, trail::action_to_proto),
+        ShardKind::Namespaces => encode_block(&snapshot.namespaces, number, |_, namespace| {
+            namespace::stored_to_proto(namespace)
+        }),
     }
 }
 
@@ -99,6 +104,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         next_version,
         next_worker,
         next_action,
+        next_namespace,
         pruned_before,
     } = *meta;
     let meta = stored::MetaShard {
@@ -112,6 +118,7 @@ fn encode_meta(meta: &Meta) -> Bytes {
         // Numbers start at 1. Sums wrap around, so that every number comes back.
         actions: next_action.wrapping_sub(1),
         pruned_before_index: pruned_before.0,
+        namespaces_ever: next_namespace.saturating_sub(1),
     };
     meta.encode_to_vec().into()
 }

@@ -6,7 +6,7 @@ use muster_core::reply::{ItemRefusal, Reply};
 use crate::convert::error::DecodeError;
 use crate::convert::read::{Within, known, name, required};
 use crate::internal::v1::stored_reply::{
-    Done, Items, Kind, RunSubmitted, WorkerRegistered, WorkflowApplied,
+    Done, Items, Kind, NamespaceApplied, RunSubmitted, WorkerRegistered, WorkflowApplied,
 };
 use crate::internal::v1::{StoredRefusal, StoredReply};
 
@@ -15,6 +15,9 @@ pub(super) fn reply_to_proto(reply: &Reply) -> StoredReply {
         Reply::Done => Kind::Done(Done {}),
         Reply::WorkflowApplied { version, is_new } => {
             Kind::WorkflowApplied(WorkflowApplied { version: *version, is_new: *is_new })
+        }
+        Reply::NamespaceApplied { is_changed } => {
+            Kind::NamespaceApplied(NamespaceApplied { is_changed: *is_changed })
         }
         Reply::RunSubmitted { run, workflow, number } => Kind::RunSubmitted(RunSubmitted {
             run_id: run.0,
@@ -38,6 +41,7 @@ pub(super) fn reply_from_proto(reply: StoredReply) -> Result<Reply, DecodeError>
         Kind::WorkflowApplied(it) => {
             Reply::WorkflowApplied { version: it.version, is_new: it.is_new }
         }
+        Kind::NamespaceApplied(it) => Reply::NamespaceApplied { is_changed: it.is_changed },
         Kind::RunSubmitted(it) => Reply::RunSubmitted {
             run: RunId(it.run_id),
             workflow: name("run_submitted.workflow", &it.workflow)?,
@@ -71,6 +75,7 @@ fn refusal_to_proto(refusal: ItemRefusal) -> StoredRefusal {
         ItemRefusal::NotUndecided => StoredRefusal::NotUndecided,
         ItemRefusal::WrongVerdict => StoredRefusal::WrongVerdict,
         ItemRefusal::TooParallel => StoredRefusal::TooParallel,
+        ItemRefusal::QuotaReached => StoredRefusal::QuotaReached,
         ItemRefusal::Stale => StoredRefusal::Stale,
         ItemRefusal::RunPaused => StoredRefusal::RunPaused,
     }
@@ -88,6 +93,7 @@ fn refusal_from_proto(refusal: StoredRefusal) -> Result<ItemRefusal, DecodeError
         StoredRefusal::NotUndecided => Ok(ItemRefusal::NotUndecided),
         StoredRefusal::WrongVerdict => Ok(ItemRefusal::WrongVerdict),
         StoredRefusal::TooParallel => Ok(ItemRefusal::TooParallel),
+        StoredRefusal::QuotaReached => Ok(ItemRefusal::QuotaReached),
         StoredRefusal::Stale => Ok(ItemRefusal::Stale),
         StoredRefusal::RunPaused => Ok(ItemRefusal::RunPaused),
     }

@@ -20,6 +20,8 @@ pub enum ShardKind {
     Requests,
     /// The audit trail.
     Actions,
+    /// Namespaces that were applied.
+    Namespaces,
 }
 
 /// Names a shard: `meta`, or `runs/12`.
@@ -36,13 +38,14 @@ pub struct ShardId {
 #[error("`{0}` is not a shard: expected `meta`, or something like `runs/12`")]
 pub struct ParseShardIdError(String);
 
-const KINDS_WITH_BLOCKS: [ShardKind; 6] = [
+const KINDS_WITH_BLOCKS: [ShardKind; 7] = [
     ShardKind::Versions,
     ShardKind::Workflows,
     ShardKind::Runs,
     ShardKind::Workers,
     ShardKind::Requests,
     ShardKind::Actions,
+    ShardKind::Namespaces,
 ];
 
 impl ShardKind {
@@ -55,6 +58,7 @@ impl ShardKind {
             ShardKind::Workers => "workers",
             ShardKind::Requests => "requests",
             ShardKind::Actions => "actions",
+            ShardKind::Namespaces => "namespaces",
         }
     }
 }
