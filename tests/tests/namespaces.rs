@@ -82,7 +82,7 @@ async fn a_quota_holds_through_a_change_of_leader() {
     let refused = trials.submit(Submission::one_off(waiting("three", 1, &go))).await;
     let error = refused.expect_err("two runs are live");
     assert_eq!((error.code(), error.reason()), (Code::FailedPrecondition, Some("QUOTA_REACHED")));
-    assert!(error.to_string().contains("a quota of 2 live runs, and 2 are live"), "{error}");
+    assert!(error.to_string().contains("has 2 of at most 2 live runs"), "{error}");
     let has = until_live(&cluster, "trials", 2).await;
     assert_eq!((has.live_runs, has.ready_tasks), (2, 2), "{has:?}");
     let used = has.used.expect("it says what is held");

@@ -189,7 +189,7 @@ pub enum Rejection {
     },
     /// The namespace has as many live runs as its quota says.
     #[error(
-        "namespace `{namespace}` has a quota of {most} live runs, and {live} are live; wait until one ends, or raise the quota"
+        "namespace `{namespace}` has {live} of at most {most} live runs; wait until one ends, or raise its quota"
     )]
     QuotaReached {
         /// The namespace.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::apply::Applied;
-use muster_core::command::{Command, Entry, RequestKey};
+use muster_core::command::{Command, Entry, RequestKey, SubmitRun};
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::limits;
@@ -153,15 +153,7 @@ impl<'a> Step<'a> {
                     self.apply_namespace(it, reply);
                 }
             }
-            Command::SubmitRun(it) => {
-                if let Some(reply) = self.once(it.request.as_ref(), claim) {
-                    self.submit_run(it, reply);
-                } else if let Err(Rejection::RunForbidden { .. }) = claim {
-                    self.submission_forbidden(it);
-                } else if let Err(Rejection::QuotaReached { .. }) = claim {
-                    self.refused_for_quota(&it.namespace);
-                }
-            }
+            Command::SubmitRun(it) => self.submission(it, claim),
             Command::CancelRun(it) => {
                 if self.once(it.request.as_ref(), claim).is_some() {
                     self.cancel_run(it);
@@ -214,6 +206,16 @@ impl<'a> Step<'a> {
             }
             Command::UpgradeCluster(_) => {}
             Command::Asked(it) => self.asked(it, claim),
+        }
+    }
+
+    fn submission(&mut self, command: &SubmitRun, claim: &Claim) {
+        if let Some(reply) = self.once(command.request.as_ref(), claim) {
+            self.submit_run(command, reply);
+        } else if let Err(Rejection::RunForbidden { .. }) = claim {
+            self.submission_forbidden(command);
+        } else if let Err(Rejection::QuotaReached { .. }) = claim {
+            self.refused_for_quota(&command.namespace);
         }
     }
 
