@@ -89,10 +89,8 @@ impl Step<'_> {
             self.found(Invariant::I16, format!("run {id} is number {number}, should be {wanted}"));
         }
         if policy == ConcurrencyPolicy::Forbid && others > 0 {
-            self.found(
-                Invariant::I9,
-                format!("run {id} was made beside another, which is forbidden"),
-            );
+            let what = format!("run {id} was made beside another, which is forbidden");
+            self.found(Invariant::I9, what);
         }
         self.count(Rare::RunAccepted);
         self.touched_namespaces.insert(key.0.clone());
