@@ -125,11 +125,7 @@ impl Step<'_> {
             let what = format!("run {} should stop or be paused {wanted:?}, is {is:?}", run.id);
             self.found(Invariant::I15, what);
         }
-        if run.result != work.result {
-            let (is, wanted) = (run.result, work.result);
-            let what = format!("the tasks of run {} came to {wanted:?}, it says {is:?}", run.id);
-            self.found(Invariant::I7, what);
-        }
+        self.compare_result(work, run);
     }
 
     fn compare_tasks(&mut self, work: &Work, run: &Run) {
@@ -452,7 +448,6 @@ fn is_retried(state: &TaskState) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use muster_core::ids::{LogIndex, Name};
     use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
     use muster_core::state::workflow::WorkflowVersion;

@@ -4,7 +4,7 @@
 use muster_core::ids::TaskIndex;
 use muster_core::spec::Hook;
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::RunStatus;
+use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, TaskEnd, TaskState};
 use muster_core::time::Timestamp;
 
@@ -12,6 +12,7 @@ use super::rules;
 use super::step::Step;
 use super::work::Work;
 use crate::coverage::Rare;
+use crate::verdict::Invariant;
 
 /// Cancels of a run that end its hooks too.
 const CANCELS: u8 = 2;
@@ -129,6 +130,15 @@ impl Work {
 }
 
 impl Step<'_> {
+    /// What the tasks came to, as the hooks are told.
+    pub(super) fn compare_result(&mut self, work: &Work, run: &Run) {
+        if run.result != work.result {
+            let (is, wanted) = (run.result, work.result);
+            let what = format!("the tasks of run {} came to {wanted:?}, it says {is:?}", run.id);
+            self.found(Invariant::I7, what);
+        }
+    }
+
     /// Counts what became of the hooks of a run in this entry.
     pub(super) fn count_hooks(&mut self, work: &Work) {
         let before = self.before.runs.get(work.id.0);

@@ -76,8 +76,8 @@ impl Step<'_> {
         self.change(run_id, task, range, to);
     }
 
-    /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays. Hooks of
-    /// a run that has begun are no part of it; where their turn has come there is nothing left to stop.
+    /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays. Hooks
+    /// of a run that has begun are no part of it; where their turn has come there is nothing left to stop.
     pub(super) fn stop_run(&mut self, run_id: RunId, reason: StopReason) {
         let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
         if run.stop.is_some() || run.result.is_some() {

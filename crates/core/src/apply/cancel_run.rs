@@ -1,5 +1,5 @@
-//! A run is cancelled: no task of it starts from here on, and it always ends (I15). Its hooks are left to do their work,
-//! until it is cancelled once more.
+//! A run is cancelled: no task of it starts from here on, and it always ends (I15). Its hooks are left to do their
+//! work, until it is cancelled once more.
 
 use super::Step;
 use crate::command::CancelRun;

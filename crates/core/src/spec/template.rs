@@ -71,8 +71,8 @@ pub enum TemplateError {
     /// Something other than a reference stands inside.
     #[error(
         "`{found}` is not a reference: write params.NAME, needs.TASK.outputs.KEY, run.id, run.number, run.workflow, \
-         run.namespace, run.result, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, item or item.KEY; \
-         expressions and filters are not supported yet"
+         run.namespace, run.result, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, \
+         item or item.KEY; expressions and filters are not supported yet"
     )]
     NotAReference {
         /// What stands there, shortened.
