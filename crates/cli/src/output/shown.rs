@@ -461,31 +461,6 @@ pub(crate) fn rounded(bytes: u64) -> String {
     bytes.to_string()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_have_a_cell_for_each_column() {
-        fn check<T: Shown + Default>() {
-            for is_wide in [false, true] {
-                assert_eq!(T::default().row(is_wide).len(), T::columns(is_wide).len());
-            }
-        }
-        check::<v1::Workflow>();
-        check::<v1::Run>();
-        check::<v1::Task>();
-        check::<v1::Worker>();
-    }
-
-    #[test]
-    fn memory_is_rounded() {
-        assert_eq!(rounded(16 << 30), "16Gi");
-        assert_eq!(rounded(24_583_274_496), "22.8Gi");
-        assert_eq!(rounded(512), "512");
-    }
-}
-
 /// `3/10`, or `3` where there is no bound.
 fn of_most(has: impl std::fmt::Display, most: Option<impl std::fmt::Display>) -> String {
     most.map_or_else(|| has.to_string(), |most| format!("{has}/{most}"))
@@ -532,5 +507,30 @@ impl Shown for v1::Namespace {
             row.extend([self.workflows.to_string(), clock(self.applied_at_ms)]);
         }
         row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_have_a_cell_for_each_column() {
+        fn check<T: Shown + Default>() {
+            for is_wide in [false, true] {
+                assert_eq!(T::default().row(is_wide).len(), T::columns(is_wide).len());
+            }
+        }
+        check::<v1::Workflow>();
+        check::<v1::Run>();
+        check::<v1::Task>();
+        check::<v1::Worker>();
+    }
+
+    #[test]
+    fn memory_is_rounded() {
+        assert_eq!(rounded(16 << 30), "16Gi");
+        assert_eq!(rounded(24_583_274_496), "22.8Gi");
+        assert_eq!(rounded(512), "512");
     }
 }
