@@ -28,8 +28,7 @@ use crate::view::LiveView;
 const PARTS_MAX: usize = 16;
 /// Upstream tasks that an explanation of a skipped task names.
 pub const UPSTREAM_MAX: usize = 5;
-/// Namespaces that an explanation names.
-const NAMESPACES_MAX: usize = 4;
+const NAMESPACES_NAMED_MAX: usize = 4;
 
 /// Everything there is to say about one task of a run. Its `Display` is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -474,7 +473,7 @@ fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) ->
     });
     let mut less: Vec<(Share, &Name, Share)> = others.collect();
     less.sort();
-    let named = less.iter().take(NAMESPACES_MAX);
+    let named = less.iter().take(NAMESPACES_NAMED_MAX);
     let named: Vec<_> = named.map(|(_, name, share)| Contender::of(state, name, *share)).collect();
     let left_out = less.len() - named.len();
     let own = Contender::of(state, namespace, own);

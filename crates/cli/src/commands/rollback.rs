@@ -11,8 +11,8 @@ use crate::settings::Global;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The earlier version becomes a new one: numbers only grow, and runs that are live keep the version that they began with. \
-The latest 10 versions before the latest are kept; `muster get versions` lists them.")]
+The earlier version becomes a new one: numbers only grow, and live runs keep the version that they began with. The \
+latest 10 versions before the latest are kept; `muster get versions` lists them.")]
 pub(crate) struct RollbackArgs {
     /// The workflow
     workflow: String,

@@ -1,6 +1,7 @@
 //! What goes to stdout: data only, in the format asked for.
 
 pub(crate) mod json;
+mod past;
 mod shown;
 mod table;
 pub(crate) mod yaml;
@@ -13,7 +14,8 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
-pub(crate) use self::shown::{Shown, asker, has_ended, hook_word, rounded, run_word, task_word};
+pub(crate) use self::past::asker;
+pub(crate) use self::shown::{Shown, has_ended, hook_word, rounded, run_word, task_word};
 pub(crate) use self::table::Table;
 
 /// How data is printed.

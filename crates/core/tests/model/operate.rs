@@ -7,7 +7,7 @@ use muster_core::ids::{Name, RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
 use muster_core::retry::{TakenEnd, TakenOver};
-use muster_core::spec::Items;
+use muster_core::spec::{Items, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::task::{FailureReason, StopReason};
 
@@ -177,34 +177,7 @@ impl Model {
                 return Err(bad);
             }
         }
-        let is_whole = |task: u32| {
-            let mut indices =
-                indices_of(&it.spec.tasks[task as usize], lists.get(&task).map(Vec::len));
-            indices.all(|index| ended.contains_key(&(task, index)))
-        };
-        for task in 0..it.spec.tasks.len() as u32 {
-            let ends: Vec<&Cell> =
-                ended.iter().filter(|((of, _), _)| *of == task).map(|(_, cell)| cell).collect();
-            let is_failed = |cell: &&&Cell| matches!(cell.ended(), Some(End::Failed(_)));
-            let failed = ends.iter().filter(is_failed).count();
-            let max_failures = it.spec.tasks[task as usize].max_failures as usize;
-            if failed > 0 && (failed > max_failures || !is_whole(task)) {
-                return Err(bad);
-            }
-        }
-        let position =
-            |name: &Name| it.spec.tasks.iter().position(|task| task.id == *name).unwrap() as u32;
-        for ((task, _), cell) in &ended {
-            let needs = &it.spec.tasks[*task as usize].needs;
-            let is_early = !needs.iter().all(|name| is_whole(position(name)));
-            let has_run = matches!(cell.ended(), Some(End::Succeeded | End::Failed(_)));
-            if has_run && is_early {
-                return Err(bad);
-            }
-        }
-        if (0..it.spec.tasks.len() as u32).all(is_whole) {
-            return Err(Rejection::NothingFailed);
-        }
+        check_taken(&it.spec, &ended, &lists)?;
         self.check_runs(&it.namespace)?;
         Ok(self.start_run((*it.spec).clone(), it.priority, ended, lists))
     }
@@ -316,4 +289,37 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
         (Some(_) | None, _) => {}
     }
     taken
+}
+
+/// Whether what is taken over can have come to be so: what has run comes after all that it needs, and something is left.
+fn check_taken(spec: &WorkflowSpec, ended: &Cells, lists: &Lists) -> Result<(), Rejection> {
+    let bad = Rejection::BadRetry { problem: "" };
+    let is_whole = |task: u32| {
+        let mut indices = indices_of(&spec.tasks[task as usize], lists.get(&task).map(Vec::len));
+        indices.all(|index| ended.contains_key(&(task, index)))
+    };
+    for task in 0..spec.tasks.len() as u32 {
+        let ends: Vec<&Cell> =
+            ended.iter().filter(|((of, _), _)| *of == task).map(|(_, cell)| cell).collect();
+        let is_failed = |cell: &&&Cell| matches!(cell.ended(), Some(End::Failed(_)));
+        let failed = ends.iter().filter(is_failed).count();
+        let max_failures = spec.tasks[task as usize].max_failures as usize;
+        if failed > 0 && (failed > max_failures || !is_whole(task)) {
+            return Err(bad);
+        }
+    }
+    let position =
+        |name: &Name| spec.tasks.iter().position(|task| task.id == *name).unwrap() as u32;
+    for ((task, _), cell) in ended {
+        let needs = &spec.tasks[*task as usize].needs;
+        let is_early = !needs.iter().all(|name| is_whole(position(name)));
+        let has_run = matches!(cell.ended(), Some(End::Succeeded | End::Failed(_)));
+        if has_run && is_early {
+            return Err(bad);
+        }
+    }
+    if (0..spec.tasks.len() as u32).all(is_whole) {
+        return Err(Rejection::NothingFailed);
+    }
+    Ok(())
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyNamespace, ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision,
-    DrainWorker, EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome,
-    PauseRun, PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
+    ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
+    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
+    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
     ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
     UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
@@ -43,11 +42,11 @@ fn texts() -> impl Strategy<Value = BTreeMap<Text, Text>> {
 }
 
 /// Numbers of every length, the ends of the range included.
-fn number() -> impl Strategy<Value = u64> {
+pub(crate) fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 0..200u64, any::<u64>(), Just(u64::MAX)]
 }
 
-fn small() -> impl Strategy<Value = u32> {
+pub(crate) fn small() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), 0..200u32, any::<u32>(), Just(u32::MAX)]
 }
 
@@ -251,7 +250,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     )
 }
 
-fn key() -> impl Strategy<Value = Option<RequestKey>> {
+pub(crate) fn key() -> impl Strategy<Value = Option<RequestKey>> {
     of((text(), number()).prop_map(|(id, digest)| RequestKey { id, digest }))
 }
 
@@ -457,15 +456,6 @@ fn decide() -> impl Strategy<Value = Command> {
     vec(decision, 0..4).prop_map(|decisions| Command::DecideTasks(DecideTasks { decisions }))
 }
 
-fn apply_namespace() -> impl Strategy<Value = Command> {
-    let what = (key(), name(), small(), of(small()), of(small()), of(number()), of(number()));
-    what.prop_map(|(request, name, weight, runs, tasks, cpu_millis, memory_bytes)| {
-        let quota = Quota { runs, tasks, cpu_millis, memory_bytes };
-        let spec = NamespaceSpec { name, weight, quota };
-        Command::ApplyNamespace(ApplyNamespace { request, spec })
-    })
-}
-
 /// Commands of every kind.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let by = (text(), text()).prop_map(|(who, from)| Asker { who, from });
@@ -489,7 +479,7 @@ fn plain_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         1 => Just(Command::Tick),
         2 => apply.prop_map(Command::ApplyWorkflow).boxed(),
-        1 => apply_namespace(),
+        1 => crate::namespaces::apply_namespace(),
         3 => submit().prop_map(Command::SubmitRun).boxed(),
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),

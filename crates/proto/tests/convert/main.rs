@@ -5,6 +5,7 @@ mod generate;
 mod history;
 mod log;
 mod measure;
+mod namespaces;
 mod snapshot;
 mod spec;
 mod states;
