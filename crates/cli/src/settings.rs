@@ -109,8 +109,7 @@ impl Global {
 fn user() -> String {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
     set("MUSTER_USER").unwrap_or_else(|| {
-        let number = || Some(std::fs::metadata("/proc/self").ok()?.uid().to_string());
-        let user = set("USER").or_else(|| set("LOGNAME")).or_else(number).unwrap_or_default();
+        let user = set("USER").or_else(|| set("LOGNAME")).or_else(owner).unwrap_or_default();
         format!("{user}@{}", machine_name())
     })
 }
@@ -122,6 +121,18 @@ pub(crate) fn machine_name() -> String {
         "" => "localhost".to_owned(),
         name => name.to_owned(),
     }
+}
+
+/// The name of the user whose process this is, or else the number.
+fn owner() -> Option<String> {
+    let number = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    Some(name.unwrap_or(number))
 }
 
 fn config_path() -> Option<PathBuf> {

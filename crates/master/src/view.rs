@@ -103,6 +103,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         paused_at_ms: run.paused.map_or(0, |since| since.0),
         is_backfill: run.backfill.is_some(),
         asked_by: run.asked_by.as_ref().map(asker_view),
+        cancels: u32::from(run.cancels),
         result: run.result.map(RunResult::word).unwrap_or_default().to_owned(),
     }
 }

@@ -88,6 +88,20 @@ impl Work {
         }
     }
 
+    /// What is ready waits for a worker from here on.
+    pub(super) fn resume(&mut self, now: Timestamp) {
+        self.paused = None;
+        for task in &mut self.tasks {
+            let cells: Vec<_> = task.cells.iter().map(|(range, state)| (range, *state)).collect();
+            for (range, state) in cells {
+                if let TaskState::Ready { tries, avoid, .. } = state {
+                    task.cells.set(range, TaskState::Ready { tries, since: now, avoid });
+                    task.is_touched = true;
+                }
+            }
+        }
+    }
+
     /// A person cancels the run.
     pub(super) fn cancel(&mut self, now: Timestamp) {
         if self.has_hooks() {

@@ -32,19 +32,11 @@ impl Step<'_> {
         if work.paused.is_some() == command.is_paused {
             return;
         }
-        work.paused = command.is_paused.then_some(now);
         if command.is_paused {
-            return self.count(Rare::RunPaused);
-        }
-        // What is ready waits for a worker from here on.
-        for task in &mut work.tasks {
-            let cells: Vec<_> = task.cells.iter().map(|(range, state)| (range, *state)).collect();
-            for (range, state) in cells {
-                if let TaskState::Ready { tries, avoid, .. } = state {
-                    task.cells.set(range, TaskState::Ready { tries, since: now, avoid });
-                    task.is_touched = true;
-                }
-            }
+            work.paused = Some(now);
+            self.count(Rare::RunPaused);
+        } else {
+            work.resume(now);
         }
     }
 

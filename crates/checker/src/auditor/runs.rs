@@ -82,10 +82,8 @@ impl Step<'_> {
         let key = (command.namespace.clone(), workflow.clone());
         let policy = match &command.source {
             RunSource::OneOff(_) => ConcurrencyPolicy::Allow,
-            RunSource::Apply(spec) => spec.concurrency,
-            RunSource::Workflow { .. } => {
-                self.book.workflows.get(&key).map(|known| known.policy).unwrap_or_default()
-            }
+            // Of the version that it is a run of, which was judged before.
+            RunSource::Apply(_) | RunSource::Workflow { .. } => run.version.spec.concurrency,
         };
         self.accept_run(&key, &run, request, policy, None);
     }

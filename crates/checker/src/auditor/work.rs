@@ -345,6 +345,9 @@ impl Work {
 
     /// Tells the run to stop. The first reason stays.
     pub(super) fn stop(&mut self, reason: StopReason, now: Timestamp) {
+        if self.result.is_some() && self.paused.is_some() {
+            self.resume(now);
+        }
         if self.stop.is_some() || self.result.is_some() {
             return;
         }

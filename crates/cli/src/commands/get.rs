@@ -46,8 +46,9 @@ pub(crate) enum GetCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct ActionsArgs {
-    /// Only those on this run and its tasks
-    run: Option<RunName>,
+    /// Only those on this run and its tasks; or on this workflow with all that is of it, this namespace, or this worker
+    #[arg(value_name = "RUN|NAME")]
+    what: Option<String>,
     /// Only those that this user asked for, as `user@host`
     #[arg(long, value_name = "USER")]
     by: Option<String>,
@@ -241,14 +242,7 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             let wanted = client.list_schedules(args.workflow.as_deref());
             print(global, wanted, 0, "no schedules").await
         }
-        GetCommand::Actions(args) => {
-            let run = match &args.run {
-                Some(name) => Some((&name.find(&client).await?).into()),
-                None => None,
-            };
-            let filter = ActionFilter { run, who: args.by, all_namespaces: args.all_namespaces };
-            print(global, client.list_actions(filter), args.limit, "no actions").await
-        }
+        GetCommand::Actions(args) => list_actions(&client, args, global).await,
         GetCommand::Namespaces => print(global, client.list_namespaces(), 0, "no namespaces").await,
         GetCommand::Versions { workflow } => {
             let versions = client.get_workflow(workflow).await?.versions;
@@ -257,6 +251,28 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
         }
         GetCommand::Workers(args) => list_workers(&client, &args, global).await,
     }
+}
+
+async fn list_actions(client: &Client, args: ActionsArgs, global: &Global) -> Outcome {
+    let is_run = |what: &&String| what.contains(['/', '@']);
+    let run = match args.what.as_ref().filter(is_run) {
+        Some(name) => {
+            let name = name.parse::<RunName>();
+            let name = name.map_err(|error: NameError| Failure::usage(error.to_string()))?;
+            Some((&name.find(client).await?).into())
+        }
+        None => None,
+    };
+    let of_name = args.what.filter(|what| !is_run(&what));
+    let is_of = move |action: &v1::Action| {
+        of_name.as_ref().is_none_or(|name| {
+            let rest = action.subject.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let filter = ActionFilter { run, who: args.by, all_namespaces: args.all_namespaces };
+    let wanted = client.list_actions(filter).try_filter(|it| std::future::ready(is_of(it)));
+    print(global, wanted, args.limit, "no actions").await
 }
 
 async fn list_workers(client: &Client, args: &WorkersArgs, global: &Global) -> Outcome {

@@ -59,7 +59,8 @@ pub(crate) struct ReleaseArgs {
 const CANCEL: Wish<'_> = Wish {
     verb: "cancel",
     statuses: &[v1::RunStatus::Queued, v1::RunStatus::Running, v1::RunStatus::Paused],
-    is_possible: |run| run.stop_reason.is_empty(),
+    // A second cancel would end the hooks too: for that a run must be named.
+    is_possible: |run| run.stop_reason.is_empty() && run.cancels == 0,
 };
 const PAUSE: Wish<'_> = Wish {
     verb: "pause",

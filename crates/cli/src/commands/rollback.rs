@@ -17,7 +17,7 @@ pub(crate) struct RollbackArgs {
     /// The workflow
     workflow: String,
     /// The version to go back to; the one before the latest unless set
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
     to: Option<u32>,
     /// Show what would change, and change nothing
     #[arg(long)]
@@ -25,6 +25,10 @@ pub(crate) struct RollbackArgs {
 }
 
 pub(crate) async fn run(args: RollbackArgs, global: &Global) -> Outcome {
+    if let Some((name, version)) = args.workflow.split_once('@') {
+        let hint = format!("name the version with --to: muster rollback {name} --to {version}");
+        return Err(Failure::usage(hint));
+    }
     let client = global.client()?;
     let latest = client.get_workflow(&args.workflow).await?;
     let earlier = latest.versions.iter().map(|it| it.number).filter(|it| *it < latest.version);

@@ -25,7 +25,12 @@ pub(crate) struct RunArgs {
     #[arg(short, long = "param", value_name = "KEY=VALUE", value_parser = units::pair)]
     param: Vec<(String, String)>,
     /// Run this version of the workflow instead of the latest
-    #[arg(long, value_name = "N", conflicts_with = "file")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "file",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     version: Option<u32>,
     /// Overrides the workflow's priority; larger first
     #[arg(long, value_name = "N", allow_hyphen_values = true)]

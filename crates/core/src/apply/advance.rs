@@ -80,6 +80,11 @@ impl Step<'_> {
     /// of a run that has begun are no part of it; where their turn has come there is nothing left to stop.
     pub(super) fn stop_run(&mut self, run_id: RunId, reason: StopReason) {
         let Some(run) = self.state.runs.get_mut(run_id.0) else { return };
+        if run.result.is_some() && run.paused.is_some() {
+            // Whoever wants the run to end wants its hooks to do their work.
+            self.resume(run_id);
+            return self.events.push(Event::RunChanged { run: run_id });
+        }
         if run.stop.is_some() || run.result.is_some() {
             return;
         }

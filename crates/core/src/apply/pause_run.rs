@@ -46,7 +46,7 @@ impl Step<'_> {
         }
     }
 
-    fn resume(&mut self, id: RunId) {
+    pub(super) fn resume(&mut self, id: RunId) {
         let Some(run) = self.state.runs.get_mut(id.0) else { return };
         run.paused = None;
         let ready = ready_cells(run);

@@ -1,8 +1,8 @@
 //! The audit trail: who asked for what, when, and from where.
 //!
-//! Every command that a person or a program asks for, and that changed something, leaves one [`Action`]; but for those
-//! that make a run, which carries its asker itself ([`Run::asked_by`](super::run::Run::asked_by)). Commands that were
-//! refused, and repeated ones, leave none.
+//! Every command that a person or a program asks for, and that was carried out, leaves one [`Action`]; but for those
+//! that make a run, which carries its asker itself ([`Run::asked_by`](super::run::Run::asked_by)), and an apply of what
+//! is applied already. Commands that were refused, or answered from their request id, leave none.
 
 use std::sync::Arc;
 

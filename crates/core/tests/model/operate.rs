@@ -13,6 +13,18 @@ use muster_core::state::task::{FailureReason, StopReason};
 
 use super::naive::{Answered, Cell, Cells, End, Lists, Model, Run, indices_of, is_sized_late};
 
+impl Run {
+    /// What is ready waits for a worker from here on.
+    pub(super) fn resume(&mut self, now: u64) {
+        self.is_paused = false;
+        for cell in self.cells.values_mut() {
+            if let Cell::Ready { since, .. } = cell {
+                *since = now;
+            }
+        }
+    }
+}
+
 impl Model {
     /// A live run that goes on.
     pub(super) fn changeable(&mut self, id: RunId) -> Result<&mut Run, Rejection> {
@@ -24,11 +36,7 @@ impl Model {
         let now = self.now;
         let run = self.changeable(id)?;
         if run.is_paused && !is_paused {
-            for cell in run.cells.values_mut() {
-                if let Cell::Ready { since, .. } = cell {
-                    *since = now;
-                }
-            }
+            run.resume(now);
         }
         run.is_paused = is_paused;
         Ok(Reply::Done)
@@ -291,7 +299,7 @@ pub(crate) fn taken_over(run: &Run, from: Option<u32>, spoilt: Option<u8>) -> Ve
     taken
 }
 
-/// Whether what is taken over can have come to be so: what has run comes after all that it needs, and something is left.
+/// Whether what is taken over can have come to be so: what has run comes after all that it needs; something is left.
 fn check_taken(spec: &WorkflowSpec, ended: &Cells, lists: &Lists) -> Result<(), Rejection> {
     let bad = Rejection::BadRetry { problem: "" };
     let is_whole = |task: u32| {

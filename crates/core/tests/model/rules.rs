@@ -212,7 +212,11 @@ impl Model {
     }
 
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
+        let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
+        if run.result.is_some() && run.is_paused {
+            run.resume(now);
+        }
         if run.stop.is_some() || run.result.is_some() {
             return;
         }

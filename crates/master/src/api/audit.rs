@@ -39,8 +39,9 @@ impl AuditService for Audit {
         };
         let is_asked = |action: &Action| {
             let is_of_run = run.is_none_or(|run: RunId| action.run == Some(run));
-            let is_near =
-                body.all_namespaces || action.namespace.as_ref().is_none_or(|it| *it == namespace);
+            let is_near = run.is_some()
+                || body.all_namespaces
+                || action.namespace.as_ref().is_none_or(|it| *it == namespace);
             is_of_run && is_near && (body.who.is_empty() || *action.by.who == *body.who)
         };
         let (actions, next) = self.replica.cell.read(|state| {
