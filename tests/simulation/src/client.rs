@@ -460,7 +460,7 @@ impl Workload {
     }
 }
 
-fn refusal(error: &Error) -> Answer {
+pub(crate) fn refusal(error: &Error) -> Answer {
     let code = code_name(error);
     let is_definite = DEFINITE.contains(&code) && error.failures().is_empty();
     let code: Text = code.into();
@@ -482,7 +482,7 @@ fn code_name(error: &Error) -> &'static str {
     }
 }
 
-fn status_of(status: v1::RunStatus) -> RunStatus {
+pub(crate) fn status_of(status: v1::RunStatus) -> RunStatus {
     match status {
         v1::RunStatus::Succeeded => RunStatus::Succeeded,
         v1::RunStatus::Failed => RunStatus::Failed,

@@ -26,6 +26,7 @@
 pub mod client;
 pub mod cluster;
 pub mod executor;
+pub mod inquirer;
 pub mod limited;
 pub mod machine;
 pub mod mutants;

@@ -21,6 +21,7 @@ use turmoil::Sim;
 
 use crate::client::Workload;
 use crate::cluster::{CLIENTS, Machines, add_machines, api_addresses, master_host};
+use crate::inquirer::Inquirer;
 use crate::machine::entropy::{self, EPOCH};
 use crate::machine::kernel::Kernel;
 use crate::machine::platform::Simulated;
@@ -172,6 +173,11 @@ fn add_clients(sim: &mut Sim<'_>, plan: &Rc<Plan>, witness: &Witness, shared: &R
             let of_all = (Rc::clone(&plan), witness.clone(), Rc::clone(&shared));
             clients.spawn_local(serve_client(number, client, of_all));
         }
+        if Inquirer::is_in(plan.seed) {
+            let (number, addresses) = (plan.clients.len() as u64 + 1, api_addresses(&plan));
+            let inquirer = Inquirer::new(number, &addresses, &platform, witness.clone())?;
+            clients.spawn_local(inquire(inquirer, Rc::clone(&shared)));
+        }
         if plan.is_pruned() {
             let (number, addresses) = (plan.clients.len() as u64, api_addresses(&plan));
             let client = Workload::new(number, &addresses, platform, witness)?;
@@ -193,6 +199,13 @@ async fn serve_client(
     shared.finished.set(shared.finished.get() + 1);
     if number == 0 {
         finish(&mut client, &plan, &witness, &shared).await;
+    }
+}
+
+/// Asks as long as others do.
+async fn inquire(inquirer: Inquirer, shared: Rc<Shared>) {
+    while !shared.is_mended.get() {
+        inquirer.ask_all().await;
     }
 }
 
