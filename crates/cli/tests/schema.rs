@@ -21,7 +21,7 @@ const PLACES: [(&str, &str); 10] = [
     ("/$defs/schedule/properties", "schedule: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/defaults/properties", "defaults: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/task/properties", "tasks: {t: {zzzzzz: 1}}"),
-    ("/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),
+    ("/$defs/workflow/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),
     ("/$defs/retry/oneOf/1/properties", "tasks: {t: {noop: {}, retry: {zzzzzz: 1}}}"),
     (
         "/$defs/retry/oneOf/1/properties/backoff/oneOf/1/properties",
