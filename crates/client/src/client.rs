@@ -34,9 +34,9 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
 
 const TRAILER_LEADER: &str = "muster-leader";
+const TRAILER_APPLIED_INDEX: &str = "muster-applied-index";
 /// Whose call it is, UTF-8.
 const METADATA_USER: &str = "muster-user-bin";
-const TRAILER_APPLIED_INDEX: &str = "muster-applied-index";
 
 /// A handle to a cluster. Cloning is cheap; clones share connections, and what one learns about the masters all know.
 #[derive(Clone)]

@@ -3,13 +3,14 @@
 mod hooks;
 mod text;
 
+pub use hooks::HookTurn;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Hook, Request, TaskSpec};
+use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange, Tally};
-use muster_core::state::hooks::RunResult;
 use muster_core::state::namespace::QuotaBound;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
@@ -28,7 +29,8 @@ use crate::view::LiveView;
 const PARTS_MAX: usize = 16;
 /// Upstream tasks that an explanation of a skipped task names.
 pub const UPSTREAM_MAX: usize = 5;
-const NAMESPACES_NAMED_MAX: usize = 4;
+/// Namespaces that an explanation names.
+const NAMESPACES_MAX: usize = 4;
 
 /// Everything there is to say about one task of a run. Its `Display` is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,19 +109,6 @@ pub struct Blocked {
     pub condition: Condition,
     /// The upstream tasks that have not ended.
     pub upstream: Vec<UpstreamTask>,
-}
-
-/// What a hook follows, and how far that is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookTurn {
-    /// Which hook.
-    pub hook: Hook,
-    /// What the tasks of the run came to, once all of them have ended.
-    pub result: Option<RunResult>,
-    /// Tasks that have not ended, at most [`UPSTREAM_MAX`].
-    pub open: Vec<UpstreamTask>,
-    /// How many more there are.
-    pub open_left_out: usize,
 }
 
 /// What a task goes through that has no indices.
@@ -312,7 +301,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         parts_left_out,
         retry_limit: spec.retry.limit,
         blocked: None,
-        hook: spec.hook.map(|hook| hook_turn(run, hook)),
+        hook: spec.hook.map(|hook| HookTurn::of(run, hook)),
         skipped: (status == TaskStatus::Skipped && spec.hook.is_none())
             .then(|| skipped(run, task, spec)),
         approval: spec.executor.approval().cloned(),
@@ -327,18 +316,6 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         ahead: None,
         worker_names: BTreeMap::new(),
     })
-}
-
-fn hook_turn(run: &Run, hook: Hook) -> HookTurn {
-    let tasks = (0..).map(TaskIndex).zip(run.tasks.iter().zip(&run.version.spec.tasks));
-    let tasks = tasks.map(|(index, (task, spec))| (index, task.status(), spec));
-    let open = tasks.filter(|(_, status, spec)| spec.hook.is_none() && !status.is_terminal());
-    let named = open.take(UPSTREAM_MAX);
-    let named =
-        named.map(|(task, status, spec)| UpstreamTask { task, name: spec.id.text(), status });
-    let open: Vec<_> = named.collect();
-    let open_left_out = (run.open_tasks() as usize).saturating_sub(open.len());
-    HookTurn { hook, result: run.result, open, open_left_out }
 }
 
 fn sized_late(progress: &Task, spec: &TaskSpec) -> Option<SizedLate> {
@@ -473,7 +450,7 @@ fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) ->
     });
     let mut less: Vec<(Share, &Name, Share)> = others.collect();
     less.sort();
-    let named = less.iter().take(NAMESPACES_NAMED_MAX);
+    let named = less.iter().take(NAMESPACES_MAX);
     let named: Vec<_> = named.map(|(_, name, share)| Contender::of(state, name, *share)).collect();
     let left_out = less.len() - named.len();
     let own = Contender::of(state, namespace, own);

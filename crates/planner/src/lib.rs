@@ -42,8 +42,9 @@ mod view;
 mod properties;
 
 pub use explain::{
-    Ahead, Blocked, Contender, Explanation, Failures, OverQuota, Parallel, Part, SizedLate,
-    Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict, explain, explain_progress,
+    Ahead, Blocked, Contender, Explanation, Failures, HookTurn, OverQuota, Parallel, Part,
+    SizedLate, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict, explain,
+    explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};

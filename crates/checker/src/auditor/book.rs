@@ -7,7 +7,6 @@ use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::limits;
 use muster_core::reply::Reply;
 use muster_core::snapshot::Snapshot;
-use muster_core::spec::ConcurrencyPolicy;
 use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::state::run::Run;
@@ -28,8 +27,6 @@ pub(super) struct Known {
     pub(super) earlier: VecDeque<(u32, u64)>,
     /// How many runs it had.
     pub(super) runs: u64,
-    /// What its latest version says about runs beside each other.
-    pub(super) policy: ConcurrencyPolicy,
     /// Its live runs that have begun, and those that wait for them.
     pub(super) begun: BTreeSet<RunId>,
     pub(super) waiting: BTreeSet<RunId>,
@@ -76,12 +73,11 @@ impl Book {
             let latest = workflow.latest.and_then(|id| state.versions.get(id));
             let specs = latest.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
             let schedules = specs.iter().cloned().zip(workflow.schedules.iter().cloned()).collect();
-            let policy = latest.map(|version| version.spec.concurrency).unwrap_or_default();
             let latest = latest.map(|version| (version.number, spec_digest(&version.spec)));
             let runs = workflow.runs;
             let earlier = workflow.earlier.iter().filter_map(|id| state.versions.get(*id));
             let earlier = earlier.map(|it| (it.number, spec_digest(&it.spec))).collect();
-            let known = Known { latest, earlier, runs, policy, schedules, ..Known::default() };
+            let known = Known { latest, earlier, runs, schedules, ..Known::default() };
             book.workflows.insert((workflow.namespace.clone(), workflow.name.clone()), known);
         }
         let answered: Vec<_> = state.requests.iter().cloned().collect();

@@ -47,7 +47,6 @@ impl Step<'_> {
                 if known.earlier.len() > limits::EARLIER_VERSIONS_MAX {
                     known.earlier.pop_front();
                 }
-                known.policy = spec.concurrency;
                 known.schedules = carried_over(&known.schedules, spec, self.now);
                 self.owe(Deed::Apply, None);
                 (number, true)

@@ -345,6 +345,7 @@ impl<'a> Step<'a> {
             }
             if let Some(work) = self.live_run(id)
                 && work.version.spec.fail_fast
+                && work.result.is_none()
                 && work.end_of(task.0 as usize) == Some(TaskEnd::Failed)
             {
                 work.stop(StopReason::FailFast, now);

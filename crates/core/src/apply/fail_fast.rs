@@ -22,9 +22,11 @@ impl Step<'_> {
         }
     }
 
-    /// Whether the task has failed as a whole, and its workflow says that this is the end of the run.
+    /// Whether the task has failed as a whole, and its workflow says that this is the end of the run. Once hooks have
+    /// their turn there is nothing left to end, and one that fails takes nothing with it.
     fn ends_run(&self, run: RunId, task: TaskIndex) -> bool {
         let run = self.state.run(run).filter(|run| run.version.spec.fail_fast);
+        let run = run.filter(|run| run.result.is_none());
         let end = run.and_then(|run| run.task(task)).and_then(|task| task.end());
         end == Some(TaskEnd::Failed)
     }

@@ -233,7 +233,11 @@ impl Model {
                 self.stop_cells(id, StopReason::FailFast, |_, of| of == task);
             }
             let Some(run) = self.runs.get(&id) else { continue };
-            if run.spec.fail_fast && matches!(run.end_of(task), Some(End::Failed(_))) {
+            let is_at_hooks = run.result.is_some();
+            if run.spec.fail_fast
+                && !is_at_hooks
+                && matches!(run.end_of(task), Some(End::Failed(_)))
+            {
                 self.stop_run(id, StopReason::FailFast);
             }
         }

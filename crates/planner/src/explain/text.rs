@@ -271,6 +271,7 @@ impl Sentence<'_> {
     }
 }
 
+/// Why an attempt, or the task, failed.
 fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Result {
     f.write_str(match reason {
         FailureReason::Exit(code) if code < 0 => {
