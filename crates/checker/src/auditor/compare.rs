@@ -255,7 +255,6 @@ impl Step<'_> {
         }
     }
 
-    /// An accepted workflow version stays until another takes its place.
     fn compare_requests(&mut self) {
         for id in std::mem::take(&mut self.touched_requests) {
             let wanted = self.book.answered(&id).cloned();

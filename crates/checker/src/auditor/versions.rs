@@ -7,6 +7,7 @@ use crate::mix::spec_digest;
 use crate::verdict::Invariant;
 
 impl Step<'_> {
+    /// An accepted workflow version stays until another takes its place, and then as long as it is kept.
     pub(super) fn compare_workflows(&mut self) {
         for (namespace, name) in std::mem::take(&mut self.touched_workflows) {
             let key = (namespace, name);
