@@ -251,7 +251,9 @@ impl Lab {
                 if !is_started {
                     return None;
                 }
-                asking.cluster_status_with_digest_of(&address).await.ok()
+                let view = asking.cluster_status_with_digest_of(&address).await.ok()?;
+                // Where there is none, nothing could be compared, and would pass for equal.
+                view.state_digest.is_some().then_some(view)
             }
         });
         join_all(views).await

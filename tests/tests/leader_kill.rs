@@ -114,7 +114,8 @@ async fn assert_replicas_agree(cluster: &Cluster) {
         for address in &cluster.addresses {
             let address = format!("http://{address}");
             if let Ok(status) = cluster.client.cluster_status_with_digest_of(&address).await {
-                seen.push((status.applied_index, status.state_digest()));
+                let digest = status.state_digest.expect("it was asked for");
+                seen.push((status.applied_index, digest));
             }
         }
         if seen.len() == cluster.addresses.len() && seen.iter().all(|it| it.0 == seen[0].0) {
