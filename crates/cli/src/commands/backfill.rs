@@ -172,7 +172,8 @@ fn show(named: &Named, slots: &[Slot], format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs them, some at once. Once something goes wrong nothing more is started, and what is live is waited for.
+/// Runs them, some at once, and begun in their order. Once something goes wrong nothing more is started, and what is
+/// live is waited for.
 async fn carry_out(
     client: &Client,
     named: &Named,
@@ -181,12 +182,15 @@ async fn carry_out(
     format: Format,
 ) -> Outcome {
     let stopped = std::cell::Cell::new(false);
+    let turn = tokio::sync::Mutex::new(());
     let one = async |slot: &Slot| -> Result<Option<v1::Run>, Failure> {
+        let in_turn = turn.lock().await;
         if stopped.get() {
             return Ok(None);
         }
         let submitted = client.submit(submission(client, named, args, slot)).await;
         let submitted = submitted.inspect_err(|_| stopped.set(true)).map_err(with_hint)?;
+        drop(in_turn);
         let run = client.wait_run(RunKey::from(&submitted), None).await;
         let run = run.inspect_err(|_| stopped.set(true))?;
         note(format!("{}: {}", utc(&slot.fire), summarize(&run, &[])));
