@@ -10,6 +10,7 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
+use muster_core::spec::webhook::{Credential, WebhookSpec};
 use muster_core::spec::{
     ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,
@@ -79,6 +80,8 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     let schedules = spec.schedules.iter().enumerate();
     let schedules = schedules.map(|(at, it)| schedule(at, it)).collect();
     fields.put_filled("schedule", Value::Array(schedules));
+    let webhooks = spec.webhooks.iter().map(webhook).collect();
+    fields.put_filled("webhooks", Value::Array(webhooks));
     let policy = match spec.concurrency {
         ConcurrencyPolicy::Allow => "Allow",
         ConcurrencyPolicy::Forbid => "Forbid",
@@ -94,6 +97,20 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     fields.put("tasks", Value::Object(tasks.collect()));
     let hooks = spec.tasks.iter().filter_map(|it| Some((it.hook?.field().to_owned(), task(it))));
     fields.put_filled("hooks", Value::Object(hooks.collect()));
+    fields.value()
+}
+
+fn webhook(spec: &WebhookSpec) -> Value {
+    let mut fields = Fields::default();
+    fields.put("name", json!(spec.name.as_str()));
+    match &spec.credential {
+        Credential::Token(digest) => fields.put("token", json!({"sha256": digest.to_string()})),
+        Credential::Signature { key, header } => {
+            fields.put("signature", json!({"key": key.as_str(), "header": &**header}));
+        }
+    }
+    let params = spec.params.iter().map(|(name, value)| (name.to_string(), json!(&**value)));
+    fields.put_filled("params", Value::Object(params.collect()));
     fields.value()
 }
 

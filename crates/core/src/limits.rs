@@ -46,6 +46,10 @@ pub const LOST_LIMIT_MAX: u32 = 1000;
 pub const LOST_LIMIT_DEFAULT: u32 = 5;
 /// Most schedules of one workflow.
 pub const SCHEDULES_MAX: usize = 100;
+/// Most webhooks of one workflow.
+pub const WEBHOOKS_MAX: usize = 20;
+/// Most keys of a reference into the body of a call.
+pub const CALL_KEYS_MAX: usize = 16;
 /// Most days off, or stretches of them, of one schedule.
 pub const EXCLUDED_DAYS_MAX: usize = 1000;
 /// Most fire times that a schedule may ask to catch up on at once.

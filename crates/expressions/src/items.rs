@@ -112,6 +112,40 @@ pub fn field(item: &str, key: &str) -> Result<String, String> {
     text_of(object.get(key).ok_or_else(|| format!("has no `{key}`"))?)
 }
 
+/// What a text of JSON holds at a path of keys; a key of a list is a position from 0. Without keys it is the text itself.
+///
+/// # Errors
+/// If it is not JSON, or lacks a key; for people.
+pub fn at(text: &str, keys: &[Text]) -> Result<String, String> {
+    let Some(first) = keys.first() else { return Ok(text.to_owned()) };
+    let mut value: &RawValue =
+        serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+    let mut above: Option<&Text> = None;
+    for key in keys {
+        let found = member(value, key);
+        value = found.ok_or_else(|| match above {
+            Some(above) => format!("`{above}` has no `{key}`"),
+            None => format!("there is no `{first}`"),
+        })?;
+        above = Some(key);
+    }
+    text_of(value)
+}
+
+fn member<'t>(value: &'t RawValue, key: &str) -> Option<&'t RawValue> {
+    match value.get().trim_start().as_bytes().first() {
+        Some(b'{') => {
+            let object: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+            object.get(key).copied()
+        }
+        Some(b'[') => {
+            let list: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+            list.get(key.parse::<usize>().ok()?).copied()
+        }
+        _ => None,
+    }
+}
+
 /// The first item that lacks a key which the variables of the task read.
 pub(crate) fn lacking(items: &Items, spec: &TaskSpec) -> Option<String> {
     let keys = spec.item_keys();

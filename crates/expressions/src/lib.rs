@@ -30,5 +30,5 @@ mod scope;
 
 pub use check::check;
 pub use evaluate::{FUEL, decide};
-pub use items::{field, json_items};
+pub use items::{at, field, json_items};
 pub use scope::Moment;

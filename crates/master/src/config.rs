@@ -46,6 +46,8 @@ pub struct MasterConfig {
     pub history_runs_max: u64,
     /// How often the leader looks whether there are more. Not a setting of the program.
     pub history_look: Duration,
+    /// Folder with the keys of webhooks that are signed, a file `NAMESPACE.KEY` each. Read anew for each call.
+    pub webhook_keys: Option<PathBuf>,
     /// The planner's tunables.
     pub policy: Policy,
     /// Sockets, clocks and threads.
@@ -74,6 +76,7 @@ impl Default for MasterConfig {
             heartbeat: Duration::from_secs(1),
             history_runs_max: 100_000,
             history_look: Duration::from_secs(30),
+            webhook_keys: None,
             policy: Policy::default(),
             platform: Platform::system(),
             disk: Arc::new(Files),

@@ -28,6 +28,7 @@ use crate::api::log::Logs;
 use crate::api::namespace::Namespaces;
 use crate::api::run::Runs;
 use crate::api::schedule::Schedules;
+use crate::api::webhook;
 use crate::api::worker::Workers;
 use crate::api::workflow::Workflows;
 use crate::clock::{LogClock, LogView};
@@ -193,6 +194,8 @@ async fn serve(replica: Arc<Replica>, incoming: Incoming, stopped: oneshot::Rece
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .max_concurrent_streams(10_000)
+        // Webhooks are called by programs that know no other.
+        .accept_http1(true)
         .layer(tonic::service::InterceptorLayer::new(gate::admit))
         .add_routes(routes);
     let ended = server
@@ -231,7 +234,7 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     add!(ClusterServiceServer::new(Cluster::new(replica())));
     add!(WorkerSessionServiceServer::new(WorkerSessions { replica: replica() }));
     routes.add_service(health);
-    routes.routes()
+    Routes::from(routes.routes().into_axum_router().merge(webhook::routes(replica())))
 }
 
 /// What tells callers how the services look. Some milliseconds of work, and the same for all masters of a process.

@@ -22,6 +22,7 @@ mod size;
 mod suggest;
 pub mod template;
 pub mod validate;
+pub mod webhook;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use self::parse::{
 use self::schedule::ScheduleSpec;
 pub use self::suggest::did_you_mean;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
+use self::webhook::WebhookSpec;
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::time::Millis;
@@ -56,6 +58,8 @@ pub struct WorkflowSpec {
     pub params: BTreeMap<Name, ParamSpec>,
     /// When it runs by itself.
     pub schedules: Vec<ScheduleSpec>,
+    /// How programs outside of the cluster start it.
+    pub webhooks: Vec<WebhookSpec>,
     /// What happens to a run that is to begin while an earlier one is live.
     pub concurrency: ConcurrencyPolicy,
     /// Whether the first task that fails cancels what is left of a run.
@@ -340,6 +344,7 @@ impl WorkflowSpec {
             priority: 0,
             params: BTreeMap::new(),
             schedules: Vec::new(),
+            webhooks: Vec::new(),
             concurrency: ConcurrencyPolicy::default(),
             fail_fast: false,
             tasks,

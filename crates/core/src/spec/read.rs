@@ -11,6 +11,7 @@ mod policies;
 mod schedule;
 mod task;
 mod values;
+mod webhook;
 mod workflow;
 
 pub(super) use namespace::namespace;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
+use super::webhook::{Credential, WebhookSpec};
 use super::{Condition, ExecutorSpec, FanOut, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -25,6 +26,7 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
         bytes += optional(&param.minimum) + optional(&param.maximum) + texts(&param.allowed);
     }
     bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
+    bytes += spec.webhooks.iter().map(webhook_bytes).sum::<usize>();
     bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()
 }
 
@@ -35,10 +37,20 @@ fn schedule_bytes(schedule: &ScheduleSpec) -> usize {
         Timing::Every(_) => 0,
     };
     let bounds = optional(&schedule.start) + optional(&schedule.end) + texts(&schedule.exclude);
-    let params = schedule.params.iter();
-    let params: usize =
-        params.map(|(name, value)| TEXT_OVERHEAD + text(name.as_str()) + text(value)).sum();
+    let params = params(&schedule.params);
     FIXED + text(schedule.name.as_str()) + timing + text(&schedule.time_zone) + bounds + params
+}
+
+fn webhook_bytes(webhook: &WebhookSpec) -> usize {
+    let credential = match &webhook.credential {
+        Credential::Token(_) => 0,
+        Credential::Signature { key, header } => text(key.as_str()) + text(header),
+    };
+    FIXED + text(webhook.name.as_str()) + credential + params(&webhook.params)
+}
+
+fn params(params: &BTreeMap<Name, Text>) -> usize {
+    params.iter().map(|(name, value)| TEXT_OVERHEAD + text(name.as_str()) + text(value)).sum()
 }
 
 /// An upper estimate for a task.

@@ -55,11 +55,11 @@ pub const ARRAY_INDEX_MARK: char = '\0';
 
 /// A piece of a text with references.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Part<R = Reference> {
     /// Stands for itself; never empty.
     Literal(Text),
     /// Stands for something else.
-    Reference(Reference),
+    Reference(R),
 }
 
 /// Why a text with references cannot be read or filled in.
@@ -75,6 +75,12 @@ pub enum TemplateError {
          item or item.KEY; expressions and filters are not supported yet"
     )]
     NotAReference {
+        /// What stands there, shortened.
+        found: String,
+    },
+    /// Something other than a reference to a call stands inside; of webhooks alone.
+    #[error("`{found}` is no part of a call: write body, body.KEY or header.NAME")]
+    NotOfACall {
         /// What stands there, shortened.
         found: String,
     },
@@ -141,6 +147,14 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// Takes a text apart into literals and references.
 pub fn parse(text: &str) -> Result<Vec<Part>, TemplateError> {
+    parts(text, reference)
+}
+
+/// As [`parse`], where something else than a [`Reference`] stands inside, which `read` reads.
+pub(super) fn parts<R>(
+    text: &str,
+    read: impl Fn(&str) -> Result<R, TemplateError>,
+) -> Result<Vec<Part<R>>, TemplateError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(OPEN) {
@@ -149,7 +163,7 @@ pub fn parse(text: &str) -> Result<Vec<Part>, TemplateError> {
         }
         let inside = &rest[start + OPEN.len()..];
         let end = inside.find(CLOSE).ok_or(TemplateError::Unclosed)?;
-        parts.push(Part::Reference(reference(inside[..end].trim())?));
+        parts.push(Part::Reference(read(inside[..end].trim())?));
         rest = &inside[end + CLOSE.len()..];
     }
     if !rest.is_empty() {
@@ -215,7 +229,7 @@ fn reference(text: &str) -> Result<Reference, TemplateError> {
     }
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(60).flat_map(char::escape_debug).collect()
 }
 

@@ -38,6 +38,11 @@ pub(crate) fn keep_origin<T>(request: &mut Request<T>) {
     request.metadata_mut().insert_bin(ORIGIN, BinaryMetadataValue::from_bytes(origin.as_bytes()));
 }
 
+/// Says who asks, for a caller that cannot say it itself.
+pub(crate) fn name<T>(request: &mut Request<T>, who: &str) {
+    request.metadata_mut().insert_bin(USER, BinaryMetadataValue::from_bytes(who.as_bytes()));
+}
+
 fn remote<T>(request: &Request<T>) -> Option<String> {
     let Remote(address) = request.extensions().get::<Remote>()?;
     address.map(|address| address.ip().to_canonical().to_string())

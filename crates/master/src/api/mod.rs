@@ -10,6 +10,7 @@ mod operate;
 mod retry;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod webhook;
 pub(crate) mod worker;
 pub(crate) mod workflow;
 

@@ -22,6 +22,7 @@ mod schedule;
 mod snapshot;
 mod spec;
 mod trail;
+mod webhook;
 
 pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};

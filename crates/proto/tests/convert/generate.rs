@@ -14,6 +14,7 @@ use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
+use muster_core::spec::webhook::{Credential, TokenDigest, WebhookSpec};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule,
     ExecutorSpec, FanOut, Hook, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
@@ -228,13 +229,23 @@ fn param() -> impl Strategy<Value = ParamSpec> {
     )
 }
 
+fn webhook() -> impl Strategy<Value = WebhookSpec> {
+    let credential = prop_oneof![
+        any::<[u8; 32]>().prop_map(|digest| Credential::Token(TokenDigest(digest))),
+        (name(), text()).prop_map(|(key, header)| Credential::Signature { key, header }),
+    ];
+    (name(), credential, btree_map(name(), text(), 0..3))
+        .prop_map(|(name, credential, params)| WebhookSpec { name, credential, params })
+}
+
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
-    let when = (vec(schedule().boxed(), 0..3), policy(), any::<bool>()).boxed();
+    let webhooks = vec(webhook().boxed(), 0..3);
+    let when = (vec(schedule().boxed(), 0..3), webhooks, policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
-            let (schedules, concurrency, fail_fast) = when;
+            let (schedules, webhooks, concurrency, fail_fast) = when;
             WorkflowSpec {
                 name,
                 labels,
@@ -242,6 +253,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
                 priority,
                 params,
                 schedules,
+                webhooks,
                 concurrency,
                 fail_fast,
                 tasks,

@@ -9,8 +9,9 @@ use super::super::suggest;
 use super::super::yaml::{Entry, Node, Value};
 
 /// What other schedulers call a field, and what it is called here.
-const FOREIGN: [(&str, &str); 50] = [
+const FOREIGN: [(&str, &str); 51] = [
     ("schedules", "schedule"),
+    ("webhook", "webhooks"),
     ("tz", "timeZone"),
     ("misfire", "catchup"),
     ("interval", "every"),

@@ -11,6 +11,7 @@ use super::fields::{Fields, Schema};
 use super::schedule;
 use super::task::{self, DEFAULTS};
 use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts, truth};
+use super::webhook;
 use crate::ids::{Name, Text};
 use crate::limits;
 use crate::spec::{
@@ -29,6 +30,7 @@ const WORKFLOW: Schema = Schema {
         "priority",
         "params",
         "schedule",
+        "webhooks",
         "concurrencyPolicy",
         "failFast",
         "defaults",
@@ -96,6 +98,8 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .get("schedule")
         .map(|node| schedule::schedules(node, top.key("schedule"), report))
         .unwrap_or_default();
+    let webhooks = fields.get("webhooks");
+    let webhooks = webhooks.map(|node| webhook::webhooks(node, top.key("webhooks"), report));
     let concurrency = fields
         .get("concurrencyPolicy")
         .and_then(|node| one_of(node, top.key("concurrencyPolicy"), report, &POLICIES))
@@ -115,6 +119,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         priority,
         params,
         schedules,
+        webhooks: webhooks.unwrap_or_default(),
         concurrency,
         fail_fast,
         tasks: tasks?.into_iter().chain(hooks.unwrap_or_default()).collect(),
