@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::commands::{
     admin, apply, approve, convert, dev, diff, get, graph, logs, lookup, operate, plan, process,
-    retry, rollback, run, schedule, stay, submit, validate,
+    retry, rollback, run, schedule, stay, submit, validate, webhook,
 };
 use crate::logging::Usual;
 use crate::settings::Global;
@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// When workflows run by themselves
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Make tokens for the callers of webhooks
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Look after the masters
     #[command(subcommand)]
     Cluster(admin::ClusterCommand),

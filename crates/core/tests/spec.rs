@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use muster_core::limits;
 use muster_core::spec::namespace::Quota;
+use muster_core::spec::webhook::{Credential, TokenDigest};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, Manifest,
     OnLost, OnTimeout, ParamType, ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse,
@@ -122,6 +123,18 @@ fn a_good_file_means_what_it_says() {
     assert_eq!(task(spec, "end").condition, Condition::Always);
     assert_eq!(task(spec, "end").executor, ExecutorSpec::Noop);
     assert_eq!(task(spec, "any").rule, DependencyRule::AnySucceeded);
+}
+
+#[test]
+fn a_webhook_says_who_may_call_and_what_the_call_gives() {
+    let [push, signed] = &good()[0].webhooks[..] else { panic!("two webhooks") };
+    let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let token = TokenDigest::parse(digest).expect("a digest");
+    assert_eq!((push.name.as_str(), &push.credential), ("push", &Credential::Token(token)));
+    let value = push.params.values().next().expect("a value");
+    assert_eq!(&**value, "${{ body.commits.0.id }} by ${{header.X-Who}}");
+    let Credential::Signature { key, header } = &signed.credential else { panic!("a signature") };
+    assert_eq!((key.as_str(), &**header), ("forge", "X-Hub-Signature-256"));
 }
 
 #[test]

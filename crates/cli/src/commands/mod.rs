@@ -24,6 +24,7 @@ mod select;
 pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod validate;
+pub(crate) mod webhook;
 
 use muster_client::v1::TaskStatus;
 
@@ -67,6 +68,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Rerun(args) => retry::rerun(args, &global).await,
         Command::Release(args) => operate::release(args, &global).await,
         Command::Schedule(command) => schedule::run(command, &global).await,
+        Command::Webhook(command) => webhook::run(&command, &global),
         Command::Cluster(command) => admin::cluster(command, &global).await,
         Command::Convert(command) => convert::run(&command, &global),
         Command::Bench(bench) => {

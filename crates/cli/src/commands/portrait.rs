@@ -207,6 +207,7 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
             "Schedules",
             spec.schedules.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
         )
+        .add("Webhooks", webhooks(workflow))
         .add("Concurrency", concurrency(spec.concurrency_policy()))
         .add("Fail fast", if spec.fail_fast { "yes" } else { "" });
     let mut text = facts.text();
@@ -218,6 +219,15 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
         let _ = write!(text, "\n{table}");
     }
     text
+}
+
+/// The paths that programs call.
+fn webhooks(workflow: &v1::Workflow) -> String {
+    let webhooks = workflow.spec.iter().flat_map(|spec| &spec.webhooks);
+    let path = |it: &v1::WebhookSpec| {
+        format!("POST /webhooks/{}/{}/{}", workflow.namespace, workflow.name, it.name)
+    };
+    webhooks.map(path).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn namespace(namespace: &v1::Namespace) -> String {

@@ -108,6 +108,9 @@ pub(crate) struct MasterArgs {
     /// Ended runs to keep; older ones are pruned
     #[arg(long, value_name = "N")]
     history_runs: Option<u64>,
+    /// Folder with the keys of webhooks that are signed: a file NAMESPACE.KEY each
+    #[arg(long, value_name = "DIR")]
+    webhook_keys: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -156,6 +159,7 @@ pub(crate) async fn master(command: MasterCommand) -> Outcome {
         snapshot_entries: args.snapshot_entries,
         lease: args.lease,
         heartbeat: args.heartbeat,
+        webhook_keys: args.webhook_keys,
         ..MasterConfig::default()
     };
     if let Some(runs) = args.history_runs {

@@ -41,7 +41,9 @@ pub struct TokenDigest(pub [u8; 32]);
 
 /// A digest that is not written as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a SHA-256 of 64 hexadecimal digits; `muster webhook token` makes a token and its digest")]
+#[error(
+    "this is not a SHA-256 of 64 hexadecimal digits; `muster webhook token` makes a token and its digest"
+)]
 pub struct NotADigest;
 
 impl TokenDigest {
@@ -51,7 +53,8 @@ impl TokenDigest {
     /// If it is anything else.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
         let mut digest = [0; 32];
-        let is_hex = text.len() == 2 * digest.len() && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let is_hex =
+            text.len() == 2 * digest.len() && text.bytes().all(|it| it.is_ascii_hexdigit());
         if !is_hex {
             return Err(NotADigest);
         }

@@ -60,9 +60,8 @@ async fn called(
 ) -> Response {
     let (head, body) = request.into_parts();
     let answered = tokio::time::timeout(PATIENCE, async {
-        let read = async || {
-            to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| Refusal::body(&error))
-        };
+        let read =
+            async || to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| Refusal::body(&error));
         webhooks.call(&address, &head, read).await
     });
     match answered.await {
@@ -89,11 +88,8 @@ impl Webhooks {
             params,
             ..v1::SubmitRunRequest::default()
         };
-        let mut request = tonic::Request::from_parts(
-            MetadataMap::new(),
-            head.extensions.clone(),
-            submission,
-        );
+        let mut request =
+            tonic::Request::from_parts(MetadataMap::new(), head.extensions.clone(), submission);
         asker::name(&mut request, &format!("webhook {}", webhook.name));
         let runs = Runs { replica: self.replica.clone() };
         Ok(runs.submit_run(request).await?.into_inner())
@@ -189,9 +185,11 @@ mod tests {
         let one = id("push", "idempotency-key", "7");
         assert_eq!(one, id("push", "idempotency-key", "7"));
         assert!(one.len() <= muster_core::limits::REQUEST_ID_BYTES_MAX, "{one}");
-        for other in
-            [id("pull", "idempotency-key", "7"), id("push", "idempotency-key", "8"), id("push", "webhook-id", "7")]
-        {
+        for other in [
+            id("pull", "idempotency-key", "7"),
+            id("push", "idempotency-key", "8"),
+            id("push", "webhook-id", "7"),
+        ] {
             assert_ne!(one, other);
         }
         assert_eq!(id("push", "x-request-id", "7"), "");

@@ -10,10 +10,9 @@ use crate::v1::webhook_spec::Credential as Kind;
 pub(super) fn webhook_to_proto(webhook: &WebhookSpec) -> v1::WebhookSpec {
     let credential = match &webhook.credential {
         Credential::Token(TokenDigest(digest)) => Kind::TokenSha256(digest.to_vec().into()),
-        Credential::Signature { key, header } => Kind::Signature(v1::SignatureSpec {
-            key: key.to_string(),
-            header: header.to_string(),
-        }),
+        Credential::Signature { key, header } => {
+            Kind::Signature(v1::SignatureSpec { key: key.to_string(), header: header.to_string() })
+        }
     };
     let params = webhook.params.iter();
     v1::WebhookSpec {

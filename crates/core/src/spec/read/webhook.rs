@@ -72,11 +72,7 @@ fn webhook(at: usize, node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) 
 }
 
 /// Exactly one of the ways to show who calls.
-fn credential(
-    fields: &Fields<'_>,
-    path: Path<'_>,
-    report: &mut Report<'_>,
-) -> Option<Credential> {
+fn credential(fields: &Fields<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<Credential> {
     match (fields.get("token"), fields.get("signature")) {
         (Some(node), None) => {
             let at = path.key("token");
@@ -99,7 +95,10 @@ fn credential(
             };
             let key = name(node, at.key("key"), report)?;
             let header = fields.get("header").map(|node| text(node, at.key("header"), report));
-            Some(Credential::Signature { key, header: header.unwrap_or(Some(USUAL_HEADER))?.into() })
+            Some(Credential::Signature {
+                key,
+                header: header.unwrap_or(Some(USUAL_HEADER))?.into(),
+            })
         }
         (Some(_), Some(_)) => {
             report.error(path.key("signature"), "`token` and `signature` exclude each other");

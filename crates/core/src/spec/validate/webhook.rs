@@ -64,7 +64,9 @@ fn params(
     for (name, declared) in &spec.params {
         if declared.default.is_none() && !webhook.params.contains_key(name) {
             let message = format!("the webhook has no value for the parameter `{name}`");
-            let help = format!("add `params: {{{name}: \"${{{{ body.{name} }}}}\"}}` to it, or a default to the parameter");
+            let help = format!(
+                "add `params: {{{name}: \"${{{{ body.{name} }}}}\"}}` to it, or a default to the parameter"
+            );
             report.error_with_help(path, message, help);
         }
     }

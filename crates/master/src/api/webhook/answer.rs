@@ -90,7 +90,8 @@ impl Refusal {
 
     /// The body did not come, or is too long.
     pub(super) fn body(error: &axum::Error) -> Self {
-        let text = format!("the body could not be read: {error}; it may have {BODY_BYTES_MAX} bytes");
+        let text =
+            format!("the body could not be read: {error}; it may have {BODY_BYTES_MAX} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_CALL", text)
     }
 

@@ -34,7 +34,8 @@ fn filled_in(
         match part {
             Part::Literal(text) => value.push_str(&text),
             Part::Reference(found) => {
-                let text = part_of(&found, headers, body).map_err(|why| format!("`{found}` {why}"))?;
+                let text =
+                    part_of(&found, headers, body).map_err(|why| format!("`{found}` {why}"))?;
                 value.push_str(&text);
             }
         }
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn parts_of_a_call_are_filled_in() {
-        let body = br#"{"ref": "refs/heads/main", "commits": [{"id": "a1"}, {"id": 7.50}], "x": null}"#;
+        let body =
+            br#"{"ref": "refs/heads/main", "commits": [{"id": "a1"}, {"id": 7.50}], "x": null}"#;
         for (value, filled_in) in [
             ("eu", "eu"),
             ("${{ header.X-Event }}!", "push!"),
@@ -108,7 +110,11 @@ mod tests {
         for (value, body, why) in [
             ("${{ body.ref }}", &body[..], "`body.ref` has no value: there is no `ref`"),
             ("${{ body.commits.1 }}", body, "`body.commits.1` has no value: `commits` has no `1`"),
-            ("${{ body.commits.0.id.x }}", body, "`body.commits.0.id.x` has no value: `id` has no `x`"),
+            (
+                "${{ body.commits.0.id.x }}",
+                body,
+                "`body.commits.0.id.x` has no value: `id` has no `x`",
+            ),
             ("${{ body.ref }}", b"x=1", "`body.ref` has no value: it is not JSON"),
             ("${{ body.ref }}", b"", "`body.ref` has no value: it is not JSON"),
             ("${{ body }}", b"\xff", "`body` has no value: the body is not UTF-8"),

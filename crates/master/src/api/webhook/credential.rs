@@ -114,7 +114,8 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     let digits = std::str::from_utf8(digits).ok()?;
     let is_hex = digits.len().is_multiple_of(2) && digits.bytes().all(|it| it.is_ascii_hexdigit());
     let pairs = (0..digits.len()).step_by(2);
-    is_hex.then(|| pairs.filter_map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect())
+    is_hex
+        .then(|| pairs.filter_map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect())
 }
 
 #[cfg(test)]
