@@ -112,7 +112,7 @@ pub fn field(item: &str, key: &str) -> Result<String, String> {
     text_of(object.get(key).ok_or_else(|| format!("has no `{key}`"))?)
 }
 
-/// What a text of JSON holds at a path of keys; a key of a list is a position from 0. Without keys it is the text itself.
+/// What a text of JSON holds at a path of keys; a key of a list is a position from 0. Without keys: the text itself.
 ///
 /// # Errors
 /// If it is not JSON, or lacks a key; for people.

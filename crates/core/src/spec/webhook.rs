@@ -1,7 +1,7 @@
 //! How a program outside of the cluster starts a workflow: by an HTTP call that any master takes.
 //!
-//! The core keeps what the user wrote. Masters judge a call and fill the parameters in; what comes of it is a submission
-//! like any other.
+//! The core keeps what the user wrote. Masters judge a call and fill the parameters in; what comes of it is a
+//! submission like any other.
 
 use std::collections::BTreeMap;
 use std::fmt;

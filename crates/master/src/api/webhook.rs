@@ -20,15 +20,15 @@ use axum::response::Response;
 use axum::routing::post;
 use muster_core::spec::webhook::WebhookSpec;
 use muster_proto::v1;
+use muster_proto::v1::namespace_service_server::NamespaceService;
 use muster_proto::v1::run_service_server::RunService;
-use muster_proto::v1::schedule_service_server::ScheduleService;
+use tokio::sync::Mutex;
 use tonic::metadata::MetadataMap;
 
 use self::answer::Refusal;
 use super::asker;
+use super::namespace::Namespaces;
 use super::run::Runs;
-use super::schedule::Schedules;
-use crate::read::namespace;
 use crate::replica::Replica;
 
 /// Largest body of a call, in bytes.
@@ -45,12 +45,15 @@ type Address = (String, String, String);
 /// The paths that are called.
 pub(crate) fn routes(replica: Arc<Replica>) -> Router {
     let path = "/webhooks/{namespace}/{workflow}/{webhook}";
-    Router::new().route(path, post(called)).with_state(Webhooks { replica })
+    let webhooks = Webhooks { replica, catching_up: Arc::default() };
+    Router::new().route(path, post(called)).with_state(webhooks)
 }
 
 #[derive(Clone)]
 struct Webhooks {
     replica: Arc<Replica>,
+    /// Held by the call that catches up: one at a time, for anybody can make a call that is turned away.
+    catching_up: Arc<Mutex<()>>,
 }
 
 async fn called(
@@ -142,15 +145,11 @@ impl Webhooks {
 
     /// Waits until this master knows what the leader knew when the wait began.
     async fn catch_up(&self, address: &Address) -> Result<(), Refusal> {
-        // Any read that the leader answers says how far the leader is.
-        let schedules = Schedules { replica: self.replica.clone() };
-        let ask = v1::ListSchedulesRequest {
-            namespace: namespace(&address.0)?.to_string(),
-            workflow: address.1.clone(),
-            page_size: 1,
-            ..v1::ListSchedulesRequest::default()
-        };
-        let answer = schedules.list_schedules(tonic::Request::new(ask)).await?;
+        let _turn = self.catching_up.lock().await;
+        // Any read that the leader answers says how far the leader is; this one is cheap.
+        let namespaces = Namespaces { replica: self.replica.clone() };
+        let ask = v1::GetNamespaceRequest { read: None, name: address.0.clone() };
+        let answer = namespaces.get_namespace(tonic::Request::new(ask)).await?;
         let applied = answer.metadata().get("muster-applied-index");
         let applied = applied.and_then(|it| it.to_str().ok()?.parse().ok()).unwrap_or(0);
         let options = v1::ReadOptions {

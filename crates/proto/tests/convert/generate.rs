@@ -12,13 +12,11 @@ use muster_core::command::{
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
-use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
-use muster_core::spec::webhook::{Credential, TokenDigest, WebhookSpec};
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule,
-    ExecutorSpec, FanOut, Hook, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
-    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ApprovalSpec, ArraySpec, Axis, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, Hook,
+    Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request,
+    Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -30,11 +28,13 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::{self, of};
 use proptest::prelude::*;
 
+use crate::starts;
+
 pub(crate) fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9_-]{0,7}".prop_map(|text| Name::parse(&text).expect("the pattern is a name's"))
 }
 
-fn text() -> impl Strategy<Value = Text> {
+pub(crate) fn text() -> impl Strategy<Value = Text> {
     prop_oneof![Just(String::new()), "\\PC{1,6}", "[\\x00-\\x1f]{1,3}"].prop_map(Text::from)
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn small() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), 0..200u32, any::<u32>(), Just(u32::MAX)]
 }
 
-fn span() -> impl Strategy<Value = Millis> {
+pub(crate) fn span() -> impl Strategy<Value = Millis> {
     number().prop_map(Millis)
 }
 
@@ -175,45 +175,6 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     })
 }
 
-fn schedule() -> impl Strategy<Value = ScheduleSpec> {
-    let dialect = prop_oneof![Just(Dialect::Posix), Just(Dialect::Quartz)];
-    let timing = prop_oneof![
-        (text(), dialect).prop_map(|(line, dialect)| Timing::Cron { line, dialect }),
-        span().prop_map(Timing::Every),
-        text().prop_map(Timing::At),
-    ];
-    let catch_up = prop_oneof![Just(CatchUp::None), Just(CatchUp::Latest), Just(CatchUp::All)];
-    let when = (name(), timing, text(), vec(text(), 0..3), of(text()), of(text()));
-    let how = (catch_up, small(), of(span()), span(), any::<bool>());
-    (when, how, btree_map(name(), text(), 0..3)).prop_map(|(when, how, params)| {
-        let (name, timing, time_zone, exclude, start, end) = when;
-        let (catch_up, catch_up_max, starting_deadline, jitter, is_suspended) = how;
-        ScheduleSpec {
-            name,
-            timing,
-            time_zone,
-            catch_up,
-            catch_up_max,
-            starting_deadline,
-            jitter,
-            exclude,
-            start,
-            end,
-            is_suspended,
-            params,
-        }
-    })
-}
-
-fn policy() -> impl Strategy<Value = ConcurrencyPolicy> {
-    prop_oneof![
-        Just(ConcurrencyPolicy::Allow),
-        Just(ConcurrencyPolicy::Forbid),
-        Just(ConcurrencyPolicy::Replace),
-        Just(ConcurrencyPolicy::Queue),
-    ]
-}
-
 fn param() -> impl Strategy<Value = ParamSpec> {
     let kind = prop::sample::select(ParamType::ALL.map(|(_, kind)| kind).to_vec());
     let texts = (of(text()), of(text()), of(text()), of(text()));
@@ -229,20 +190,12 @@ fn param() -> impl Strategy<Value = ParamSpec> {
     )
 }
 
-fn webhook() -> impl Strategy<Value = WebhookSpec> {
-    let credential = prop_oneof![
-        any::<[u8; 32]>().prop_map(|digest| Credential::Token(TokenDigest(digest))),
-        (name(), text()).prop_map(|(key, header)| Credential::Signature { key, header }),
-    ];
-    (name(), credential, btree_map(name(), text(), 0..3))
-        .prop_map(|(name, credential, params)| WebhookSpec { name, credential, params })
-}
-
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
-    let webhooks = vec(webhook().boxed(), 0..3);
-    let when = (vec(schedule().boxed(), 0..3), webhooks, policy(), any::<bool>()).boxed();
+    let webhooks = vec(starts::webhook().boxed(), 0..3);
+    let when =
+        (vec(starts::schedule().boxed(), 0..3), webhooks, starts::policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
             let (schedules, webhooks, concurrency, fail_fast) = when;

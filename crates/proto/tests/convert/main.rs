@@ -8,4 +8,5 @@ mod measure;
 mod namespaces;
 mod snapshot;
 mod spec;
+mod starts;
 mod states;

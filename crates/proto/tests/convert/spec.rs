@@ -93,3 +93,18 @@ fn a_type_that_is_not_known_is_an_error_and_no_text() {
     let error = spec_from_proto(spec).expect_err("nobody knows 99").to_string();
     assert_eq!(error, "`params[day].type` has the unknown value 99");
 }
+
+#[test]
+fn a_digest_of_another_length_is_an_error() {
+    for bytes in [0, 31, 33] {
+        let credential = v1::webhook_spec::Credential::TokenSha256(vec![0; bytes].into());
+        let webhook = v1::WebhookSpec {
+            name: "push".to_owned(),
+            credential: Some(credential),
+            ..v1::WebhookSpec::default()
+        };
+        let spec = v1::WorkflowSpec { webhooks: vec![webhook], ..message() };
+        let error = spec_from_proto(spec).expect_err("it is no digest").to_string();
+        assert_eq!(error, "`webhooks[0].token_sha256` must have 32 bytes");
+    }
+}

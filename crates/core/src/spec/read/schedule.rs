@@ -29,7 +29,7 @@ const SCHEDULE: Schema = Schema {
         "params",
         "description",
     ],
-    later: &["workflow", "webhook", "calendar", "when"],
+    later: &["workflow", "calendar", "when"],
 };
 
 const TIMINGS: [&str; 3] = ["cron", "every", "at"];
