@@ -196,6 +196,7 @@ mod tests {
             "muster reject etl/42/gate",
             "muster schedule next etl/nightly -c 3 --from 2026-12-01T09:00",
             "muster schedule next -f f.yaml -o json",
+            "muster webhook token -o json",
             "muster schedule suspend etl",
             "muster schedule trigger etl/nightly -p day=monday",
             "muster schedule backfill etl/nightly --from 2026-11-01 --reprocess failed --reverse",
