@@ -10,6 +10,7 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
+use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,
@@ -79,6 +80,9 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     let schedules = spec.schedules.iter().enumerate();
     let schedules = schedules.map(|(at, it)| schedule(at, it)).collect();
     fields.put_filled("schedule", Value::Array(schedules));
+    let triggers = spec.triggers.iter().enumerate();
+    let triggers = triggers.map(|(at, it)| trigger(at, it)).collect();
+    fields.put_filled("triggers", Value::Array(triggers));
     let policy = match spec.concurrency {
         ConcurrencyPolicy::Allow => "Allow",
         ConcurrencyPolicy::Forbid => "Forbid",
@@ -161,6 +165,20 @@ fn schedule(at: usize, spec: &ScheduleSpec) -> Value {
     fields.put_filled("exclude", list(&spec.exclude));
     fields.put_some("start", spec.start.as_deref());
     fields.put_some("end", spec.end.as_deref());
+    if spec.is_suspended {
+        fields.put("suspend", json!(true));
+    }
+    let params = spec.params.iter().map(|(name, value)| (name.to_string(), json!(&**value)));
+    fields.put_filled("params", Value::Object(params.collect()));
+    fields.value()
+}
+
+fn trigger(at: usize, spec: &TriggerSpec) -> Value {
+    let mut fields = Fields::default();
+    let is_unnamed = spec.name.as_str() == format!("trigger-{}", at + 1);
+    fields.put_unless(is_unnamed, "name", &spec.name);
+    fields.put("after", json!(spec.after.as_str()));
+    fields.put_unless(spec.on == TriggerOn::Success, "on", spec.on.word());
     if spec.is_suspended {
         fields.put("suspend", json!(true));
     }

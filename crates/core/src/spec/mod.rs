@@ -21,6 +21,7 @@ pub mod schedule;
 mod size;
 mod suggest;
 pub mod template;
+pub mod trigger;
 pub mod validate;
 mod yaml;
 
@@ -36,6 +37,7 @@ pub use self::parse::{
 };
 use self::schedule::ScheduleSpec;
 pub use self::suggest::did_you_mean;
+use self::trigger::TriggerSpec;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -56,6 +58,8 @@ pub struct WorkflowSpec {
     pub params: BTreeMap<Name, ParamSpec>,
     /// When it runs by itself.
     pub schedules: Vec<ScheduleSpec>,
+    /// Which other workflows' runs it follows.
+    pub triggers: Vec<TriggerSpec>,
     /// What happens to a run that is to begin while an earlier one is live.
     pub concurrency: ConcurrencyPolicy,
     /// Whether the first task that fails cancels what is left of a run.
@@ -65,13 +69,13 @@ pub struct WorkflowSpec {
 }
 
 /// What happens to a run that is to begin while an earlier one of the workflow is live. Decided in the entry that would
-/// begin it, for runs of schedules and of people alike; `submit`, whose runs are of no version, is not asked.
+/// begin it, for runs of schedules, of triggers and of people alike; `submit`, whose runs are of no version, is not asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConcurrencyPolicy {
     /// It begins.
     #[default]
     Allow,
-    /// There is no run: a submission is rejected, and a fire time is passed over.
+    /// There is no run: a submission is rejected, and a fire time or another run's end is passed over.
     Forbid,
     /// The earlier ones are told to stop, and it begins once they ended.
     Replace,
@@ -340,6 +344,7 @@ impl WorkflowSpec {
             priority: 0,
             params: BTreeMap::new(),
             schedules: Vec::new(),
+            triggers: Vec::new(),
             concurrency: ConcurrencyPolicy::default(),
             fail_fast: false,
             tasks,

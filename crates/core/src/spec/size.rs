@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
+use super::trigger::TriggerSpec;
 use super::{Condition, ExecutorSpec, FanOut, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -25,6 +26,7 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
         bytes += optional(&param.minimum) + optional(&param.maximum) + texts(&param.allowed);
     }
     bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
+    bytes += spec.triggers.iter().map(trigger_bytes).sum::<usize>();
     bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()
 }
 
@@ -35,10 +37,18 @@ fn schedule_bytes(schedule: &ScheduleSpec) -> usize {
         Timing::Every(_) => 0,
     };
     let bounds = optional(&schedule.start) + optional(&schedule.end) + texts(&schedule.exclude);
-    let params = schedule.params.iter();
-    let params: usize =
-        params.map(|(name, value)| TEXT_OVERHEAD + text(name.as_str()) + text(value)).sum();
-    FIXED + text(schedule.name.as_str()) + timing + text(&schedule.time_zone) + bounds + params
+    let names = text(schedule.name.as_str()) + text(&schedule.time_zone);
+    FIXED + names + timing + bounds + params(&schedule.params)
+}
+
+fn trigger_bytes(trigger: &TriggerSpec) -> usize {
+    let names = text(trigger.name.as_str()) + text(trigger.after.as_str());
+    FIXED + names + params(&trigger.params)
+}
+
+fn params(params: &BTreeMap<Name, Text>) -> usize {
+    let params = params.iter();
+    params.map(|(name, value)| TEXT_OVERHEAD + text(name.as_str()) + text(value)).sum()
 }
 
 /// An upper estimate for a task.

@@ -10,6 +10,7 @@ mod params;
 mod references;
 mod schedule;
 mod task;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     task::priority(spec.priority, top.key("priority"), report);
     let unsound = params::params(spec, report);
     schedule::schedules(spec, &unsound, report);
+    trigger::triggers(spec, &unsound, report);
     let path = top.key("tasks");
     if spec.tasks.iter().all(|task| task.hook.is_some()) {
         if is_whole {

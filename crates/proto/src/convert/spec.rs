@@ -15,6 +15,7 @@ use super::error::{DecodeError, Problem};
 use super::fan_out::{fan_out_from_proto, fan_out_to_proto};
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
+use super::trigger::{trigger_from_proto, trigger_to_proto};
 use crate::v1;
 
 /// A workflow as a message.
@@ -30,6 +31,7 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
         schedules: spec.schedules.iter().map(schedule_to_proto).collect(),
         concurrency_policy: policy_to_proto(spec.concurrency).into(),
         fail_fast: spec.fail_fast,
+        triggers: spec.triggers.iter().map(trigger_to_proto).collect(),
     }
 }
 
@@ -41,6 +43,7 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
     });
     let tasks = spec.tasks.into_iter().enumerate();
     let schedules = spec.schedules.into_iter().enumerate();
+    let triggers = spec.triggers.into_iter().enumerate();
     Ok(WorkflowSpec {
         name: name("name", &spec.name)?,
         labels: text_map(spec.labels),
@@ -49,6 +52,9 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
         params: params.collect::<Result<_, DecodeError>>()?,
         schedules: schedules
             .map(|(at, schedule)| schedule_from_proto(schedule).within_element("schedules", at))
+            .collect::<Result<_, _>>()?,
+        triggers: triggers
+            .map(|(at, trigger)| trigger_from_proto(trigger).within_element("triggers", at))
             .collect::<Result<_, _>>()?,
         fail_fast: spec.fail_fast,
         concurrency: policy_from_proto("concurrency_policy", spec.concurrency_policy)?,

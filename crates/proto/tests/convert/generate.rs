@@ -29,11 +29,13 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::{self, of};
 use proptest::prelude::*;
 
+use crate::triggers;
+
 pub(crate) fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9_-]{0,7}".prop_map(|text| Name::parse(&text).expect("the pattern is a name's"))
 }
 
-fn text() -> impl Strategy<Value = Text> {
+pub(crate) fn text() -> impl Strategy<Value = Text> {
     prop_oneof![Just(String::new()), "\\PC{1,6}", "[\\x00-\\x1f]{1,3}"].prop_map(Text::from)
 }
 
@@ -231,10 +233,11 @@ fn param() -> impl Strategy<Value = ParamSpec> {
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
-    let when = (vec(schedule().boxed(), 0..3), policy(), any::<bool>()).boxed();
+    let whens = (vec(schedule().boxed(), 0..3), vec(triggers::spec().boxed(), 0..3));
+    let when = (whens, policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
-            let (schedules, concurrency, fail_fast) = when;
+            let ((schedules, triggers), concurrency, fail_fast) = when;
             WorkflowSpec {
                 name,
                 labels,
@@ -242,6 +245,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
                 priority,
                 params,
                 schedules,
+                triggers,
                 concurrency,
                 fail_fast,
                 tasks,
@@ -371,9 +375,15 @@ fn schedule_command() -> impl Strategy<Value = Command> {
 }
 
 fn retry() -> impl Strategy<Value = RetryRun> {
-    let of = (run(), number(), number(), of(name())).prop_map(|(run, number, at, schedule)| {
-        RetryOrigin { run, number, fire_time: Timestamp(at), schedule }
-    });
+    let of = (run(), number(), number(), of(name()), of(triggers::origin())).prop_map(
+        |(run, number, at, schedule, trigger)| RetryOrigin {
+            run,
+            number,
+            fire_time: Timestamp(at),
+            schedule,
+            trigger,
+        },
+    );
     let end = prop_oneof![
         Just(TakenEnd::Succeeded),
         any::<bool>().prop_map(|by_failure| TakenEnd::Skipped { by_failure }),

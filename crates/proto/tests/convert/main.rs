@@ -9,3 +9,4 @@ mod namespaces;
 mod snapshot;
 mod spec;
 mod states;
+mod triggers;

@@ -10,6 +10,7 @@ use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
 use super::schedule;
 use super::task::{self, DEFAULTS};
+use super::trigger;
 use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts, truth};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -29,6 +30,7 @@ const WORKFLOW: Schema = Schema {
         "priority",
         "params",
         "schedule",
+        "triggers",
         "concurrencyPolicy",
         "failFast",
         "defaults",
@@ -36,7 +38,6 @@ const WORKFLOW: Schema = Schema {
         "hooks",
     ],
     later: &[
-        "triggers",
         "concurrency",
         "suspend",
         "secrets",
@@ -96,6 +97,10 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .get("schedule")
         .map(|node| schedule::schedules(node, top.key("schedule"), report))
         .unwrap_or_default();
+    let triggers = fields
+        .get("triggers")
+        .map(|node| trigger::triggers(node, top.key("triggers"), report))
+        .unwrap_or_default();
     let concurrency = fields
         .get("concurrencyPolicy")
         .and_then(|node| one_of(node, top.key("concurrencyPolicy"), report, &POLICIES))
@@ -115,6 +120,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         priority,
         params,
         schedules,
+        triggers,
         concurrency,
         fail_fast,
         tasks: tasks?.into_iter().chain(hooks.unwrap_or_default()).collect(),
