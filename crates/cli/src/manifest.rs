@@ -364,6 +364,7 @@ mod tests {
             include_str!("../../../examples/fan-out.yaml"),
             include_str!("../../../examples/foreach.yaml"),
             include_str!("../../../examples/hooks.yaml"),
+            include_str!("../../../examples/triggers.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

@@ -98,7 +98,9 @@ impl Step<'_> {
         let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
         work.retry = retries.map(|command| command.of.clone());
-        work.trigger = self.cause.take();
+        let cause = self.cause.take();
+        let trigger = cause.as_ref().map(|cause| cause.run);
+        work.trigger = cause;
         work.asked_by = self.asker.clone();
         let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
         if let Some(wrong) = work.take_over(taken_over) {
@@ -121,6 +123,7 @@ impl Step<'_> {
             cancelled: None,
             ended: None,
             origin: run.origin.clone(),
+            trigger,
             retries: retries.map(|command| command.of.run),
             task_cancelled: None,
         };
