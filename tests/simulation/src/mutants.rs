@@ -59,7 +59,7 @@ trials! {
     FireUndecided: I8 @ 0,
     FireForgotten: I8 @ 4,
     CatchUpIgnored: I8 @ 45,
-    TriggerUncounted: I8 @ 7,
+    TriggerDoubled: I8 @ 7,
     TriggerForgotten: I8 @ 7,
     ClockBelieved: I8 @ 8,
     SuspendForgotten: I14 @ 0,

@@ -25,6 +25,9 @@ impl Step<'_> {
             let followers: Vec<(Name, u32)> = after.cloned().collect();
             for (workflow, position) in followers {
                 self.fire_trigger(&run, &workflow, position, &mut tasks);
+                if mutant::is_on(Mutant::TriggerDoubled) {
+                    self.fire_trigger(&run, &workflow, position, &mut tasks);
+                }
             }
             self.fail_fast();
         }
@@ -71,9 +74,8 @@ impl Step<'_> {
             let run = NewRun { trigger, ..NewRun::fresh(params) };
             self.start_run(version.clone(), run, admission);
         }
-        let is_forgotten = is_made && mutant::is_on(Mutant::TriggerUncounted);
         let state = self.state.workflows.get_mut(id).and_then(|it| it.triggers.get_mut(at));
-        if let Some(state) = state.filter(|_| !is_forgotten) {
+        if let Some(state) = state {
             state.fired += u64::from(is_made);
             state.passed_over += u64::from(!is_made);
         }
