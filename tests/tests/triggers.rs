@@ -159,6 +159,12 @@ async fn circles_are_refused_and_triggers_can_be_switched_off() {
     let followed = until_ended(client, "b", 1).await;
     let cause = followed[0].trigger.as_ref().expect("it follows another");
     assert_eq!((followed.len(), cause.number), (1, 2), "the first end was not followed");
+    for (word, state) in [("suspend", "suspended"), ("resume", "active")] {
+        let (code, _, said) = cluster.muster(&["schedule", word, "b/trigger-1"]);
+        assert_eq!(code, 0, "{said}");
+        let (_, shown, _) = cluster.muster(&["get", "triggers", "b"]);
+        assert!(shown.contains(state), "{shown}");
+    }
     let unknown = client.suspend_schedule("b", Some("trigger-2"), true).await;
     assert_eq!(unknown.expect_err("there is no such trigger").code(), Code::NotFound);
 }

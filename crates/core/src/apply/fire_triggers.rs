@@ -55,7 +55,7 @@ impl Step<'_> {
             return;
         };
         let Some(result) = ended.ended_as() else { return };
-        if !spec.on.follows(result) || spec.is_suspended || state.is_suspended {
+        if !result.is_followed(spec.on) || spec.is_suspended || state.is_suspended {
             return;
         }
         let id = it.id;
@@ -102,5 +102,42 @@ impl Step<'_> {
         let policy = version.spec.concurrency;
         let admission = self.admission(Some(workflow), &version.workflow, policy).ok()?;
         Some((params, admission))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::ids::LogIndex;
+    use crate::spec::trigger::TriggerSpec;
+    use crate::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
+    use crate::state::State;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn one_command_makes_so_many_tasks_and_no_more() {
+        let name = |text: &str| Name::parse(text).expect("a name");
+        let task = |id: &str| TaskSpec::new(name(id), ExecutorSpec::Noop);
+        let mut spec = WorkflowSpec::new(name("report"), vec![task("a"), task("b")]);
+        spec.triggers.push(TriggerSpec::new(name("t"), name("ingest")));
+        let mut state = State::default();
+        let mut step = Step {
+            state: &mut state,
+            index: LogIndex(1),
+            now: Timestamp(0),
+            events: Vec::new(),
+            ended_at_once: Vec::new(),
+            failed: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            is_beginning: false,
+            asker: None,
+            intent: None,
+        };
+        let (version, _) = step.latest_version(&name("default"), &spec).expect("it is sound");
+        let is_admitted = |tasks| step.admit_triggered(1, &version, 0, tasks).is_some();
+        assert!(is_admitted(limits::TRIGGERED_TASKS_MAX - 2));
+        assert!(!is_admitted(limits::TRIGGERED_TASKS_MAX - 1));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Name, Text};
-use crate::state::hooks::RunResult;
 
 /// One trigger of a workflow: a workflow of the same namespace, and the ends of its runs that count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,15 +56,6 @@ impl TriggerOn {
             TriggerOn::Success => "success",
             TriggerOn::Failure => "failure",
             TriggerOn::End => "end",
-        }
-    }
-
-    /// Whether it follows a run that ended so.
-    pub fn follows(self, result: RunResult) -> bool {
-        match result {
-            RunResult::Succeeded => self != TriggerOn::Failure,
-            RunResult::Failed | RunResult::TimedOut => self != TriggerOn::Success,
-            RunResult::Cancelled => self == TriggerOn::End,
         }
     }
 
