@@ -31,7 +31,7 @@ mod moment;
 mod schedule;
 mod wall;
 
-pub use days::moment_in_utc as moment;
+pub use days::{bound, moment_in_utc as moment};
 pub use due::{Due, ON_TIME};
 pub use error::ScheduleError;
 pub use moment::Moment;

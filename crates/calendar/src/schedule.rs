@@ -203,7 +203,7 @@ pub(crate) fn zones() -> &'static TimeZoneDatabase {
 }
 
 /// The zone of that name.
-fn zone(name: &str) -> Result<TimeZone, ScheduleError> {
+pub(crate) fn zone(name: &str) -> Result<TimeZone, ScheduleError> {
     let known = zones();
     known.get(name).map_err(|_unknown| {
         let wanted = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();

@@ -125,6 +125,12 @@ rare! {
     CaughtUp = "late fire time caught up on",
     /// A fire time made no run, because an earlier one was live.
     FirePassedOver = "fire time passed over",
+    /// The end of a run made a run of another workflow.
+    TriggerFired = "trigger fired",
+    /// The end of a run made none of a workflow that follows, because an earlier one was live.
+    TriggerPassedOver = "end passed over by a trigger",
+    /// A version was refused because its workflow would follow itself.
+    TriggerCycleRefused = "circle of triggers refused",
     /// A decision about a schedule came when the schedule had moved on.
     StaleFire = "stale fire refused",
     /// A cancel found its run ended already.

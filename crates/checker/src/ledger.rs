@@ -37,6 +37,8 @@ pub struct RunRecord {
     pub ended: Option<EndedRun>,
     /// The fire time it was made for, if a schedule made it.
     pub origin: Option<FireOrigin>,
+    /// The run of another workflow whose end made it, if one did.
+    pub trigger: Option<RunId>,
     /// The run whose failed parts it runs again, if it is a retry.
     pub retries: Option<RunId>,
     /// The entry that first cancelled a task of it by itself, if there was one.
@@ -174,6 +176,7 @@ impl Ledger {
             accepted: index,
             cancelled: run.stop.map(|_| index),
             origin: run.origin.clone(),
+            trigger: run.trigger.as_ref().map(|trigger| trigger.run),
             retries: run.retry.as_ref().map(|retry| retry.run),
             // An older entry may have done it, as far as can be told.
             task_cancelled: Some(index),

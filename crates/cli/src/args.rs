@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
     Graph(graph::GraphArgs),
-    /// List workflows, their versions, runs, tasks, schedules, namespaces, workers or actions
+    /// List workflows, their versions, runs, tasks, schedules, triggers, namespaces, workers or actions
     #[command(subcommand)]
     Get(get::GetCommand),
     /// Show one run, task, workflow, namespace or worker in full
@@ -202,6 +202,7 @@ mod tests {
             "muster schedule backfill etl/nightly --from 2026-11-01 --reprocess failed --reverse",
             "muster schedule backfill etl --from 2026-11-01 --to 2026-11-30 --parallel 3 --priority -5",
             "muster get schedules etl",
+            "muster get triggers report",
             "muster worker drain w1",
             "muster worker start --name w1 --data-dir /d --cpu 2 --label a=b --resource gpu=1 --master a:7070,b:7070",
             "muster cluster transfer-leader muster-1",

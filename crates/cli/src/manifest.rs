@@ -11,6 +11,7 @@ use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::webhook::{Credential, WebhookSpec};
+use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,
@@ -82,6 +83,9 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     fields.put_filled("schedule", Value::Array(schedules));
     let webhooks = spec.webhooks.iter().map(webhook).collect();
     fields.put_filled("webhooks", Value::Array(webhooks));
+    let triggers = spec.triggers.iter().enumerate();
+    let triggers = triggers.map(|(at, it)| trigger(at, it)).collect();
+    fields.put_filled("triggers", Value::Array(triggers));
     let policy = match spec.concurrency {
         ConcurrencyPolicy::Allow => "Allow",
         ConcurrencyPolicy::Forbid => "Forbid",
@@ -178,6 +182,20 @@ fn schedule(at: usize, spec: &ScheduleSpec) -> Value {
     fields.put_filled("exclude", list(&spec.exclude));
     fields.put_some("start", spec.start.as_deref());
     fields.put_some("end", spec.end.as_deref());
+    if spec.is_suspended {
+        fields.put("suspend", json!(true));
+    }
+    let params = spec.params.iter().map(|(name, value)| (name.to_string(), json!(&**value)));
+    fields.put_filled("params", Value::Object(params.collect()));
+    fields.value()
+}
+
+fn trigger(at: usize, spec: &TriggerSpec) -> Value {
+    let mut fields = Fields::default();
+    let is_unnamed = spec.name.as_str() == format!("trigger-{}", at + 1);
+    fields.put_unless(is_unnamed, "name", &spec.name);
+    fields.put("after", json!(spec.after.as_str()));
+    fields.put_unless(spec.on == TriggerOn::Success, "on", spec.on.word());
     if spec.is_suspended {
         fields.put("suspend", json!(true));
     }
@@ -363,6 +381,7 @@ mod tests {
             include_str!("../../../examples/fan-out.yaml"),
             include_str!("../../../examples/foreach.yaml"),
             include_str!("../../../examples/hooks.yaml"),
+            include_str!("../../../examples/triggers.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

@@ -12,13 +12,14 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 11] = [
     ("/$defs/workflow/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
         "/$defs/workflow/properties/params/additionalProperties/oneOf/2/properties",
         "params: {p: {zzzzzz: 1}}\ntasks: {t: {noop: {}}}",
     ),
     ("/$defs/schedule/properties", "schedule: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
+    ("/$defs/trigger/properties", "triggers: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/defaults/properties", "defaults: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/task/properties", "tasks: {t: {zzzzzz: 1}}"),
     ("/$defs/workflow/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),

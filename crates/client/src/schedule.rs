@@ -1,4 +1,4 @@
-//! Schedules.
+//! Schedules and triggers.
 
 use muster_proto::v1;
 
@@ -27,10 +27,30 @@ impl Client {
         })
     }
 
-    /// Switches one schedule of a workflow off or on again, or all of them.
+    /// The triggers of a workflow, or of all workflows of the client's namespace, fetched page by page as the stream is
+    /// read.
+    pub fn list_triggers(&self, workflow: Option<&str>) -> Items<v1::Trigger> {
+        let (client, workflow) = (self.clone(), workflow.unwrap_or_default().to_owned());
+        pages(move |page_token| {
+            let client = client.clone();
+            let request = v1::ListSchedulesRequest {
+                read: client.read_options(),
+                namespace: client.namespace().to_owned(),
+                workflow: workflow.clone(),
+                page_size: 0,
+                page_token,
+            };
+            async move {
+                let page = call!(client, request, schedules.list_schedules).await?;
+                Ok(Page { items: page.triggers, next: page.next_page_token })
+            }
+        })
+    }
+
+    /// Switches one schedule or trigger of a workflow off or on again, or all of them.
     ///
     /// # Errors
-    /// `NOT_FOUND` if there is no such workflow or schedule; `FAILED_PRECONDITION` if the workflow's file switches it
+    /// `NOT_FOUND` if there is no such workflow, schedule or trigger; `FAILED_PRECONDITION` if the workflow's file switches it
     /// off.
     pub async fn suspend_schedule(
         &self,

@@ -262,6 +262,9 @@ impl State {
         if fresh.undecided != self.undecided {
             return violated("I16", "the undecided tasks differ from the task states".to_owned());
         }
+        if fresh.triggers != self.triggers {
+            return violated("I16", "who follows whom differs from the workflows".to_owned());
+        }
         if fresh.fires != self.fires || fresh.queued_runs != self.queued_runs {
             return violated("I16", "what fires or waits differs from the workflows".to_owned());
         }

@@ -42,6 +42,13 @@ pub enum Event {
         /// How many made no run because an earlier one was live, or because there are too many.
         passed_over: u64,
     },
+    /// A run of another workflow ended that a workflow follows.
+    TriggerFired {
+        /// The serial number of the workflow that follows.
+        workflow: u64,
+        /// Whether there is no run of it, because of an earlier one or because there are too many.
+        is_passed_over: bool,
+    },
     /// A run was paused or goes on, or has another priority.
     RunChanged {
         /// Which.

@@ -50,6 +50,12 @@ pub const SCHEDULES_MAX: usize = 100;
 pub const WEBHOOKS_MAX: usize = 20;
 /// Most keys of a reference into the body of a call.
 pub const CALL_KEYS_MAX: usize = 16;
+/// Most triggers of one workflow.
+pub const TRIGGERS_MAX: usize = 100;
+/// Most workflows that follow the same one.
+pub const FOLLOWERS_MAX: usize = 100;
+/// Most tasks that the runs have together which follow what ends by one command; more than one run can have.
+pub const TRIGGERED_TASKS_MAX: usize = 1_000_000;
 /// Most days off, or stretches of them, of one schedule.
 pub const EXCLUDED_DAYS_MAX: usize = 1000;
 /// Most fire times that a schedule may ask to catch up on at once.
@@ -58,7 +64,7 @@ pub const CATCH_UP_MAX: u32 = 1000;
 pub const FIRES_PER_COMMAND_MAX: usize = 2000;
 /// Most tasks that the runs of one such command have together; more than one run can have.
 pub const FIRED_TASKS_MAX: usize = 100_000;
-/// Most live runs of one workflow beside which a schedule makes another.
+/// Most live runs of one workflow beside which a schedule or a trigger makes another.
 pub const FIRED_RUNS_MAX: usize = 10_000;
 /// Most runs of one workflow that wait for earlier ones.
 pub const QUEUED_RUNS_MAX: usize = 1000;

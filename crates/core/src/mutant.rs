@@ -66,6 +66,8 @@ mutants! {
     FireUndecided = "fire-undecided": "A schedule that fired is where it was before (I8).",
     FireForgotten = "fire-forgotten": "What came due together fires once and is not counted (I8).",
     CatchUpIgnored = "catch-up-ignored": "What is late fires whatever the schedule says (I8).",
+    TriggerDoubled = "trigger-doubled": "A trigger makes two runs for one end (I8).",
+    TriggerForgotten = "trigger-forgotten": "Nothing follows a run that fails (I8).",
     ClockBelieved = "clock-believed": "A leader goes by its own wall clock, however wrong it is (I8).",
     SuspendForgotten = "suspend-forgotten": "A schedule is said to be suspended, and is not (I14).",
     PolicyIgnored = "policy-ignored": "A run begins whatever the concurrency policy (I9).",

@@ -205,8 +205,14 @@ pub enum Rejection {
         /// What is wrong.
         problem: String,
     },
-    /// The workflow has no such schedule.
-    #[error("workflow `{workflow}` has no schedule{}", named(schedule.as_ref()))]
+    /// Triggers would go round in a circle.
+    #[error("the triggers would never come to an end: {way}; remove one of them")]
+    TriggerCycle {
+        /// Each workflow after the next.
+        way: String,
+    },
+    /// The workflow has no such schedule or trigger.
+    #[error("workflow `{workflow}` has no schedule or trigger{}", named(schedule.as_ref()))]
     NoSuchSchedule {
         /// The workflow.
         workflow: Name,
@@ -221,7 +227,7 @@ pub enum Rejection {
     StaleFire,
     /// The file switches the schedule off.
     #[error(
-        "schedule `{schedule}` is switched off by `suspend` in the workflow's file; apply it without that"
+        "`{schedule}` is switched off by `suspend` in the workflow's file; apply it without that"
     )]
     SuspendedByFile {
         /// The schedule.

@@ -123,6 +123,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         origin,
         retry,
         backfill,
+        trigger,
         asked_by,
         paused,
         stop,
@@ -133,6 +134,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         ended,
     } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
+    trigger.hash(hasher);
     (retry, backfill, asked_by, paused, stop, cancels, result, tasks, open, ended).hash(hasher);
 }
 

@@ -14,6 +14,7 @@ use muster_core::limits;
 use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::schedule::{ScheduleSpec, Timing};
+use muster_core::spec::trigger::TriggerSpec;
 use muster_core::spec::{
     ConcurrencyPolicy, Condition, ExecutorSpec, Resources, TaskSpec, WorkflowSpec,
 };
@@ -322,6 +323,49 @@ fn runs_that_are_replaced_at_once_never_fill_a_workflow() {
     assert_eq!(workflow.schedules[0].passed_over, 0);
     assert_eq!(log.state.runs().len(), 1);
     log.state.check().expect("every count is right");
+}
+
+fn follower(number: usize) -> Command {
+    let trigger = TriggerSpec::new(name("t"), name("up"));
+    let mut spec = workflow(&format!("w{number}"), vec![task("t", &[])]);
+    spec.triggers.push(trigger);
+    Command::ApplyWorkflow(ApplyWorkflow { request: None, namespace: name("default"), spec })
+}
+
+#[test]
+fn so_many_workflows_follow_one_and_no_more() {
+    let mut log = Log::default();
+    for number in 0..limits::FOLLOWERS_MAX {
+        log.apply(follower(number)).expect("there is room");
+    }
+    let versions = log.state.versions().len();
+    let refused = log.apply(follower(limits::FOLLOWERS_MAX));
+    assert!(matches!(refused, Err(Rejection::LimitReached { .. })), "{refused:?}");
+    assert_eq!(log.state.versions().len(), versions, "a refused one leaves no trace");
+    // One that follows already may have another version.
+    let Command::ApplyWorkflow(mut again) = follower(0) else { unreachable!("it is one") };
+    again.spec.priority = 1;
+    log.apply(Command::ApplyWorkflow(again)).expect("it follows already");
+    assert_eq!(log.state.check(), Ok(()));
+}
+
+#[test]
+fn the_longest_chain_of_triggers_is_walked_and_its_circle_is_found() {
+    const LENGTH: usize = 3_000;
+    let mut log = Log::default();
+    let after = |number: usize, upstream: usize| {
+        let trigger = TriggerSpec::new(name("t"), name(&format!("w{upstream}")));
+        let mut spec = workflow(&format!("w{number}"), vec![task("t", &[])]);
+        spec.triggers.push(trigger);
+        Command::ApplyWorkflow(ApplyWorkflow { request: None, namespace: name("default"), spec })
+    };
+    // The far end first, so that no walk is long before the last.
+    for number in (1..LENGTH).rev() {
+        log.apply(after(number, number - 1)).expect("there is no circle");
+    }
+    let refused = log.apply(after(0, LENGTH - 1));
+    let Err(Rejection::TriggerCycle { way }) = refused else { panic!("{refused:?}") };
+    assert!(way.starts_with("w0 after w2999 after w2998") && way.ends_with("… after w0"), "{way}");
 }
 
 #[test]

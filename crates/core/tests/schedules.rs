@@ -1,4 +1,4 @@
-//! Random workflows with schedules and concurrency policies: the auditor judges every entry by rules of its own, a
+//! Random workflows with schedules, triggers and concurrency policies: the auditor judges every entry by rules of its own, a
 //! replica restored before the entry agrees, and what must happen did happen.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use muster_core::command::{
 };
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
+use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{ConcurrencyPolicy, ExecutorSpec, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
@@ -27,7 +28,7 @@ const POLICIES: [ConcurrencyPolicy; 4] = [
     ConcurrencyPolicy::Queue,
 ];
 /// What a sweep must show, or it shows nothing.
-const WANTED: [Rare; 7] = [
+const WANTED: [Rare; 10] = [
     Rare::RunQueued,
     Rare::RunReplaced,
     Rare::RunForbidden,
@@ -35,11 +36,14 @@ const WANTED: [Rare; 7] = [
     Rare::FireMissed,
     Rare::FirePassedOver,
     Rare::StaleFire,
+    Rare::TriggerFired,
+    Rare::TriggerPassedOver,
+    Rare::TriggerCycleRefused,
 ];
 
 #[derive(Clone, Debug)]
 enum Op {
-    Apply { workflow: u8, policy: u8, lines: (u8, u8), off: bool, has_timeout: bool },
+    Apply { workflow: u8, policy: u8, lines: (u8, u8), after: After, off: bool, has_timeout: bool },
     Submit { workflow: u8, one_off: bool, about: Option<(u8, i8)> },
     Fire { workflow: u8, schedule: u8, times: Vec<u8>, missed: u8, slip: u8 },
     Suspend { workflow: u8, schedule: Option<u8>, on: bool },
@@ -49,14 +53,20 @@ enum Op {
     Wait { millis: u16 },
 }
 
+/// What a workflow follows: another one, and which ends.
+type After = Option<(u8, u8)>;
+
 fn op() -> impl Strategy<Value = Op> {
     let workflow = || 0..WORKFLOWS;
     prop_oneof![
-        2 => (workflow(), 0..4u8, (0..3u8, 0..3u8), prop::bool::weighted(0.1), any::<bool>()).prop_map(
-            |(workflow, policy, lines, off, has_timeout)| {
-                Op::Apply { workflow, policy, lines, off, has_timeout }
-            }
-        ),
+        2 => (
+            (workflow(), 0..4u8, (0..3u8, 0..3u8)),
+            prop::option::of((workflow(), 0..3u8)),
+            (prop::bool::weighted(0.1), any::<bool>()),
+        )
+            .prop_map(|((workflow, policy, lines), after, (off, has_timeout))| {
+                Op::Apply { workflow, policy, lines, after, off, has_timeout }
+            }),
         3 => (
             workflow(),
             prop::bool::weighted(0.1),
@@ -67,7 +77,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(workflow, schedule, times, missed, slip)| {
                 Op::Fire { workflow, schedule, times, missed, slip }
             }),
-        1 => (workflow(), prop::option::of(0..SCHEDULES), any::<bool>())
+        // One more than there are schedules stands for the trigger.
+        1 => (workflow(), prop::option::of(0..=SCHEDULES), any::<bool>())
             .prop_map(|(workflow, schedule, on)| Op::Suspend { workflow, schedule, on }),
         1 => any::<u8>().prop_map(|run| Op::Cancel { run }),
         3 => Just(Op::Place),
@@ -134,8 +145,14 @@ impl World {
     fn command(&self, op: &Op) -> Option<Command> {
         let namespace = name('n', 0);
         match op {
-            Op::Apply { workflow, policy, lines, off, has_timeout } => {
-                let spec = Box::new(spec(*workflow, *policy, *lines, *off, *has_timeout));
+            Op::Apply { workflow, policy, lines, after, off, has_timeout } => {
+                let mut spec = spec(*workflow, *policy, *lines, *off, *has_timeout);
+                if let Some((after, on)) = after {
+                    let on = TriggerOn::ALL[usize::from(*on)].1;
+                    let plain = TriggerSpec::new(name('s', SCHEDULES), name('w', *after));
+                    spec.triggers.push(TriggerSpec { on, is_suspended: *off, ..plain });
+                }
+                let spec = Box::new(spec);
                 Some(Command::ApplyWorkflow(ApplyWorkflow { request: None, namespace, spec }))
             }
             Op::Submit { workflow, one_off, about } => {

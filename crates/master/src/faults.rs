@@ -126,6 +126,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::RunForbidden { .. } => (Code::FailedPrecondition, "RUN_FORBIDDEN"),
         Rejection::QuotaReached { .. } => (Code::FailedPrecondition, "QUOTA_REACHED"),
         Rejection::BadNamespace { .. } => (Code::InvalidArgument, "INVALID_NAMESPACE"),
+        Rejection::TriggerCycle { .. } => (Code::FailedPrecondition, "TRIGGER_CYCLE"),
         Rejection::NoSuchSchedule { .. } => (Code::NotFound, "SCHEDULE_NOT_FOUND"),
         Rejection::FireTimeAhead => (Code::InvalidArgument, "FIRE_TIME_AHEAD"),
         Rejection::StaleFire => (Code::Aborted, "STALE_FIRE"),

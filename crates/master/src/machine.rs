@@ -145,6 +145,7 @@ fn run_of(event: &Event) -> Option<RunId> {
         Event::WorkflowApplied { .. }
         | Event::NamespaceApplied { .. }
         | Event::SchedulesChanged { .. }
+        | Event::TriggerFired { .. }
         | Event::AttemptPlaced { .. }
         | Event::AttemptStopping { .. }
         | Event::WorkerChanged { .. }

@@ -6,7 +6,7 @@ use muster_core::ids::{RunId, TaskIndex, Text};
 use muster_core::spec::TaskSpec;
 use muster_core::state::cells::{Cells, Tally};
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{Run, RunStatus, TriggerOrigin};
 use muster_core::state::task::{
     FailureReason, LastAttempt, StopReason, Task, TaskState, TaskStatus,
 };
@@ -76,6 +76,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         StopReason::FailFast => "failFast",
         StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
     });
+    let is_about = run.schedule().is_some() || run.followed().is_some();
     v1::Run {
         id: run.id.0,
         namespace: run.version.namespace.to_string(),
@@ -97,7 +98,8 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         labels: strings(&run.version.spec.labels),
         begun_at_ms: run.begun_at.map_or(0, |at| at.0),
         schedule: run.schedule().map(ToString::to_string).unwrap_or_default(),
-        fire_time_ms: run.schedule().map_or(0, |_| run.fire_time().0),
+        fire_time_ms: if is_about { run.fire_time().0 } else { 0 },
+        trigger: run.followed().map(trigger_origin),
         retry_of_run_id: run.retry.as_ref().map_or(0, |retry| retry.run.0),
         retry_of_number: run.retry.as_ref().map_or(0, |retry| retry.number),
         paused_at_ms: run.paused.map_or(0, |since| since.0),
@@ -105,6 +107,16 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         asked_by: run.asked_by.as_ref().map(asker_view),
         cancels: u32::from(run.cancels),
         result: run.result.map(RunResult::word).unwrap_or_default().to_owned(),
+    }
+}
+
+fn trigger_origin(origin: &TriggerOrigin) -> v1::TriggerOrigin {
+    v1::TriggerOrigin {
+        trigger: origin.trigger.to_string(),
+        workflow: origin.workflow.to_string(),
+        number: origin.number,
+        run_id: origin.run.0,
+        result: origin.result.word().to_owned(),
     }
 }
 

@@ -59,6 +59,8 @@ trials! {
     FireUndecided: I8 @ 0,
     FireForgotten: I8 @ 4,
     CatchUpIgnored: I8 @ 45,
+    TriggerDoubled: I8 @ 7,
+    TriggerForgotten: I8 @ 7,
     ClockBelieved: I8 @ 8,
     SuspendForgotten: I14 @ 0,
     PolicyIgnored: I9 @ 1,

@@ -195,6 +195,33 @@ pub fn draw_scheduled(
     Workflow { name: name.into(), text }
 }
 
+/// Draws a workflow that follows the ends of others' runs, and is soon over each time.
+pub fn draw_following(chance: &mut SmallRng, name: &str, after: &[&str]) -> Workflow {
+    let mut text = format!("apiVersion: v1\nkind: Workflow\nname: {name}\n");
+    let policy = ["Allow", "Forbid", "Queue", "Replace"][chance.random_range(0..4)];
+    let _ = writeln!(text, "concurrencyPolicy: {policy}\nparams: {{p: none}}\ntriggers:");
+    for (number, after) in after.iter().enumerate() {
+        let on = ["success", "failure", "end", "end"][chance.random_range(0..4)];
+        let _ = write!(text, "  - {{name: t{number}, after: {after}, on: {on}");
+        if chance.random_ratio(1, 4) {
+            text.push_str(", params: {p: some}");
+        }
+        if chance.random_ratio(1, 10) {
+            text.push_str(", suspend: true");
+        }
+        text.push_str("}\n");
+    }
+    if after.is_empty() {
+        text.push_str("  []\n");
+    }
+    let (millis, failures) = (chance.random_range(0..400), chance.random_range(0..2));
+    let _ = writeln!(
+        text,
+        "tasks:\n  t0: {{command: [{PROGRAM}, \"{millis}\", \"{failures}\"], resources: {{cpu: 100m}}}}"
+    );
+    Workflow { name: name.into(), text }
+}
+
 fn draw_task(chance: &mut SmallRng, text: &mut String, task: u32) {
     let mut line = |words: String| {
         text.push_str(&words);
@@ -352,6 +379,9 @@ mod tests {
             sized_late += spec.tasks.iter().filter(|task| task.is_sized_late()).count();
             let drawn = draw_conditional(&mut SmallRng::seed_from_u64(seed), "c");
             assert_eq!(muster_expressions::check(&drawn.parse()), [], "{}", drawn.text);
+            let after = [&[][..], &["v", "u"]][seed as usize % 2];
+            let drawn = draw_following(&mut SmallRng::seed_from_u64(seed), "f", after);
+            assert_eq!(drawn.parse().triggers.len(), after.len(), "{}", drawn.text);
             let drawn = draw_scheduled(&mut SmallRng::seed_from_u64(seed), "s", (20, 10), true);
             let spec = drawn.parse();
             assert_eq!(spec.name.as_str(), "s");

@@ -15,6 +15,7 @@ use muster_core::state::workflow::Schedule;
 use muster_core::time::Timestamp;
 
 use super::load::{Holdings, Takings};
+use super::triggers::Follows;
 use super::work::{Shapes, Work};
 use crate::mix::spec_digest;
 
@@ -32,6 +33,8 @@ pub(super) struct Known {
     pub(super) waiting: BTreeSet<RunId>,
     /// Its schedules, in the order of its latest version, each as it was written and how far it has come.
     pub(super) schedules: Vec<(ScheduleSpec, Schedule)>,
+    /// Its triggers, and what they need.
+    pub(super) follows: Follows,
     /// Every fire time that made a run, by schedule.
     pub(super) fired: BTreeSet<(Name, Timestamp)>,
 }
@@ -73,11 +76,17 @@ impl Book {
             let latest = workflow.latest.and_then(|id| state.versions.get(id));
             let specs = latest.map(|version| version.spec.schedules.as_slice()).unwrap_or_default();
             let schedules = specs.iter().cloned().zip(workflow.schedules.iter().cloned()).collect();
+            let mut follows = Follows::default();
+            if let Some(version) = latest {
+                follows = follows.carried_over(&version.spec);
+                let states = follows.triggers.iter_mut().zip(&workflow.triggers);
+                states.for_each(|((_, state), is)| state.clone_from(is));
+            }
             let latest = latest.map(|version| (version.number, spec_digest(&version.spec)));
             let runs = workflow.runs;
             let earlier = workflow.earlier.iter().filter_map(|id| state.versions.get(*id));
             let earlier = earlier.map(|it| (it.number, spec_digest(&it.spec))).collect();
-            let known = Known { latest, earlier, runs, schedules, ..Known::default() };
+            let known = Known { latest, earlier, runs, schedules, follows, ..Known::default() };
             book.workflows.insert((workflow.namespace.clone(), workflow.name.clone()), known);
         }
         let answered: Vec<_> = state.requests.iter().cloned().collect();

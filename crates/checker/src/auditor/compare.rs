@@ -78,6 +78,8 @@ impl Step<'_> {
             let has_ended = self.ledger.runs.get(&id).is_some_and(|it| it.ended.is_some());
             let (invariant, what) = if has_ended {
                 (Invariant::I6, "has ended before, and is back")
+            } else if actual.trigger.is_some() {
+                (Invariant::I8, "follows an end that nothing should follow")
             } else {
                 (Invariant::I3, "was never submitted")
             };

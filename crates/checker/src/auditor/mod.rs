@@ -21,6 +21,7 @@ mod schedules;
 mod shape;
 mod step;
 mod trail;
+mod triggers;
 mod versions;
 mod work;
 mod workers;

@@ -128,6 +128,7 @@ fn run_print(run: &Run) -> u64 {
         origin,
         retry,
         backfill,
+        trigger,
         asked_by,
         paused,
         stop,
@@ -138,8 +139,8 @@ fn run_print(run: &Run) -> u64 {
         ended,
     } = run;
     let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
-    let hooks = (cancels, result);
-    mix(&(identity, asked_by, retry, begun_at, paused, stop, hooks, tasks, open, ended))
+    let (hooks, causes) = ((cancels, result), (retry, trigger));
+    mix(&(identity, asked_by, causes, begun_at, paused, stop, hooks, tasks, open, ended))
 }
 
 /// The fingerprint of what an entry asks for.

@@ -38,7 +38,7 @@ impl Step<'_> {
         let key = (namespace.clone(), spec.name.clone());
         self.touched_workflows.insert(key.clone());
         let digest = spec_digest(spec);
-        let known = self.book.workflows.entry(key).or_default();
+        let known = self.book.workflows.entry(key.clone()).or_default();
         match known.latest {
             Some((number, latest)) if latest == digest => (number, false),
             _ => {
@@ -48,6 +48,8 @@ impl Step<'_> {
                     known.earlier.pop_front();
                 }
                 known.schedules = carried_over(&known.schedules, spec, self.now);
+                known.follows = known.follows.carried_over(spec);
+                self.judge_circle(&key);
                 self.owe(Deed::Apply, None);
                 (number, true)
             }

@@ -98,6 +98,9 @@ impl Step<'_> {
         let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
         work.origin = run.origin.clone();
         work.retry = retries.map(|command| command.of.clone());
+        let cause = self.cause.take();
+        let trigger = cause.as_ref().map(|cause| cause.run);
+        work.trigger = cause;
         work.asked_by = self.asker.clone();
         let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
         if let Some(wrong) = work.take_over(taken_over) {
@@ -120,6 +123,7 @@ impl Step<'_> {
             cancelled: None,
             ended: None,
             origin: run.origin.clone(),
+            trigger,
             retries: retries.map(|command| command.of.run),
             task_cancelled: None,
         };
@@ -135,17 +139,24 @@ impl Step<'_> {
 
     /// Where the last run that had begun is over, the oldest that waits begins.
     pub(super) fn begin_waiting(&mut self) {
+        // One that begins may end at once, with all that it took over.
+        while self.begin_next() {}
+    }
+
+    /// Returns whether something began.
+    fn begin_next(&mut self) -> bool {
         let ended = |id: &&RunId| self.work.get(id).is_some_and(|work| work.ended.is_some());
         let ended: Vec<RunId> = self.dirty.iter().filter(ended).copied().collect();
-        let mut concerned = BTreeSet::new();
+        let (mut concerned, mut has_begun) = (BTreeSet::new(), false);
         for id in ended {
             let Some(version) = self.work.get(&id).map(|work| work.version.clone()) else {
                 continue;
             };
             let key = (version.namespace.clone(), version.workflow.clone());
             let known = self.book.workflows.entry(key.clone()).or_default();
-            known.begun.remove(&id);
-            known.waiting.remove(&id);
+            if known.begun.remove(&id) | known.waiting.remove(&id) {
+                self.unfollowed.insert(id);
+            }
             self.touched_namespaces.insert(key.0.clone());
             concerned.insert(key);
         }
@@ -161,7 +172,9 @@ impl Step<'_> {
                 work.begin(now);
             }
             self.mark_dirty(next);
+            has_begun = true;
         }
+        has_begun
     }
 
     pub(super) fn fire_schedule(&mut self, command: &FireSchedule, claim: &Claim) {
@@ -308,12 +321,23 @@ impl Step<'_> {
                 *state = begun_anew(state, now);
             }
         }
+        for (_, state) in &mut known.follows.triggers {
+            let is_meant = command.schedule.as_ref().is_none_or(|name| *name == state.name);
+            if is_meant {
+                state.is_suspended = command.is_suspended;
+            }
+        }
     }
 
     /// Why a run was made, and when it began.
     pub(super) fn compare_beginning(&mut self, work: &Work, run: &Run) {
         if run.origin != work.origin {
             let what = format!("run {} has another origin than it was made for", run.id);
+            self.found(Invariant::I8, what);
+        }
+        if run.trigger != work.trigger {
+            let (is, wanted) = (&run.trigger, &work.trigger);
+            let what = format!("run {} follows {is:?}, should follow {wanted:?}", run.id);
             self.found(Invariant::I8, what);
         }
         if run.retry != work.retry {

@@ -15,7 +15,7 @@ use muster_core::reply::{Rejection, Reply};
 use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::run::Run;
+use muster_core::state::run::{Run, TriggerOrigin};
 use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
 use muster_core::state::trail::Asker;
 use muster_core::state::worker::WorkerStatus;
@@ -49,6 +49,10 @@ pub(super) struct Step<'a> {
     pub(super) work: BTreeMap<RunId, Work>,
     /// Tasks that failed, or of which something did, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
+    /// Runs that ended, and whose end nothing has followed yet.
+    pub(super) unfollowed: BTreeSet<RunId>,
+    /// The end that the run follows which is made next.
+    pub(super) cause: Option<TriggerOrigin>,
     /// Indices placed in this entry.
     pub(super) placed: Vec<(RunId, TaskIndex, IndexRange)>,
     pub(super) touched_requests: BTreeSet<Text>,
@@ -98,6 +102,8 @@ impl<'a> Step<'a> {
             left,
             work: BTreeMap::new(),
             failed: BTreeSet::new(),
+            unfollowed: BTreeSet::new(),
+            cause: None,
             placed: Vec::new(),
             touched_requests: BTreeSet::new(),
             touched_workers: BTreeSet::new(),
@@ -122,10 +128,9 @@ impl<'a> Step<'a> {
         }
         for (command, claim) in entry.commands.iter().zip(&applied.replies) {
             self.advance();
-            self.fail_fast();
+            self.follow_up();
             self.carry_out(command, claim);
-            self.fail_fast();
-            self.begin_waiting();
+            self.follow_up();
         }
         self.refresh_dues();
     }
@@ -146,6 +151,8 @@ impl<'a> Step<'a> {
             Command::ApplyWorkflow(it) => {
                 if let Some(reply) = self.once(it.request.as_ref(), claim) {
                     self.apply_workflow(it, reply);
+                } else if let Err(Rejection::TriggerCycle { .. }) = claim {
+                    self.circle_refused(&it.namespace, &it.spec);
                 }
             }
             Command::ApplyNamespace(it) => {
@@ -336,7 +343,7 @@ impl<'a> Step<'a> {
     }
 
     /// What failed by one command, or in one moment, cancels the rest of its array task or of its run, if these say so.
-    fn fail_fast(&mut self) {
+    pub(super) fn fail_fast(&mut self) {
         let now = self.now;
         while let Some((id, task)) = self.failed.pop_first() {
             let stopped = self.live_run(id).map(|work| work.failed_fast(task, now));

@@ -32,6 +32,7 @@ impl Step<'_> {
                 self.found(Invariant::I2, what);
             }
             self.compare_schedules(&key);
+            self.compare_triggers(&key);
         }
     }
 }

@@ -8,7 +8,7 @@ use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::{Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus};
+use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus, TriggerOrigin};
 use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
 use muster_core::state::trail::Asker;
 use muster_core::state::workflow::WorkflowVersion;
@@ -45,6 +45,7 @@ pub(super) struct Work {
     pub(super) begun_at: Option<Timestamp>,
     pub(super) origin: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
+    pub(super) trigger: Option<TriggerOrigin>,
     /// Who asked for it.
     pub(super) asked_by: Option<Asker>,
     pub(super) priority: i32,
@@ -80,6 +81,7 @@ impl Work {
             begun_at: run.begun_at,
             origin: run.origin.clone(),
             retry: run.retry.clone(),
+            trigger: run.trigger.clone(),
             asked_by: run.asked_by.clone(),
             priority: run.priority,
             paused: run.paused,
@@ -118,6 +120,7 @@ impl Work {
             begun_at: None,
             origin: None,
             retry: None,
+            trigger: None,
             asked_by: None,
             priority,
             paused: None,

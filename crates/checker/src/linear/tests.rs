@@ -35,6 +35,7 @@ fn ledger(runs: &[Line]) -> Ledger {
             cancelled: cancelled.map(LogIndex),
             ended,
             origin: None,
+            trigger: None,
             retries: None,
             task_cancelled: None,
         };

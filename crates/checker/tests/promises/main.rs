@@ -10,6 +10,7 @@ mod replicas;
 mod runs;
 mod seen;
 mod trail;
+mod triggers;
 mod workers;
 
 use std::collections::BTreeSet;

@@ -27,6 +27,9 @@ pub(crate) enum GetCommand {
     /// Schedules of workflows
     #[command(visible_alias = "schedule")]
     Schedules(SchedulesArgs),
+    /// Triggers of workflows: which follow the ends of others' runs
+    #[command(visible_alias = "trigger")]
+    Triggers(SchedulesArgs),
     /// Versions of a workflow that are kept, the latest first
     #[command(visible_alias = "version")]
     Versions {
@@ -241,6 +244,13 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
             }
             let wanted = client.list_schedules(args.workflow.as_deref());
             print(global, wanted, 0, "no schedules").await
+        }
+        GetCommand::Triggers(args) => {
+            if let Some(workflow) = &args.workflow {
+                client.get_workflow(workflow).await?;
+            }
+            let wanted = client.list_triggers(args.workflow.as_deref());
+            print(global, wanted, 0, "no triggers").await
         }
         GetCommand::Actions(args) => list_actions(&client, args, global).await,
         GetCommand::Namespaces => print(global, client.list_namespaces(), 0, "no namespaces").await,

@@ -118,6 +118,7 @@ impl Planned {
                 runs => format!("{runs} live runs go on as they began"),
             });
         }
+        lines.extend(self.response.remarks.clone());
         lines.extend(self.response.placements.iter().map(placement));
         lines
     }

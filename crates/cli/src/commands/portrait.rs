@@ -8,7 +8,9 @@ use muster_core::spec::ParamType;
 use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
-use crate::output::{Shown, Table, asker, has_ended, hook_word, rounded, run_word, task_word};
+use crate::output::{
+    Shown, Table, asker, has_ended, hook_word, on_word, rounded, run_word, task_word, upstream,
+};
 use crate::units::{between, clock, now_ms, short};
 
 /// `key: value` lines with the values below each other. Empty values are left out.
@@ -91,6 +93,7 @@ pub(crate) fn run(
         .add("Priority", run.priority)
         .add("Retries", retries)
         .add("Schedule", &run.schedule)
+        .add("After", run.trigger.as_ref().map(after).unwrap_or_default())
         .add("Fire time", fire_time)
         .add("Submitted", moment(run.submitted_at_ms))
         .add("Asked by", run.asked_by.as_ref().map(asker).unwrap_or_default())
@@ -111,6 +114,26 @@ pub(crate) fn run(
         done.row(action.row(is_wide));
     }
     format!("{}\n{table}\n{done}", facts.text())
+}
+
+/// `ingest/42, which succeeded (trigger nightly)`
+fn after(origin: &v1::TriggerOrigin) -> String {
+    let how = match origin.result.as_str() {
+        "cancelled" => "which was cancelled",
+        "timed-out" => "which timed out",
+        "failed" => "which failed",
+        _ => "which succeeded",
+    };
+    format!("{}, {how} (trigger {})", upstream(origin), origin.trigger)
+}
+
+/// A trigger in a line: `trigger-1: after ingest, on success; 12 fired, 1 passed over; suspended`.
+fn trigger(trigger: &v1::Trigger) -> String {
+    let spec = trigger.spec.clone().unwrap_or_default();
+    let off = if trigger.is_suspended { "; suspended" } else { "" };
+    let (name, after, on) = (&trigger.name, &spec.after, on_word(spec.on()));
+    let (fired, passed_over) = (trigger.fired, trigger.passed_over);
+    format!("{name}: after {after}, on {on}; {fired} fired, {passed_over} passed over{off}")
 }
 
 /// `why` says what the task waits for; `needs` are the upstream tasks with their status.
@@ -208,6 +231,8 @@ pub(crate) fn workflow(workflow: &v1::Workflow) -> String {
             spec.schedules.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", "),
         )
         .add("Webhooks", webhooks(workflow))
+        .add("Triggers", workflow.triggers.iter().map(trigger).collect::<Vec<_>>().join("\n"))
+        .add("Followed by", workflow.followers.join(", "))
         .add("Concurrency", concurrency(spec.concurrency_policy()))
         .add("Fail fast", if spec.fail_fast { "yes" } else { "" });
     let mut text = facts.text();

@@ -26,9 +26,9 @@ const SHOWN_MAX: usize = 10_000;
 pub(crate) enum ScheduleCommand {
     /// Show when workflows run next
     Next(NextArgs),
-    /// Switch schedules off; what would have run meanwhile is not caught up on
+    /// Switch schedules and triggers off; what would have run meanwhile is not caught up on
     Suspend(WhichArgs),
-    /// Switch schedules on again
+    /// Switch schedules and triggers on again
     Resume(WhichArgs),
     /// Run a workflow now, with the parameters of its schedule
     Trigger(TriggerArgs),
@@ -54,8 +54,8 @@ pub(crate) struct NextArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct WhichArgs {
-    /// The workflow, or one of its schedules
-    #[arg(value_name = "WORKFLOW[/SCHEDULE]")]
+    /// The workflow, or one of its schedules or triggers
+    #[arg(value_name = "WORKFLOW[/SCHEDULE|/TRIGGER]")]
     which: String,
 }
 
@@ -278,11 +278,25 @@ async fn suspend(which: &str, is_suspended: bool, global: &Global) -> Outcome {
     let word = if is_suspended { "suspended" } else { "resumed" };
     note(format!("{which} is {word}"));
     if !is_suspended {
-        for left in find(&client, which).await?.iter().filter(|it| it.is_suspended) {
-            note(format!("{workflow}/{} stays off: the workflow's file says `suspend`", left.name));
+        for left in still_off(&client, workflow, schedule).await? {
+            note(format!("{workflow}/{left} stays off: the workflow's file says `suspend`"));
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The names of the schedules and triggers that were meant and are off all the same.
+async fn still_off(
+    client: &Client,
+    workflow: &str,
+    name: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let schedules: Vec<v1::Schedule> = client.list_schedules(Some(workflow)).try_collect().await?;
+    let triggers: Vec<v1::Trigger> = client.list_triggers(Some(workflow)).try_collect().await?;
+    let schedules = schedules.into_iter().map(|it| (it.name, it.is_suspended));
+    let all = schedules.chain(triggers.into_iter().map(|it| (it.name, it.is_suspended)));
+    let meant = all.filter(|(it, is_off)| *is_off && name.is_none_or(|name| name == it));
+    Ok(meant.map(|(name, _)| name).collect())
 }
 
 async fn trigger(args: TriggerArgs, global: &Global) -> Outcome {

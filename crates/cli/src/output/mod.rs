@@ -4,6 +4,7 @@ pub(crate) mod json;
 mod past;
 mod shown;
 mod table;
+mod triggers;
 pub(crate) mod yaml;
 
 use std::ffi::OsStr;
@@ -15,8 +16,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
 pub(crate) use self::past::asker;
-pub(crate) use self::shown::{Shown, has_ended, hook_word, rounded, run_word, task_word};
+pub(crate) use self::shown::{Shown, has_ended, hook_word, rounded, run_word, task_word, upstream};
 pub(crate) use self::table::Table;
+pub(crate) use self::triggers::on_word;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -145,6 +145,7 @@ impl Shown for v1::Run {
                 "VERSION",
                 "PRIORITY",
                 "SUBMITTED (UTC)",
+                "AFTER",
                 "PARAMS",
                 "LABELS",
             ],
@@ -171,12 +172,18 @@ impl Shown for v1::Run {
                 version,
                 self.priority.to_string(),
                 clock(self.submitted_at_ms),
+                self.trigger.as_ref().map(upstream).unwrap_or_default(),
                 pairs(&self.params),
                 pairs(&self.labels),
             ]);
         }
         row
     }
+}
+
+/// The run that a run followed.
+pub(crate) fn upstream(origin: &v1::TriggerOrigin) -> String {
+    format!("{}/{}", origin.workflow, origin.number)
 }
 
 impl Shown for v1::Schedule {

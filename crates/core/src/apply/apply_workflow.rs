@@ -11,7 +11,7 @@ use crate::reply::{Rejection, Reply};
 use crate::spec::WorkflowSpec;
 use crate::spec::schedule::ScheduleSpec;
 use crate::spec::validate::validate;
-use crate::state::workflow::{NextFire, Schedule, Workflow, WorkflowVersion};
+use crate::state::workflow::{NextFire, Schedule, Trigger, Workflow, WorkflowVersion};
 
 impl Step<'_> {
     pub(super) fn apply_workflow(&mut self, command: &ApplyWorkflow) -> Result<Reply, Rejection> {
@@ -36,18 +36,23 @@ impl Step<'_> {
             self.state.workflow(namespace.as_str(), spec.name.as_str()).map_or(0, |it| it.versions)
                 + 1;
         self.check_workflow_limit(namespace, &spec.name)?;
+        self.state.check_triggers(namespace, spec)?;
         let version = self.compile(namespace, spec, number)?;
         let workflow_id = self.workflow_named(namespace, &spec.name);
         let schedules = self.carried_over(workflow_id, spec);
+        let triggers = self.triggers_carried_over(workflow_id, spec);
+        self.state.forget_triggers_of(workflow_id);
         self.state.versions.insert(version.id, version.clone());
         let mut forgotten = None;
         if let Some(workflow) = self.state.workflows.get_mut(workflow_id) {
             workflow.earlier.extend(workflow.latest.replace(version.id));
             workflow.versions = number;
+            workflow.triggers = triggers;
             let is_full = workflow.earlier.len() > limits::EARLIER_VERSIONS_MAX;
             forgotten = is_full.then(|| workflow.earlier.remove(0));
         }
         self.state.set_schedules(workflow_id, schedules);
+        self.state.derive_triggers_of(workflow_id);
         if let Some(version) = forgotten {
             self.drop_version_if_unused(version);
         }
@@ -77,6 +82,14 @@ impl Step<'_> {
         schedules
             .map(|it| carried(it).unwrap_or_else(|| Schedule::new(it.name.clone(), now)))
             .collect()
+    }
+
+    /// The triggers of a new version. One that keeps its name keeps what it counted, and whether it is switched off.
+    fn triggers_carried_over(&self, workflow: u64, spec: &WorkflowSpec) -> Vec<Trigger> {
+        let before = self.state.workflows.get(workflow);
+        let known = |name: &Name| before?.triggers.iter().find(|it| it.name == *name).cloned();
+        let names = spec.triggers.iter().map(|it| &it.name);
+        names.map(|name| known(name).unwrap_or_else(|| Trigger::new(name.clone()))).collect()
     }
 
     /// Checks and compiles a spec under a fresh serial number. The caller puts it into the state.
@@ -124,6 +137,7 @@ impl Step<'_> {
             versions: 0,
             runs: 0,
             schedules: Vec::new(),
+            triggers: Vec::new(),
         };
         self.state.workflows.insert(id, Arc::new(workflow));
         self.state.workflow_by_name.entry(namespace.clone()).or_default().insert(name.clone(), id);

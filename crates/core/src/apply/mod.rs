@@ -16,6 +16,7 @@ mod end_task;
 mod fail_fast;
 mod finish_attempts;
 mod fire_schedule;
+mod fire_triggers;
 mod lose_worker;
 mod pause_run;
 mod place_attempts;
@@ -29,7 +30,8 @@ mod start_attempts;
 mod submit_run;
 mod suspend_schedule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::command::{Command, Entry, RequestKey};
 use crate::event::Event;
@@ -40,6 +42,7 @@ use crate::reply::{Rejection, Reply};
 use crate::state::State;
 use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
+use crate::state::run::Run;
 use crate::state::task::{TaskState, TaskStatus};
 use crate::state::trail::Asker;
 use crate::time::Timestamp;
@@ -67,6 +70,8 @@ struct Step<'a> {
     ended_at_once: Vec<(RunId, TaskIndex)>,
     /// Tasks that ended, or of which something failed, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
+    /// Runs that ended, and whose end nothing has followed yet.
+    ended: BTreeMap<RunId, Arc<Run>>,
     /// Whether runs that waited are being begun.
     is_beginning: bool,
     /// Who asked for the command that is being carried out, if that is known.
@@ -90,6 +95,7 @@ impl State {
             events: Vec::new(),
             ended_at_once: Vec::new(),
             failed: BTreeSet::new(),
+            ended: BTreeMap::new(),
             is_beginning: false,
             asker: None,
             intent: None,
@@ -97,9 +103,9 @@ impl State {
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();
-            step.fail_fast();
+            step.follow_up();
             let reply = step.carry_out(command);
-            step.fail_fast();
+            step.follow_up();
             if reply.is_ok() || !mutant::is_on(Mutant::AnswerDropped) {
                 replies.push(reply);
             }

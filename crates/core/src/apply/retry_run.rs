@@ -50,12 +50,10 @@ impl Step<'_> {
             self.state.versions.insert(version.id, version.clone());
         }
         let new = NewRun {
-            params,
             priority: Some(command.priority),
-            origin: None,
             retry: Some(command.of.clone()),
-            backfill: None,
             taken_over: &command.taken_over,
+            ..NewRun::fresh(params)
         };
         let (run, number) = self.start_run(version.clone(), new, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })

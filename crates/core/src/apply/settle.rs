@@ -197,6 +197,7 @@ impl Step<'_> {
         }
         self.state.uncount_run(&run.version.namespace);
         self.release_version(&run);
+        self.note_end(&run);
         self.events.push(Event::RunEnded { run });
         if let Some(workflow) = workflow {
             self.begin_next(workflow);

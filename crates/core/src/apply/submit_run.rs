@@ -12,7 +12,7 @@ use crate::reply::{Rejection, Reply};
 use crate::retry::TakenOver;
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
-use crate::state::run::{FireOrigin, Params, RetryOrigin, Run};
+use crate::state::run::{FireOrigin, Params, RetryOrigin, Run, TriggerOrigin};
 use crate::state::task::StopReason;
 use crate::state::workflow::WorkflowVersion;
 
@@ -24,6 +24,7 @@ pub(super) struct NewRun<'a> {
     pub(super) origin: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
     pub(super) backfill: Option<FireOrigin>,
+    pub(super) trigger: Option<TriggerOrigin>,
     pub(super) taken_over: &'a [TakenOver],
 }
 
@@ -36,6 +37,7 @@ impl NewRun<'_> {
             origin: None,
             retry: None,
             backfill: None,
+            trigger: None,
             taken_over: &[],
         }
     }
@@ -187,6 +189,7 @@ impl Step<'_> {
         run.origin = new.origin;
         run.retry = new.retry;
         run.backfill = new.backfill;
+        run.trigger = new.trigger;
         run.asked_by = self.asker.clone();
         if !new.taken_over.is_empty() {
             run.take_over(new.taken_over);

@@ -1,10 +1,11 @@
-//! Schedules are switched off, or on again.
+//! Schedules and triggers are switched off, or on again.
 
 use super::Step;
 use crate::command::SuspendSchedule;
 use crate::event::Event;
+use crate::ids::Name;
 use crate::reply::{Rejection, Reply};
-use crate::spec::schedule::ScheduleSpec;
+use crate::spec::WorkflowSpec;
 
 impl Step<'_> {
     pub(super) fn suspend_schedule(
@@ -20,34 +21,42 @@ impl Step<'_> {
                 name: command.workflow.to_string(),
             });
         };
-        let is_meant = |spec: &&ScheduleSpec| {
-            command.schedule.as_ref().is_none_or(|schedule| spec.name == *schedule)
-        };
-        let mut meant = version.spec.schedules.iter().filter(is_meant).peekable();
-        if meant.peek().is_none() {
-            return Err(Rejection::NoSuchSchedule {
-                workflow: command.workflow.clone(),
-                schedule: command.schedule.clone(),
-            });
-        }
-        // Of all of them, those are switched on that the file does not keep off; there must be one.
-        if !command.is_suspended
-            && meant.clone().all(|spec| spec.is_suspended)
-            && let Some(spec) = meant.next()
-        {
-            return Err(Rejection::SuspendedByFile { schedule: spec.name.clone() });
-        }
+        check(command, &version.spec)?;
+        let is_meant = |name: &Name| command.schedule.as_ref().is_none_or(|it| it == name);
         let (id, mut schedules) = (workflow.id, workflow.schedules.clone());
-        for spec in meant {
-            let state = schedules.iter_mut().find(|it| it.name == spec.name);
-            let Some(state) = state.filter(|it| it.is_suspended != command.is_suspended) else {
-                continue;
-            };
+        for state in schedules.iter_mut().filter(|it| is_meant(&it.name)) {
+            if state.is_suspended != command.is_suspended {
+                state.is_suspended = command.is_suspended;
+                state.anew(self.now);
+            }
+        }
+        let mut triggers = workflow.triggers.clone();
+        for state in triggers.iter_mut().filter(|it| is_meant(&it.name)) {
             state.is_suspended = command.is_suspended;
-            state.anew(self.now);
+        }
+        if let Some(workflow) = self.state.workflows.get_mut(id) {
+            workflow.triggers = triggers;
         }
         self.state.set_schedules(id, schedules);
         self.events.push(Event::SchedulesChanged { workflow: id, missed: 0, passed_over: 0 });
         Ok(Reply::Done)
     }
+}
+
+/// Of all that are meant, those are switched on that the file does not keep off; there must be one.
+fn check(command: &SuspendSchedule, spec: &WorkflowSpec) -> Result<(), Rejection> {
+    let schedules = spec.schedules.iter().map(|it| (&it.name, it.is_suspended));
+    let all = schedules.chain(spec.triggers.iter().map(|it| (&it.name, it.is_suspended)));
+    let is_meant = |name: &Name| command.schedule.as_ref().is_none_or(|it| it == name);
+    let mut meant = all.filter(|(name, _)| is_meant(name)).peekable();
+    let Some((first, _)) = meant.peek().copied() else {
+        return Err(Rejection::NoSuchSchedule {
+            workflow: command.workflow.clone(),
+            schedule: command.schedule.clone(),
+        });
+    };
+    if !command.is_suspended && meant.all(|(_, is_off)| is_off) {
+        return Err(Rejection::SuspendedByFile { schedule: first.clone() });
+    }
+    Ok(())
 }

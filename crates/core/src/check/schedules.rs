@@ -1,4 +1,4 @@
-//! Schedules, and the runs that they made or that wait.
+//! Schedules and triggers, and the runs that they made or that wait.
 
 use super::{Violation, violated};
 use crate::spec::ConcurrencyPolicy;
@@ -7,12 +7,14 @@ use crate::state::run::Run;
 use crate::state::workflow::{NextFire, Workflow};
 
 impl State {
-    /// Schedules are those of the latest version (I16), each fire time made one run at most (I8), and runs begin beside
+    /// Schedules and triggers are those of the latest version (I16), each fire time and each end that a trigger follows
+    /// made one run at most (I8), and runs begin beside
     /// others only where the policy allows it (I9).
     pub(super) fn check_schedules(&self) -> Result<(), Violation> {
         for workflow in self.workflows.iter() {
             self.check_schedules_of(workflow)?;
             self.check_origins(workflow)?;
+            self.check_followers(workflow)?;
             self.check_concurrency(workflow)?;
         }
         Ok(())
@@ -55,6 +57,28 @@ impl State {
             let schedule = workflow.schedules.iter().find(|it| it.name == origin.schedule);
             if schedule.is_some_and(|it| origin.fire_time > it.decided_until) {
                 return violated("I8", format!("run {} came before its fire time", run.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a run follows has ended, and nothing else of its workflow follows that.
+    fn check_followers(&self, workflow: &Workflow) -> Result<(), Violation> {
+        let version = workflow.latest.and_then(|id| self.versions.get(id));
+        let specs = version.map(|version| version.spec.triggers.as_slice()).unwrap_or_default();
+        if !specs.iter().map(|it| &it.name).eq(workflow.triggers.iter().map(|it| &it.name)) {
+            let id = workflow.id;
+            return violated("I16", format!("workflow {id} has other triggers than its version"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for run in self.live_runs(workflow.id) {
+            let Some(trigger) = &run.trigger else { continue };
+            if !seen.insert(trigger.run) {
+                return violated("I8", format!("run {} is the second after one end", run.id));
+            }
+            if trigger.run >= run.id || self.run(trigger.run).is_some() {
+                let what = format!("run {} follows {}, which has not ended", run.id, trigger.run);
+                return violated("I8", what);
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ pub mod schedule;
 mod size;
 mod suggest;
 pub mod template;
+pub mod trigger;
 pub mod validate;
 pub mod webhook;
 mod yaml;
@@ -37,6 +38,7 @@ pub use self::parse::{
 };
 use self::schedule::ScheduleSpec;
 pub use self::suggest::did_you_mean;
+use self::trigger::TriggerSpec;
 pub use self::validate::{BACKOFF_FACTOR_MILLIS_MAX, LABEL_VALUE_BYTES_MAX, validate};
 use self::webhook::WebhookSpec;
 use crate::ids::{Name, Text};
@@ -60,6 +62,8 @@ pub struct WorkflowSpec {
     pub schedules: Vec<ScheduleSpec>,
     /// How programs outside of the cluster start it.
     pub webhooks: Vec<WebhookSpec>,
+    /// Which other workflows' runs it follows.
+    pub triggers: Vec<TriggerSpec>,
     /// What happens to a run that is to begin while an earlier one is live.
     pub concurrency: ConcurrencyPolicy,
     /// Whether the first task that fails cancels what is left of a run.
@@ -69,13 +73,13 @@ pub struct WorkflowSpec {
 }
 
 /// What happens to a run that is to begin while an earlier one of the workflow is live. Decided in the entry that would
-/// begin it, for runs of schedules and of people alike; `submit`, whose runs are of no version, is not asked.
+/// begin it, for runs of schedules, of triggers and of people alike; `submit`, whose runs are of no version, is not asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConcurrencyPolicy {
     /// It begins.
     #[default]
     Allow,
-    /// There is no run: a submission is rejected, and a fire time is passed over.
+    /// There is no run: a submission is rejected, and a fire time or another run's end is passed over.
     Forbid,
     /// The earlier ones are told to stop, and it begins once they ended.
     Replace,
@@ -345,6 +349,7 @@ impl WorkflowSpec {
             params: BTreeMap::new(),
             schedules: Vec::new(),
             webhooks: Vec::new(),
+            triggers: Vec::new(),
             concurrency: ConcurrencyPolicy::default(),
             fail_fast: false,
             tasks,

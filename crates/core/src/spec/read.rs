@@ -10,6 +10,7 @@ mod namespace;
 mod policies;
 mod schedule;
 mod task;
+mod trigger;
 mod values;
 mod webhook;
 mod workflow;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
 use super::webhook::{Credential, WebhookSpec};
+use super::trigger::TriggerSpec;
 use super::{Condition, ExecutorSpec, FanOut, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;
@@ -27,6 +28,7 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
     }
     bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
     bytes += spec.webhooks.iter().map(webhook_bytes).sum::<usize>();
+    bytes += spec.triggers.iter().map(trigger_bytes).sum::<usize>();
     bytes + spec.tasks.iter().map(task_bytes).sum::<usize>()
 }
 
@@ -37,8 +39,13 @@ fn schedule_bytes(schedule: &ScheduleSpec) -> usize {
         Timing::Every(_) => 0,
     };
     let bounds = optional(&schedule.start) + optional(&schedule.end) + texts(&schedule.exclude);
-    let params = params(&schedule.params);
-    FIXED + text(schedule.name.as_str()) + timing + text(&schedule.time_zone) + bounds + params
+    let names = text(schedule.name.as_str()) + text(&schedule.time_zone);
+    FIXED + names + timing + bounds + params(&schedule.params)
+}
+
+fn trigger_bytes(trigger: &TriggerSpec) -> usize {
+    let names = text(trigger.name.as_str()) + text(trigger.after.as_str());
+    FIXED + names + params(&trigger.params)
 }
 
 fn webhook_bytes(webhook: &WebhookSpec) -> usize {

@@ -11,6 +11,7 @@ mod references;
 mod schedule;
 mod task;
 mod webhook;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     let unsound = params::params(spec, report);
     schedule::schedules(spec, &unsound, report);
     webhook::webhooks(spec, &unsound, report);
+    trigger::triggers(spec, &unsound, report);
     let path = top.key("tasks");
     if spec.tasks.iter().all(|task| task.hook.is_some()) {
         if is_whole {

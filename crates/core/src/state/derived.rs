@@ -69,6 +69,7 @@ impl State {
                 .insert(workflow.name.clone(), workflow.id);
         }
         self.derive_fires();
+        self.derive_triggers();
         self.derive_workers();
         let run_ids: Vec<RunId> = self.runs.iter().map(|run| run.id).collect();
         for run in run_ids {

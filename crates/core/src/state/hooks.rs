@@ -5,6 +5,7 @@ use super::task::{StopReason, TaskEnd};
 use crate::ids::TaskIndex;
 use crate::mutant::{self, Mutant};
 use crate::spec::Hook;
+use crate::spec::trigger::TriggerOn;
 
 /// What the tasks of a run came to, its hooks apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,15 @@ impl RunResult {
             (Hook::OnSuccess, _) => mutant::is_on(Mutant::HookMisled),
             (Hook::OnFailure, RunResult::Failed | RunResult::TimedOut) => true,
             (Hook::OnFailure, RunResult::Succeeded | RunResult::Cancelled) => false,
+        }
+    }
+
+    /// Whether a trigger follows a run that ended so.
+    pub fn is_followed(self, on: TriggerOn) -> bool {
+        match self {
+            RunResult::Succeeded => on != TriggerOn::Failure,
+            RunResult::Failed | RunResult::TimedOut => on != TriggerOn::Success,
+            RunResult::Cancelled => on == TriggerOn::End,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod run;
 pub mod task;
 pub mod trail;
 mod transition;
+mod triggers;
 pub mod worker;
 pub mod workflow;
 
@@ -41,6 +42,7 @@ use workflow::{Workflow, WorkflowVersion};
 pub(crate) use deadlines::Due;
 pub use derived::{Holding, Usage};
 pub(crate) use transition::Changed;
+pub use triggers::Triggers;
 
 /// The counters and scalars of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +110,7 @@ pub struct State {
     pub(crate) queue: ReadyQueue,
     pub(crate) deadlines: Deadlines,
     pub(crate) fires: Fires,
+    pub(crate) triggers: Triggers,
     /// Tasks about which the leader has to decide.
     pub(crate) undecided: BTreeSet<TaskKey>,
     /// Runs that wait for earlier ones, by workflow.

@@ -46,7 +46,9 @@ pub struct Run {
     pub retry: Option<RetryOrigin>,
     /// Present if somebody asked for it to be made for a fire time, after the fact: several runs may be for one.
     pub backfill: Option<FireOrigin>,
-    /// Who asked for it; `None` if a schedule made it, or whoever asked did not say.
+    /// The end of another workflow's run that made it.
+    pub trigger: Option<TriggerOrigin>,
+    /// Who asked for it; `None` if a schedule or a trigger made it, or whoever asked did not say.
     pub asked_by: Option<Asker>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
@@ -85,6 +87,25 @@ pub struct RetryOrigin {
     pub fire_time: Timestamp,
     /// The schedule that it was made for.
     pub schedule: Option<Name>,
+    /// The end that it followed.
+    pub trigger: Option<TriggerOrigin>,
+}
+
+/// The end of another workflow's run that a run was made for. A workflow has no two runs for one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TriggerOrigin {
+    /// The trigger that fired.
+    pub trigger: Name,
+    /// The workflow of the run that ended.
+    pub workflow: Name,
+    /// The number of that run in the cluster.
+    pub run: RunId,
+    /// Its number within its workflow.
+    pub number: u64,
+    /// How it ended.
+    pub result: RunResult,
+    /// What it was about: see [`Run::fire_time`].
+    pub fire_time: Timestamp,
 }
 
 /// How and when a run ended.
@@ -163,6 +184,7 @@ impl Run {
             origin: None,
             retry: None,
             backfill: None,
+            trigger: None,
             asked_by: None,
             paused: None,
             stop: None,
@@ -186,12 +208,14 @@ impl Run {
     }
 
     /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it
-    /// was submitted; of a retry, the time that the run is about that it retries.
+    /// was submitted; of a retry, the time that the run is about that it retries, and of a run that follows another
+    /// one's end, what that is about.
     pub fn fire_time(&self) -> Timestamp {
-        match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry) {
-            (Some(origin), _) => origin.fire_time,
-            (None, Some(retry)) => retry.fire_time,
-            (None, None) => self.submitted_at,
+        match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry, &self.trigger) {
+            (Some(origin), _, _) => origin.fire_time,
+            (None, Some(retry), _) => retry.fire_time,
+            (None, None, Some(trigger)) => trigger.fire_time,
+            (None, None, None) => self.submitted_at,
         }
     }
 
@@ -199,6 +223,32 @@ impl Run {
     pub fn schedule(&self) -> Option<&Name> {
         let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| &origin.schedule);
         own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()))
+    }
+
+    /// The end that the run was made for, or the run that it retries.
+    pub fn followed(&self) -> Option<&TriggerOrigin> {
+        let retried = || self.retry.as_ref().and_then(|retry| retry.trigger.as_ref());
+        self.trigger.as_ref().or_else(retried)
+    }
+
+    /// How it ended, as those are told that follow it; `None` while it is live.
+    pub fn ended_as(&self) -> Option<RunResult> {
+        let is_late = matches!(self.stop, Some((_, StopReason::RunTimedOut)));
+        match self.ended?.status {
+            RunStatus::Succeeded => Some(RunResult::Succeeded),
+            RunStatus::Failed if is_late => Some(RunResult::TimedOut),
+            RunStatus::Failed => Some(RunResult::Failed),
+            RunStatus::Cancelled => Some(RunResult::Cancelled),
+            RunStatus::Queued | RunStatus::Running | RunStatus::Paused => None,
+        }
+    }
+
+    /// Whether its end can make runs of other workflows: not if it never began, was replaced by a later run, is one of
+    /// a backfill or a one-off.
+    pub fn may_be_followed(&self) -> bool {
+        let is_replaced = matches!(self.stop, Some((_, StopReason::Replaced)));
+        let has_begun = self.begun_at.is_some() && self.version.number > 0;
+        has_begun && !is_replaced && self.backfill.is_none()
     }
 
     /// Counts anew which tasks have not ended, and how many each one waits for.

@@ -112,6 +112,8 @@ pub struct Workflow {
     pub runs: u64,
     /// How far the schedules of its latest version have come, in their order there.
     pub schedules: Vec<Schedule>,
+    /// What the triggers of its latest version came to, in their order there.
+    pub triggers: Vec<Trigger>,
 }
 
 impl Workflow {
@@ -143,6 +145,26 @@ pub struct Schedule {
     pub missed: u64,
     /// How many made none because an earlier run was live, or because too many are.
     pub passed_over: u64,
+}
+
+/// What a trigger came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trigger {
+    /// Its name within the workflow.
+    pub name: Name,
+    /// Whether a user switched it off.
+    pub is_suspended: bool,
+    /// How many ends made runs.
+    pub fired: u64,
+    /// How many made none because an earlier run was live, or because too many are.
+    pub passed_over: u64,
+}
+
+impl Trigger {
+    /// A trigger that has fired nothing yet.
+    pub fn new(name: Name) -> Self {
+        Trigger { name, is_suspended: false, fired: 0, passed_over: 0 }
+    }
 }
 
 /// When a schedule fires next. Worked out by the leader: the core knows no calendar.

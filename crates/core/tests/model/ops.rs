@@ -255,6 +255,7 @@ impl Op {
                         number: found.number,
                         fire_time: Timestamp(u64::from(*how)),
                         schedule: None,
+                        trigger: None,
                     },
                     version: u64::from(how % 16),
                     version_number: u32::from(how % 2) * late,

@@ -21,7 +21,7 @@
 //! end etl/1/a succeeded|skipped|cancelled | end etl/1/a approved|rejected reason | reopen etl/1 | reopen etl/1/a
 //! retry etl/1 | retry etl/1/a | only etl/1/a | rerun etl/1    a run that retries one that ended, or any with `only`
 //! lose w1 | drain w1 | undrain w1 | cancel etl/1 | release etl/1/a rerun|fail | prune 5 | upgrade 2
-//! schedules etl                       how far its schedules have come
+//! schedules etl | triggers etl        how far its schedules and triggers have come
 //! usage                               what the namespaces have
 //! show [etl/1] | task etl/1/a | workers | queue | versions | deadline | now | meta
 //! events off|on                       prints events, or only replies
@@ -329,6 +329,7 @@ fn retry(world: &World, verb: &str, rest: &str, options: Options) -> RetryRun {
             number: run.number,
             fire_time: run.fire_time(),
             schedule: run.schedule().cloned(),
+            trigger: run.followed().cloned(),
         },
         version: run.version.id,
         version_number: run.version.number,

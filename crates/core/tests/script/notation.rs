@@ -8,6 +8,7 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
+use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
     FanOut, Hook, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec,
@@ -41,6 +42,7 @@ pub(crate) fn workflow(text: &str) -> WorkflowSpec {
                 }
             }
             ("schedule", schedule) => schedule_of(&mut spec, schedule, value),
+            ("trigger", trigger) => spec.triggers.push(trigger_of(trigger, value)),
             ("param", param) => {
                 spec.params.insert(name(param), param_of(value));
             }
@@ -79,6 +81,25 @@ fn schedule_of(spec: &mut WorkflowSpec, schedule: &str, value: &str) {
         }
     }
     spec.schedules.push(new);
+}
+
+/// `trigger.t=ingest+failure+off+param.region:eu`: the workflow that is followed, and what goes with it.
+fn trigger_of(trigger: &str, value: &str) -> TriggerSpec {
+    let mut parts = value.split('+');
+    let after = name(parts.next().unwrap_or_default());
+    let mut new = TriggerSpec::new(name(trigger), after);
+    for part in parts {
+        match (part, TriggerOn::ALL.iter().find(|(word, _)| *word == part)) {
+            ("off", _) => new.is_suspended = true,
+            (_, Some((_, on))) => new.on = *on,
+            (param, None) => {
+                let param = param.strip_prefix("param.").and_then(|it| it.split_once(':'));
+                let (param, value) = param.expect("off, success, failure, end or param.NAME:VALUE");
+                new.params.insert(name(param), value.into());
+            }
+        }
+    }
+    new
 }
 
 /// `param.day=2026-12-24+type:date+minimum:2026-01-01+enum:a|b`: the default, or `required`, and what goes with it.

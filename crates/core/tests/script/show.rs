@@ -4,7 +4,7 @@ use muster_core::ids::TaskIndex;
 use muster_core::state::run::Run;
 use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
 use muster_core::state::trail::Action;
-use muster_core::state::workflow::{NextFire, Schedule};
+use muster_core::state::workflow::{NextFire, Schedule, Trigger};
 use muster_core::time::Timestamp;
 
 use super::line::LEASE;
@@ -22,6 +22,7 @@ pub(crate) fn show(world: &World, verb: &str, rest: &str) -> Option<String> {
             None => run(world, &world.runs[&world.run_id(rest)]),
         },
         "schedules" => schedules(world, rest),
+        "triggers" => triggers(world, rest),
         "task" => one_task(world, rest),
         "usage" => or_nothing(usage(world), "no live run"),
         "workers" => or_nothing(workers(world), "no worker"),
@@ -71,6 +72,15 @@ fn schedules(world: &World, workflow: &str) -> String {
         format!("{} until {}, next {next}{off}: {counts}{last}\n", it.name, time(it.decided_until))
     };
     or_nothing(workflow.schedules.iter().map(line).collect(), "no schedule")
+}
+
+fn triggers(world: &World, workflow: &str) -> String {
+    let workflow = world.state.workflow("default", workflow).expect("a known workflow");
+    let line = |it: &Trigger| {
+        let off = if it.is_suspended { ", off" } else { "" };
+        format!("{}{off}: {} fired, {} passed over\n", it.name, it.fired, it.passed_over)
+    };
+    or_nothing(workflow.triggers.iter().map(line).collect(), "no trigger")
 }
 
 /// Each range of one task, without times.

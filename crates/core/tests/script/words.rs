@@ -66,17 +66,29 @@ pub(crate) fn event(world: &World, event: &Event) -> String {
     match event {
         Event::WorkflowApplied { .. } | Event::NamespaceApplied { .. } => String::new(),
         // The answer to a submission says it too.
-        Event::RunSubmitted { run: id } => match &world.runs[id].origin {
-            Some(origin) => {
-                let time = origin.fire_time.since(Timestamp(0));
-                format!("{} is run#{id}, for {time} of {}\n", run(world, *id), origin.schedule)
+        Event::RunSubmitted { run: id } => {
+            match (&world.runs[id].origin, &world.runs[id].trigger) {
+                (_, Some(trigger)) => {
+                    let (run, ended) = (run(world, *id), trigger.result.word());
+                    let upstream = format!("{}/{}", trigger.workflow, trigger.number);
+                    format!("{run} is run#{id}, after {upstream} {ended}\n")
+                }
+                (Some(origin), None) => {
+                    let time = origin.fire_time.since(Timestamp(0));
+                    format!("{} is run#{id}, for {time} of {}\n", run(world, *id), origin.schedule)
+                }
+                (None, None) => String::new(),
             }
-            None => String::new(),
-        },
+        }
         Event::RunBegun { run: id } => format!("{} begins\n", run(world, *id)),
         Event::SchedulesChanged { missed: 0, passed_over: 0, .. } => String::new(),
         Event::SchedulesChanged { missed, passed_over, .. } => {
             format!("{missed} missed, {passed_over} passed over\n")
+        }
+        Event::TriggerFired { is_passed_over: false, .. } => String::new(),
+        Event::TriggerFired { workflow, is_passed_over: true } => {
+            let workflow = world.state.workflows().get(*workflow).expect("it has a trigger");
+            format!("{} passes the end over\n", workflow.name)
         }
         Event::RunChanged { run: id } => {
             let found = world.state.run(*id).expect("it changed, so it is live");

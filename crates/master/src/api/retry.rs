@@ -109,6 +109,7 @@ fn retry_of(
             run: run.id,
             number: run.number,
             fire_time: run.fire_time(),
+            trigger: run.followed().cloned(),
             schedule: run.schedule().cloned(),
         },
         version: run.version.id,

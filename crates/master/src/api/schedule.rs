@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use muster_core::command::{Command, SuspendSchedule};
 use muster_core::mutant::{self, Mutant};
+use muster_core::spec::trigger::TriggerSpec;
 use muster_core::state::State;
 use muster_core::state::workflow::{NextFire, Workflow};
 use muster_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -37,25 +38,28 @@ impl ScheduleService for Schedules {
         let namespace = namespace(&body.namespace)?;
         let after = page_start(&body.page_token, 's')?.unwrap_or(0);
         let limit = page_size(body.page_size, 50, 1000);
-        let (schedules, last, has_more) = self.replica.cell.read(|state| {
+        let (schedules, triggers, last, has_more) = self.replica.cell.read(|state| {
             let mut of_page = state.workflows().iter().filter(|it| {
                 let is_asked = body.workflow.is_empty() || it.name.as_str() == body.workflow;
-                it.namespace == namespace && is_asked && it.id > after && !it.schedules.is_empty()
+                let has_any = !it.schedules.is_empty() || !it.triggers.is_empty();
+                it.namespace == namespace && is_asked && it.id > after && has_any
             });
-            // The schedules of a workflow stand on one page: together they are no larger than a workflow may be.
-            let (mut schedules, mut last) = (Vec::new(), after);
+            // What a workflow has stands on one page: together they are no larger than a workflow may be.
+            let (mut schedules, mut triggers, mut last) = (Vec::new(), Vec::new(), after);
             for workflow in of_page.by_ref().take(limit) {
                 schedules.extend(views(state, workflow));
+                triggers.extend(trigger_views(state, workflow));
                 last = workflow.id;
-                if is_large(&schedules) {
+                if is_large(&schedules) || is_large(&triggers) {
                     break;
                 }
             }
             let has_more = of_page.next().is_some();
-            (schedules, last, has_more)
+            (schedules, triggers, last, has_more)
         });
         let next_page_token = if has_more { format!("s{last}") } else { String::new() };
-        Ok(answer(&self.replica, v1::ListSchedulesResponse { schedules, next_page_token }))
+        let response = v1::ListSchedulesResponse { schedules, triggers, next_page_token };
+        Ok(answer(&self.replica, response))
     }
 
     async fn suspend_schedule(
@@ -113,4 +117,23 @@ fn views(state: &State, workflow: &Workflow) -> Vec<v1::Schedule> {
         }
     };
     workflow.schedules.iter().zip(specs).map(view).collect()
+}
+
+/// The triggers of a workflow, and what they came to.
+pub(super) fn trigger_views(state: &State, workflow: &Workflow) -> Vec<v1::Trigger> {
+    let version = workflow.latest.and_then(|id| state.version(id));
+    let specs = version.map(|version| version.spec.triggers.as_slice()).unwrap_or_default();
+    let view = |(trigger, spec): (&muster_core::state::workflow::Trigger, &TriggerSpec)| {
+        let spec = convert::trigger_to_proto(spec);
+        v1::Trigger {
+            namespace: workflow.namespace.to_string(),
+            workflow: workflow.name.to_string(),
+            name: trigger.name.to_string(),
+            fired: trigger.fired,
+            passed_over: trigger.passed_over,
+            is_suspended: trigger.is_suspended || spec.suspend,
+            spec: Some(spec),
+        }
+    };
+    workflow.triggers.iter().zip(specs).map(view).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster_core::command::{ApplyWorkflow, Command};
 use muster_core::ids::Name;
-use muster_core::reply::Reply;
+use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::{Request as CoreRequest, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::state::workflow::{Workflow, WorkflowVersion};
@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::asker::{asked, asker};
+use super::schedule::trigger_views;
 use super::{answer, checked_spec, page_size, page_start, request_key};
 use crate::faults;
 use crate::forward::forward;
@@ -74,17 +75,22 @@ impl WorkflowService for Workflows {
         let (namespace, spec) = (namespace(&body.namespace)?, checked_spec(body.source)?);
         self.replica.barrier(None).await?;
         let (groups, live) = (by_request(&spec), self.replica.live.view());
-        let (applied, forecasts) = self.replica.cell.read(|state| {
+        let planned = self.replica.cell.read(|state| {
+            state.check_triggers(&namespace, &spec)?;
             let applied = state.workflow(namespace.as_str(), spec.name.as_str());
             let requests = groups.iter().map(|(request, _)| *request);
             let forecasts = muster_planner::forecast(state, &live, requests);
-            (applied.map(|it| full_view(state, it, version_of(state, it, 0))), forecasts)
+            let applied = applied.map(|it| full_view(state, it, version_of(state, it, 0)));
+            Ok((applied, forecasts, remarks(state, &namespace, &spec)))
         });
+        let (applied, forecasts, remarks) =
+            planned.map_err(|rejection: Rejection| faults::rejection(&rejection))?;
         let placements = groups.into_iter().zip(&forecasts);
         let placements = placements.map(|((_, tasks), summary)| forecast(tasks, summary)).collect();
         let spec = convert::spec_to_proto(&spec);
         let is_new = applied.as_ref().and_then(|it| it.spec.as_ref()) != Some(&spec);
-        let response = v1::PlanWorkflowResponse { spec: Some(spec), applied, is_new, placements };
+        let spec = Some(spec);
+        let response = v1::PlanWorkflowResponse { spec, applied, is_new, placements, remarks };
         Ok(answer(&self.replica, response))
     }
 
@@ -133,6 +139,19 @@ impl WorkflowService for Workflows {
         let workflows = page.into_iter().map(|(_, workflow)| workflow).collect();
         Ok(answer(&self.replica, v1::ListWorkflowsResponse { workflows, next_page_token }))
     }
+}
+
+/// What follows a workflow that is not there is right, and yet worth a word.
+fn remarks(state: &State, namespace: &Name, spec: &WorkflowSpec) -> Vec<String> {
+    let after = spec.triggers.iter().map(|trigger| (&trigger.name, &trigger.after));
+    let missing = after.filter(|(_, after)| {
+        let found = state.workflow(namespace.as_str(), after.as_str());
+        found.is_none_or(|workflow| workflow.latest.is_none())
+    });
+    let remark = |(name, after)| {
+        format!("{name}: workflow `{after}` is not applied; nothing happens before it is, and ran")
+    };
+    missing.map(remark).collect()
 }
 
 /// The tasks of a workflow that need a worker, by what they ask for, in file order.
@@ -214,8 +233,18 @@ fn full_view(
     v1::Workflow {
         spec: shown.map(|version| convert::spec_to_proto(&version.spec)),
         versions: versions(state, workflow),
+        triggers: trigger_views(state, workflow),
+        followers: followers(state, workflow),
         ..view(state, workflow, shown)
     }
+}
+
+/// The workflows that have a trigger after this one, by name.
+fn followers(state: &State, workflow: &Workflow) -> Vec<String> {
+    let after = state.triggers().after(&workflow.namespace, &workflow.name);
+    let mut names: Vec<String> = after.map(|(name, _)| name.to_string()).collect();
+    names.dedup();
+    names
 }
 
 /// Without what only one workflow is shown with.
@@ -230,5 +259,7 @@ fn view(state: &State, workflow: &Workflow, shown: Option<&Arc<WorkflowVersion>>
         applied_at_ms: shown.map_or(0, |version| version.applied_at.0),
         version: shown.map_or(0, |version| version.number),
         versions: Vec::new(),
+        triggers: Vec::new(),
+        followers: Vec::new(),
     }
 }

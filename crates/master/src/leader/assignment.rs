@@ -130,8 +130,11 @@ fn environment(
         // There for every task: a shell that takes what is not set for a mistake would stop.
         let schedule = schedule(run).map(|schedule| schedule.name.to_string());
         env.insert("MUSTER_SCHEDULE".to_owned(), schedule.unwrap_or_default());
+        let (run_label, result) = trigger(run);
+        env.insert("MUSTER_TRIGGER_RUN".to_owned(), run_label);
+        env.insert("MUSTER_TRIGGER_RESULT".to_owned(), result);
         if spec.hook.is_some() {
-            env.insert("MUSTER_RUN_RESULT".to_owned(), result(run).to_owned());
+            env.insert("MUSTER_RUN_RESULT".to_owned(), self::result(run).to_owned());
             env.insert("MUSTER_RUN_FAILED_TASKS".to_owned(), failed_tasks(run));
         }
     }
@@ -218,6 +221,12 @@ fn failed_tasks(run: &Run) -> String {
         tasks.filter(|(task, spec)| spec.hook.is_none() && task.end() == Some(TaskEnd::Failed));
     let names = failed.map(|(_, spec)| spec.id.as_str()).take(FAILED_TASKS_MAX);
     names.collect::<Vec<_>>().join(" ")
+}
+
+/// The run that a run follows, `ingest/42`, and how it ended; empty if it follows none.
+fn trigger(run: &Run) -> (String, String) {
+    let Some(origin) = run.followed() else { return Default::default() };
+    (format!("{}/{}", origin.workflow, origin.number), origin.result.word().to_owned())
 }
 
 /// The schedule that made a run, as its version has it.

@@ -58,6 +58,7 @@ fn act(replica: &Arc<Replica>, events: impl Iterator<Item = Event>) {
             | Event::RunSubmitted { .. }
             | Event::RunBegun { .. }
             | Event::SchedulesChanged { .. }
+            | Event::TriggerFired { .. }
             | Event::RunChanged { .. }
             | Event::RunStopping { .. }
             | Event::RunEnded { .. }

@@ -23,6 +23,7 @@ mod snapshot;
 mod spec;
 mod trail;
 mod webhook;
+mod trigger;
 
 pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};
@@ -38,3 +39,4 @@ pub use spec::{
     resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto, task_from_proto,
     task_to_proto,
 };
+pub use trigger::{trigger_from_proto, trigger_to_proto};

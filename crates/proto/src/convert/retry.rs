@@ -15,6 +15,7 @@ use super::log::{key_from_proto, key_to_proto};
 use super::read::{Within, known, name, params_from_proto, required, string_map, text_map};
 use super::snapshot::{failure_from_proto, failure_to_proto};
 use super::spec::{spec_from_proto, spec_to_proto};
+use super::trigger::{trigger_origin_from_proto, trigger_origin_to_proto};
 use crate::internal::v1::{self as stored, StoredTakenEnd};
 
 pub(super) fn retry_to_proto(it: &RetryRun) -> stored::RetryRun {
@@ -55,6 +56,7 @@ pub(super) fn retry_origin_to_proto(it: &RetryOrigin) -> stored::RetryOrigin {
         number: it.number,
         fire_time_ms: it.fire_time.0,
         schedule: it.schedule.as_ref().map(ToString::to_string),
+        trigger: it.trigger.as_ref().map(trigger_origin_to_proto),
     }
 }
 
@@ -64,6 +66,7 @@ pub(super) fn retry_origin_from_proto(it: stored::RetryOrigin) -> Result<RetryOr
         number: it.number,
         fire_time: Timestamp(it.fire_time_ms),
         schedule: it.schedule.map(|schedule| name("schedule", &schedule)).transpose()?,
+        trigger: it.trigger.map(trigger_origin_from_proto).transpose().within("trigger")?,
     })
 }
 

@@ -16,6 +16,7 @@ use super::fan_out::{fan_out_from_proto, fan_out_to_proto};
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
 use super::webhook::{webhook_from_proto, webhook_to_proto};
+use super::trigger::{trigger_from_proto, trigger_to_proto};
 use crate::v1;
 
 /// A workflow as a message.
@@ -32,6 +33,7 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
         concurrency_policy: policy_to_proto(spec.concurrency).into(),
         fail_fast: spec.fail_fast,
         webhooks: spec.webhooks.iter().map(webhook_to_proto).collect(),
+        triggers: spec.triggers.iter().map(trigger_to_proto).collect(),
     }
 }
 
@@ -44,6 +46,7 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
     let tasks = spec.tasks.into_iter().enumerate();
     let schedules = spec.schedules.into_iter().enumerate();
     let webhooks = spec.webhooks.into_iter().enumerate();
+    let triggers = spec.triggers.into_iter().enumerate();
     Ok(WorkflowSpec {
         name: name("name", &spec.name)?,
         labels: text_map(spec.labels),
@@ -55,6 +58,9 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
             .collect::<Result<_, _>>()?,
         webhooks: webhooks
             .map(|(at, webhook)| webhook_from_proto(webhook).within_element("webhooks", at))
+            .collect::<Result<_, _>>()?,
+        triggers: triggers
+            .map(|(at, trigger)| trigger_from_proto(trigger).within_element("triggers", at))
             .collect::<Result<_, _>>()?,
         fail_fast: spec.fail_fast,
         concurrency: policy_from_proto("concurrency_policy", spec.concurrency_policy)?,

@@ -224,6 +224,7 @@ fn snapshot() -> Snapshot {
         // Came later, too.
         earlier: Vec::new(),
         schedules: Vec::new(),
+        triggers: Vec::new(),
     };
     snapshot.workflows.insert(11, Arc::new(workflow));
     let worker = Worker {

@@ -29,6 +29,7 @@ use proptest::option::{self, of};
 use proptest::prelude::*;
 
 use crate::starts;
+use crate::triggers;
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9_-]{0,7}".prop_map(|text| Name::parse(&text).expect("the pattern is a name's"))
@@ -194,11 +195,15 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
     let webhooks = vec(starts::webhook().boxed(), 0..3);
-    let when =
-        (vec(starts::schedule().boxed(), 0..3), webhooks, starts::policy(), any::<bool>()).boxed();
+    let whens = (
+        vec(starts::schedule().boxed(), 0..3),
+        webhooks,
+        vec(triggers::spec().boxed(), 0..3),
+    );
+    let when = (whens, starts::policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
-            let (schedules, webhooks, concurrency, fail_fast) = when;
+            let ((schedules, webhooks, triggers), concurrency, fail_fast) = when;
             WorkflowSpec {
                 name,
                 labels,
@@ -207,6 +212,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
                 params,
                 schedules,
                 webhooks,
+                triggers,
                 concurrency,
                 fail_fast,
                 tasks,
@@ -336,9 +342,15 @@ fn schedule_command() -> impl Strategy<Value = Command> {
 }
 
 fn retry() -> impl Strategy<Value = RetryRun> {
-    let of = (run(), number(), number(), of(name())).prop_map(|(run, number, at, schedule)| {
-        RetryOrigin { run, number, fire_time: Timestamp(at), schedule }
-    });
+    let of = (run(), number(), number(), of(name()), of(triggers::origin())).prop_map(
+        |(run, number, at, schedule, trigger)| RetryOrigin {
+            run,
+            number,
+            fire_time: Timestamp(at),
+            schedule,
+            trigger,
+        },
+    );
     let end = prop_oneof![
         Just(TakenEnd::Succeeded),
         any::<bool>().prop_map(|by_failure| TakenEnd::Skipped { by_failure }),

@@ -10,3 +10,4 @@ mod snapshot;
 mod spec;
 mod starts;
 mod states;
+mod triggers;

@@ -16,6 +16,7 @@ use muster_core::retry::{Scope, taken_over};
 use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
+use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     Hook, OnLost, OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
@@ -115,9 +116,17 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         priority: i32::from(b) - 128,
         params: BTreeMap::from([(name("region"), param)]),
         schedules: (0..b % 3).map(|number| schedule(number, a)).collect(),
+        triggers: triggers(a, b),
         concurrency: POLICIES[usize::from(a / 6) % POLICIES.len()],
         ..WorkflowSpec::new(name(["etl", "train"][usize::from(a) % 2]), tasks.collect())
     }
+}
+
+/// `train` follows `etl` in some ways.
+fn triggers(a: u8, b: u8) -> Vec<TriggerSpec> {
+    let on = TriggerOn::ALL[usize::from(b) % 3].1;
+    let trigger = TriggerSpec { on, ..TriggerSpec::new(name("t"), name("etl")) };
+    (a % 2 == 1 && b % 4 > 0).then_some(trigger).into_iter().collect()
 }
 
 const POLICIES: [ConcurrencyPolicy; 4] = [
@@ -290,6 +299,7 @@ impl World {
                 number: run.number,
                 fire_time: run.fire_time(),
                 schedule: run.schedule().cloned(),
+                trigger: run.followed().cloned(),
             },
             version: run.version.id,
             version_number: run.version.number,

@@ -10,6 +10,7 @@ use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
 use super::schedule;
 use super::task::{self, DEFAULTS};
+use super::trigger;
 use super::values::{entries, integer, kind, name, one_of, span, text, text_map, texts, truth};
 use super::webhook;
 use crate::ids::{Name, Text};
@@ -31,6 +32,7 @@ const WORKFLOW: Schema = Schema {
         "params",
         "schedule",
         "webhooks",
+        "triggers",
         "concurrencyPolicy",
         "failFast",
         "defaults",
@@ -38,7 +40,6 @@ const WORKFLOW: Schema = Schema {
         "hooks",
     ],
     later: &[
-        "triggers",
         "concurrency",
         "suspend",
         "secrets",
@@ -100,6 +101,10 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .unwrap_or_default();
     let webhooks = fields.get("webhooks");
     let webhooks = webhooks.map(|node| webhook::webhooks(node, top.key("webhooks"), report));
+    let triggers = fields
+        .get("triggers")
+        .map(|node| trigger::triggers(node, top.key("triggers"), report))
+        .unwrap_or_default();
     let concurrency = fields
         .get("concurrencyPolicy")
         .and_then(|node| one_of(node, top.key("concurrencyPolicy"), report, &POLICIES))
@@ -120,6 +125,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         params,
         schedules,
         webhooks: webhooks.unwrap_or_default(),
+        triggers,
         concurrency,
         fail_fast,
         tasks: tasks?.into_iter().chain(hooks.unwrap_or_default()).collect(),

@@ -1,13 +1,13 @@
 //! Schedules, as far as that needs no calendar.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::WorkflowSpec;
 use super::super::path::Path;
 use super::super::report::Report;
 use super::super::schedule::{ScheduleSpec, Timing};
 use super::{names, task};
-use crate::ids::Name;
+use crate::ids::{Name, Text};
 use crate::limits;
 use crate::time::Millis;
 
@@ -32,8 +32,8 @@ pub(super) fn schedules(spec: &WorkflowSpec, unsound: &BTreeSet<&Name>, report: 
             report.error_with_help(path.key("name"), message, "give one of them another `name`");
         }
         one(schedule, path, report);
-        params(spec, schedule, path, report);
-        values(spec, schedule, unsound, path, report);
+        params(spec, "schedule", &schedule.params, path, report);
+        values(spec, &schedule.params, unsound, path, report);
     }
 }
 
@@ -77,10 +77,16 @@ fn one(schedule: &ScheduleSpec, path: Path<'_>, report: &mut Report<'_>) {
     task::span(schedule.jitter, path.key("jitter"), report);
 }
 
-/// Nobody is there to give a value when a schedule fires.
-fn params(spec: &WorkflowSpec, schedule: &ScheduleSpec, path: Path<'_>, report: &mut Report<'_>) {
+/// Nobody is there to give a value when a schedule or a trigger fires; `what` it is says the message.
+pub(super) fn params(
+    spec: &WorkflowSpec,
+    what: &str,
+    given: &BTreeMap<Name, Text>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) {
     let at = path.key("params");
-    for (name, value) in &schedule.params {
+    for (name, value) in given {
         if !spec.params.contains_key(name) {
             let message = format!("the workflow declares no parameter `{name}`");
             report.key_error(at.key(name.as_str()), message, super::super::report::NO_HELP);
@@ -89,10 +95,10 @@ fn params(spec: &WorkflowSpec, schedule: &ScheduleSpec, path: Path<'_>, report: 
     }
     let mut bytes = 0;
     for (name, declared) in &spec.params {
-        let value = schedule.params.get(name).or(declared.default.as_ref());
+        let value = given.get(name).or(declared.default.as_ref());
         bytes += name.as_str().len() + value.map_or(0, |value| value.len());
         if value.is_none() {
-            let message = format!("the schedule has no value for the parameter `{name}`");
+            let message = format!("the {what} has no value for the parameter `{name}`");
             let help = format!("add `params: {{{name}: …}}` to it, or a default to the parameter");
             report.error_with_help(path, message, help);
         }
@@ -103,16 +109,16 @@ fn params(spec: &WorkflowSpec, schedule: &ScheduleSpec, path: Path<'_>, report: 
     }
 }
 
-/// What the schedule gives for parameters is allowed. Defaults are judged where they are declared.
-fn values(
+/// What is given for parameters is allowed. Defaults are judged where they are declared.
+pub(super) fn values(
     spec: &WorkflowSpec,
-    schedule: &ScheduleSpec,
+    given: &BTreeMap<Name, Text>,
     unsound: &BTreeSet<&Name>,
     path: Path<'_>,
     report: &mut Report<'_>,
 ) {
     let path = path.key("params");
-    for (name, value) in schedule.params.iter().filter(|(name, _)| !unsound.contains(name)) {
+    for (name, value) in given.iter().filter(|(name, _)| !unsound.contains(name)) {
         if let Some(Err(error)) = spec.params.get(name).map(|declared| declared.check(value)) {
             report.error(path.key(name.as_str()), format!("parameter `{name}`: {error}"));
         }

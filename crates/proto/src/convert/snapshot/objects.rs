@@ -14,6 +14,7 @@ use crate::convert::schedule::{state_from_proto, state_to_proto};
 use crate::convert::spec::{
     resources_from_proto, resources_to_proto, spec_from_proto, spec_to_proto,
 };
+use crate::convert::trigger::{trigger_state_from_proto, trigger_state_to_proto};
 use crate::internal::v1::stored_worker::{Active, Draining, Lost, Status};
 use crate::internal::v1::{self as stored};
 
@@ -58,6 +59,7 @@ pub(super) fn workflow_to_proto(workflow: &Workflow) -> stored::StoredWorkflow {
         versions: workflow.versions,
         runs: workflow.runs,
         schedules: workflow.schedules.iter().map(state_to_proto).collect(),
+        triggers: workflow.triggers.iter().map(trigger_state_to_proto).collect(),
     }
 }
 
@@ -65,6 +67,7 @@ pub(super) fn workflow_from_proto(
     workflow: stored::StoredWorkflow,
 ) -> Result<Workflow, DecodeError> {
     let schedules = workflow.schedules.into_iter().enumerate();
+    let triggers = workflow.triggers.into_iter().enumerate();
     Ok(Workflow {
         id: workflow.id,
         namespace: name("namespace", &workflow.namespace)?,
@@ -75,6 +78,9 @@ pub(super) fn workflow_from_proto(
         runs: workflow.runs,
         schedules: schedules
             .map(|(at, schedule)| state_from_proto(schedule).within_element("schedules", at))
+            .collect::<Result<_, _>>()?,
+        triggers: triggers
+            .map(|(at, it)| trigger_state_from_proto(it).within_element("triggers", at))
             .collect::<Result<_, _>>()?,
     })
 }

@@ -15,6 +15,7 @@ use crate::convert::read::{Within, known, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
 use crate::convert::trail::{asker_from_proto, asker_to_proto};
+use crate::convert::trigger::{trigger_origin_from_proto, trigger_origin_to_proto};
 use crate::internal::v1::{self as stored, StoredRunResult, StoredRunStatus, StoredStopReason};
 
 /// The origin of a run's times. Sums wrap around, so every time has an offset and every offset a time.
@@ -46,6 +47,7 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
         origin: run.origin.as_ref().map(fire_origin_to_proto),
         retry: run.retry.as_ref().map(retry_origin_to_proto),
         backfill: run.backfill.as_ref().map(fire_origin_to_proto),
+        trigger: run.trigger.as_ref().map(trigger_origin_to_proto),
         asked_by: run.asked_by.as_ref().map(asker_to_proto),
         paused_offset_ms: run.paused.map(|since| origin.offset_ms(since)),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
@@ -90,6 +92,7 @@ pub(in crate::convert) fn run_from_proto(
         origin: run.origin.map(fire_origin_from_proto).transpose().within("origin")?,
         retry: run.retry.map(|it| retry_origin_from_proto(it).within("retry")).transpose()?,
         backfill: run.backfill.map(fire_origin_from_proto).transpose().within("backfill")?,
+        trigger: run.trigger.map(trigger_origin_from_proto).transpose().within("trigger")?,
         asked_by: run.asked_by.map(asker_from_proto),
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,

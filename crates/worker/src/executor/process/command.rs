@@ -33,10 +33,12 @@ const RESERVED: &str = "MUSTER_";
 /// But these come with the assignment: the run's parameters.
 const PARAMS: &str = "MUSTER_PARAM_";
 /// Others that masters give.
-const FROM_MASTERS: [&str; 6] = [
+const FROM_MASTERS: [&str; 8] = [
     "MUSTER_FIRE_TIME",
     "MUSTER_FIRE_DATE",
     "MUSTER_SCHEDULE",
+    "MUSTER_TRIGGER_RUN",
+    "MUSTER_TRIGGER_RESULT",
     "MUSTER_RUN_RESULT",
     "MUSTER_RUN_FAILED_TASKS",
     ITEM_VARIABLE,

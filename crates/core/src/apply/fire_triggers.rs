@@ -1,0 +1,143 @@
+//! Runs that ended make runs of the workflows that follow theirs, in this very entry, so that no end is lost and none
+//! makes two runs of one workflow (I8).
+
+use std::sync::Arc;
+
+use super::Step;
+use super::submit_run::{Admission, NewRun, effective_params};
+use crate::event::Event;
+use crate::ids::Name;
+use crate::limits;
+use crate::mutant::{self, Mutant};
+use crate::state::run::{Params, Run, RunStatus, TriggerOrigin};
+use crate::state::workflow::WorkflowVersion;
+
+impl Step<'_> {
+    /// What failed takes the rest with it, and what ended by now makes the runs that follow it: older runs first,
+    /// whatever the order of their ends. Runs that are made here end here only if another one replaces them, and then
+    /// nothing follows them, so that this comes to an end.
+    pub(super) fn follow_up(&mut self) {
+        self.fail_fast();
+        let mut tasks = 0;
+        while let Some((_, run)) = self.ended.pop_first() {
+            let version = &run.version;
+            let after = self.state.triggers.after(&version.namespace, &version.workflow);
+            let followers: Vec<(Name, u32)> = after.cloned().collect();
+            for (workflow, position) in followers {
+                self.fire_trigger(&run, &workflow, position, &mut tasks);
+                if mutant::is_on(Mutant::TriggerDoubled) {
+                    self.fire_trigger(&run, &workflow, position, &mut tasks);
+                }
+            }
+            self.fail_fast();
+        }
+    }
+
+    /// Keeps a run that ended, if others may follow it.
+    pub(super) fn note_end(&mut self, run: &Arc<Run>) {
+        let is_forgotten =
+            run.status() == RunStatus::Failed && mutant::is_on(Mutant::TriggerForgotten);
+        if run.may_be_followed() && !is_forgotten {
+            self.ended.insert(run.id, run.clone());
+        }
+    }
+
+    /// Makes the run of a workflow that follows another one's end, or passes it over. `tasks` is what all such runs of
+    /// the command have so far.
+    fn fire_trigger(&mut self, ended: &Arc<Run>, workflow: &Name, at: u32, tasks: &mut usize) {
+        let at = at as usize;
+        let namespace = ended.version.namespace.as_str();
+        let Some(it) = self.state.workflow(namespace, workflow.as_str()) else { return };
+        let Some(version) = it.latest.and_then(|id| self.state.versions.get(id)).cloned() else {
+            return;
+        };
+        let (Some(spec), Some(state)) = (version.spec.triggers.get(at), it.triggers.get(at)) else {
+            return;
+        };
+        let Some(result) = ended.ended_as() else { return };
+        if !result.is_followed(spec.on) || spec.is_suspended || state.is_suspended {
+            return;
+        }
+        let id = it.id;
+        let admitted = self.admit_triggered(id, &version, at, *tasks);
+        let is_made = admitted.is_some();
+        if let Some((params, admission)) = admitted {
+            *tasks += version.spec.tasks.len();
+            let trigger = Some(TriggerOrigin {
+                trigger: spec.name.clone(),
+                workflow: ended.version.workflow.clone(),
+                run: ended.id,
+                number: ended.number,
+                result,
+                fire_time: ended.fire_time(),
+            });
+            let run = NewRun { trigger, ..NewRun::fresh(params) };
+            self.start_run(version.clone(), run, admission);
+        }
+        let state = self.state.workflows.get_mut(id).and_then(|it| it.triggers.get_mut(at));
+        if let Some(state) = state {
+            state.fired += u64::from(is_made);
+            state.passed_over += u64::from(!is_made);
+        }
+        self.events.push(Event::TriggerFired { workflow: id, is_passed_over: !is_made });
+    }
+
+    /// What one more run of a workflow begins with, unless the bounds or the policy are in the way.
+    fn admit_triggered(
+        &self,
+        workflow: u64,
+        version: &WorkflowVersion,
+        at: usize,
+        tasks: usize,
+    ) -> Option<(Arc<Params>, Admission)> {
+        let params =
+            effective_params(&version.spec, &version.spec.triggers.get(at)?.params).ok()?;
+        let is_bounded = tasks + version.spec.tasks.len() <= limits::TRIGGERED_TASKS_MAX
+            && self.state.runs.len() < limits::RUNS_MAX
+            && self.state.live_runs(workflow).take(limits::FIRED_RUNS_MAX).count()
+                < limits::FIRED_RUNS_MAX;
+        if !is_bounded || self.check_run_quota(&version.namespace).is_err() {
+            return None;
+        }
+        let policy = version.spec.concurrency;
+        let admission = self.admission(Some(workflow), &version.workflow, policy).ok()?;
+        Some((params, admission))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::ids::LogIndex;
+    use crate::spec::trigger::TriggerSpec;
+    use crate::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
+    use crate::state::State;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn one_command_makes_so_many_tasks_and_no_more() {
+        let name = |text: &str| Name::parse(text).expect("a name");
+        let task = |id: &str| TaskSpec::new(name(id), ExecutorSpec::Noop);
+        let mut spec = WorkflowSpec::new(name("report"), vec![task("a"), task("b")]);
+        spec.triggers.push(TriggerSpec::new(name("t"), name("ingest")));
+        let mut state = State::default();
+        let mut step = Step {
+            state: &mut state,
+            index: LogIndex(1),
+            now: Timestamp(0),
+            events: Vec::new(),
+            ended_at_once: Vec::new(),
+            failed: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            is_beginning: false,
+            asker: None,
+            intent: None,
+        };
+        let (version, _) = step.latest_version(&name("default"), &spec).expect("it is sound");
+        let is_admitted = |tasks| step.admit_triggered(1, &version, 0, tasks).is_some();
+        assert!(is_admitted(limits::TRIGGERED_TASKS_MAX - 2));
+        assert!(!is_admitted(limits::TRIGGERED_TASKS_MAX - 1));
+    }
+}
