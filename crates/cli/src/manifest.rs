@@ -10,8 +10,8 @@ use muster_core::ids::{Name, Text};
 use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use muster_core::spec::quantity::{Cpu, Memory};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
-use muster_core::spec::webhook::{Credential, WebhookSpec};
 use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
+use muster_core::spec::webhook::{Credential, WebhookSpec};
 use muster_core::spec::{
     ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,

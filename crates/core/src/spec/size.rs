@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::schedule::{ScheduleSpec, Timing};
-use super::webhook::{Credential, WebhookSpec};
 use super::trigger::TriggerSpec;
+use super::webhook::{Credential, WebhookSpec};
 use super::{Condition, ExecutorSpec, FanOut, ProcessCommand, TaskSpec, WorkflowSpec};
 use crate::ids::{Name, Text};
 use crate::limits;

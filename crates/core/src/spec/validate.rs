@@ -10,8 +10,8 @@ mod params;
 mod references;
 mod schedule;
 mod task;
-mod webhook;
 mod trigger;
+mod webhook;
 
 use std::collections::BTreeMap;
 

@@ -22,8 +22,8 @@ mod schedule;
 mod snapshot;
 mod spec;
 mod trail;
-mod webhook;
 mod trigger;
+mod webhook;
 
 pub use error::{DecodeError, Problem};
 pub use history::{decode_ended_run, encode_ended_run};

@@ -15,8 +15,8 @@ use super::error::{DecodeError, Problem};
 use super::fan_out::{fan_out_from_proto, fan_out_to_proto};
 use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
-use super::webhook::{webhook_from_proto, webhook_to_proto};
 use super::trigger::{trigger_from_proto, trigger_to_proto};
+use super::webhook::{webhook_from_proto, webhook_to_proto};
 use crate::v1;
 
 /// A workflow as a message.

@@ -195,11 +195,8 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
     let webhooks = vec(starts::webhook().boxed(), 0..3);
-    let whens = (
-        vec(starts::schedule().boxed(), 0..3),
-        webhooks,
-        vec(triggers::spec().boxed(), 0..3),
-    );
+    let whens =
+        (vec(starts::schedule().boxed(), 0..3), webhooks, vec(triggers::spec().boxed(), 0..3));
     let when = (whens, starts::policy(), any::<bool>()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
