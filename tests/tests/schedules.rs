@@ -135,6 +135,10 @@ async fn fire_times_that_are_past_are_run_after_the_fact() {
     assert_eq!((code, shown.as_str()), (0, times));
     assert_eq!(runs(&cluster.client, "etl").await.len(), 0, "that was a dry run");
 
+    let inverted = ["schedule", "backfill", "etl", "--from", "2026-03-03", "--to", "2026-03-02"];
+    let (code, _, told) = cluster.muster(&inverted);
+    assert!(code == 2 && told.contains("the range ends before it begins"), "{code}: {told}");
+
     let (code, _, told) = backfill(&["-p", "word=yes", "--parallel", "2"]);
     assert_eq!(code, 0, "{told}");
     let all = runs(&cluster.client, "etl").await;

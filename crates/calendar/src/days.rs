@@ -60,8 +60,8 @@ pub fn moment_in_utc(text: &str) -> Result<time::Timestamp, String> {
     u64::try_from(at).map(time::Timestamp).map_err(|_| "times begin with the year 1970".to_owned())
 }
 
-/// The first and the last millisecond of what a person gives for a bound of a range: `2026-12-01` is the whole day on the
-/// wall clock of `zone`, and a time, with its offset or on that wall clock, is its moment alone.
+/// The first and the last millisecond of what a person gives for a bound of a range: `2026-12-01` is the whole day on
+/// the wall clock of `zone`, and a time, with its offset or on that wall clock, is its moment alone.
 ///
 /// # Errors
 /// What to write instead, or what is wrong with the zone.

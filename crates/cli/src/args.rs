@@ -241,6 +241,7 @@ mod tests {
             "muster schedule next",
             "muster schedule next etl -f f.yaml",
             "muster schedule next etl --from soon",
+            "muster schedule backfill etl --from soon",
             "muster retry etl/42 --from a --only b",
             "muster logs etl/x",
             "muster cancel",

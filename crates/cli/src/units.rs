@@ -71,6 +71,12 @@ pub(crate) fn moment(text: &str) -> Result<u64, String> {
     muster_calendar::moment(text).map(|at| at.0)
 }
 
+/// A bound of a range, which a zone that is not known yet makes a point in time: `2026-12-01`, `2026-12-01T09:00`, or
+/// with an offset.
+pub(crate) fn bound(text: &str) -> Result<String, String> {
+    muster_calendar::bound(text, "Etc/UTC").map(|_| text.to_owned())
+}
+
 /// The span between two points in milliseconds since the epoch.
 pub(crate) fn between(from_ms: u64, to_ms: u64) -> Duration {
     Duration::from_millis(to_ms.saturating_sub(from_ms))

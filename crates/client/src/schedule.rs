@@ -50,8 +50,8 @@ impl Client {
     /// Switches one schedule or trigger of a workflow off or on again, or all of them.
     ///
     /// # Errors
-    /// `NOT_FOUND` if there is no such workflow, schedule or trigger; `FAILED_PRECONDITION` if the workflow's file switches it
-    /// off.
+    /// `NOT_FOUND` if there is no such workflow, schedule or trigger; `FAILED_PRECONDITION` if the workflow's file
+    /// switches it off.
     pub async fn suspend_schedule(
         &self,
         workflow: &str,

@@ -1,5 +1,5 @@
-//! Random workflows with schedules, triggers and concurrency policies: the auditor judges every entry by rules of its own, a
-//! replica restored before the entry agrees, and what must happen did happen.
+//! Random workflows with schedules, triggers and concurrency policies: the auditor judges every entry by rules of its
+//! own, a replica restored before the entry agrees, and what must happen did happen.
 
 use std::sync::Arc;
 

@@ -94,14 +94,8 @@ impl Step<'_> {
         }
         self.count(Rare::RunAccepted);
         self.touched_namespaces.insert(key.0.clone());
-        let shape = self.book.shapes.of(&run.version);
-        let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
-        work.origin = run.origin.clone();
-        work.retry = retries.map(|command| command.of.clone());
-        let cause = self.cause.take();
-        let trigger = cause.as_ref().map(|cause| cause.run);
-        work.trigger = cause;
-        work.asked_by = self.asker.clone();
+        let mut work = self.fresh_work(run, retries);
+        let trigger = work.trigger.as_ref().map(|cause| cause.run);
         let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
         if let Some(wrong) = work.take_over(taken_over) {
             self.found(Invariant::I7, format!("run {id} {wrong}"));
@@ -135,6 +129,18 @@ impl Step<'_> {
             self.mark_dirty(other);
             self.count(Rare::RunReplaced);
         }
+    }
+
+    /// A run that was made, with what it was made for.
+    fn fresh_work(&mut self, run: &Run, retries: Option<&RetryRun>) -> Work {
+        let shape = self.book.shapes.of(&run.version);
+        let (version, priority) = (run.version.clone(), run.priority);
+        let mut work = Work::new(run.id, version, shape, priority, self.index, self.now);
+        work.origin = run.origin.clone();
+        work.retry = retries.map(|command| command.of.clone());
+        work.trigger = self.cause.take();
+        work.asked_by = self.asker.clone();
+        work
     }
 
     /// Where the last run that had begun is over, the oldest that waits begins.

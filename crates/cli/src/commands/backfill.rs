@@ -31,12 +31,12 @@ pub(crate) struct BackfillArgs {
     /// The workflow, or one of its schedules
     #[arg(value_name = "WORKFLOW[/SCHEDULE]")]
     which: String,
-    /// The first fire time, or a time before it: 2026-12-01, 2026-12-01T09:00 (UTC), or with an offset
-    #[arg(long, value_name = "TIME", value_parser = units::moment)]
-    from: u64,
-    /// The last fire time, or a time after it, instead of now
-    #[arg(long, value_name = "TIME", value_parser = units::moment)]
-    to: Option<u64>,
+    /// The first fire time, or a time before it: 2026-12-01, 2026-12-01T09:00 (the schedule's zone), or with an offset
+    #[arg(long, value_name = "TIME", value_parser = units::bound)]
+    from: String,
+    /// The last fire time, or a time after it, instead of now; a day is the whole day
+    #[arg(long, value_name = "TIME", value_parser = units::bound)]
+    to: Option<String>,
     /// Which fire times to run again that have a run already
     #[arg(long, value_name = "WHICH", default_value = "none")]
     reprocess: Reprocess,
@@ -109,9 +109,9 @@ pub(super) async fn run(args: BackfillArgs, global: &Global) -> Outcome {
 
 /// The fire times of the range in order, each with its latest run.
 async fn slots(client: &Client, named: &Named, args: &BackfillArgs) -> Result<Vec<Slot>, Failure> {
-    let until = args.to.unwrap_or_else(now_ms).min(now_ms());
+    let (from, until) = range(&named.spec.time_zone, &args.from, args.to.as_deref(), now_ms())?;
     let schedule = Schedule::new(&named.spec).map_err(|error| Failure::error(error.to_string()))?;
-    let first = schedule.next_after(Timestamp(args.from.saturating_sub(1)));
+    let first = schedule.next_after(Timestamp(from.saturating_sub(1)));
     let fires = std::iter::successors(first, |fire| schedule.next_after(fire.at));
     let fires: Vec<Fire> =
         fires.take_while(|fire| fire.at.0 <= until).take(FIRES_MAX + 1).collect();
@@ -135,6 +135,29 @@ async fn slots(client: &Client, named: &Named, args: &BackfillArgs) -> Result<Ve
         Slot { fire, latest, is_wanted }
     };
     Ok(fires.into_iter().map(slot).collect())
+}
+
+/// The first and the last moment of a range as it was given, in the zone of the schedule. It ends now at the latest.
+fn range(zone: &str, from: &str, to: Option<&str>, now: u64) -> Result<(u64, u64), Failure> {
+    let read = |flag: &str, text: &str| {
+        let bound = muster_calendar::bound(text, zone);
+        bound.map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
+    };
+    let (first, _) = read("--from", from)?;
+    let last = to.map(|to| read("--to", to)).transpose()?;
+    if let (Some(to), Some((_, last))) = (to, last)
+        && last < first
+    {
+        let text = format!("the range ends before it begins: --from {from} is after --to {to}");
+        return Err(Failure::usage(text));
+    }
+    if first.0 > now {
+        let text = format!(
+            "the range is still to come: --from {from} ({zone}) is in the future; the schedule makes its runs itself"
+        );
+        return Err(Failure::usage(text));
+    }
+    Ok((first.0, last.map_or(now, |(_, last)| last.0.min(now))))
 }
 
 fn show(named: &Named, slots: &[Slot], format: Format) -> Result<(), Failure> {
@@ -254,6 +277,23 @@ fn submission(client: &Client, named: &Named, args: &BackfillArgs, slot: &Slot) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_is_in_the_zone_of_the_schedule_and_past() {
+        let at = |text: &str| muster_calendar::moment(text).expect("a time").0;
+        let now = at("2026-12-10T12:00");
+        let range = |from, to| range("Europe/Berlin", from, to, now).ok();
+        let day = (at("2026-11-30T23:00"), at("2026-12-01T23:00") - 1);
+        assert_eq!(range("2026-12-01", Some("2026-12-01")), Some(day), "the whole day");
+        let until_nine = (day.0, at("2026-12-01T08:00"));
+        assert_eq!(range("2026-12-01", Some("2026-12-01T09:00")), Some(until_nine));
+        assert_eq!(range("2026-12-01", None), Some((day.0, now)));
+        assert_eq!(range("2026-12-10", Some("2027-01-01")), Some((at("2026-12-09T23:00"), now)));
+        assert_eq!(range("2026-12-02", Some("2026-12-01")), None, "inverted");
+        assert_eq!(range("2026-12-01T09:01", Some("2026-12-01T09:00")), None, "inverted");
+        assert_eq!(range("2026-12-11", None), None, "in the future");
+        assert_eq!(range("2026-12-11", Some("2026-12-12")), None, "in the future");
+    }
 
     #[test]
     fn each_run_has_an_id_of_its_own() {

@@ -73,7 +73,8 @@ pub struct WorkflowSpec {
 }
 
 /// What happens to a run that is to begin while an earlier one of the workflow is live. Decided in the entry that would
-/// begin it, for runs of schedules, of triggers and of people alike; `submit`, whose runs are of no version, is not asked.
+/// begin it, for runs of schedules, of triggers and of people alike; `submit`, whose runs are of no version, is not
+/// asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConcurrencyPolicy {
     /// It begins.

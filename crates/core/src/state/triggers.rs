@@ -65,8 +65,8 @@ impl State {
 
     /// Whether the triggers of a workflow can be applied.
     ///
-    /// No workflow follows itself, over others or not, for its runs would never come to an end, and so many follow one at
-    /// most. Looks at each workflow of the namespace once at most.
+    /// No workflow follows itself, over others or not, for its runs would never come to an end, and so many follow one
+    /// at most. Looks at each workflow of the namespace once at most.
     ///
     /// # Errors
     /// The rejection that applying the workflow would meet.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use muster_core::command::{
     ApplyWorkflow, Asked, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker,
-    EndTask, Entry, Finish, FinishAttempts, FireSchedule, LoseWorker, Outcome, PauseRun,
-    PlaceAttempts, Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask,
-    ReopenTasks, RequestKey, RetryRun, RunSource, Start, StartAttempts, SubmitRun, SuspendSchedule,
-    UpgradeCluster, Verdict, WantedEnd,
+    EndTask, Entry, Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts,
+    Placement, PrioritizeRun, PruneHistory, RegisterWorker, ReleaseTask, ReopenTasks, RequestKey,
+    RetryRun, RunSource, Start, StartAttempts, SubmitRun, UpgradeCluster, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
@@ -22,7 +21,6 @@ use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::FailureReason;
 use muster_core::state::trail::Asker;
-use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 use proptest::collection::{btree_map, vec};
 use proptest::option::{self, of};
@@ -313,31 +311,6 @@ fn worker_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn schedule_command() -> impl Strategy<Value = Command> {
-    let at = || number().prop_map(Timestamp);
-    let next = prop_oneof![
-        Just(NextFire::Unknown),
-        (at(), at()).prop_map(|(fire_time, due_at)| NextFire::At { fire_time, due_at }),
-        Just(NextFire::Never),
-    ];
-    let what = (number(), number(), name(), at(), at());
-    let fire =
-        (what, vec(at(), 0..3), number(), next).prop_map(|(what, fire_times, missed, next)| {
-            let (workflow, version, schedule, after, until) = what;
-            FireSchedule { workflow, version, schedule, after, until, fire_times, missed, next }
-        });
-    let suspend = (key(), name(), name(), of(name()), any::<bool>()).prop_map(
-        |(request, namespace, workflow, schedule, is_suspended)| SuspendSchedule {
-            request,
-            namespace,
-            workflow,
-            schedule,
-            is_suspended,
-        },
-    );
-    prop_oneof![fire.prop_map(Command::FireSchedule), suspend.prop_map(Command::SuspendSchedule),]
-}
-
 fn retry() -> impl Strategy<Value = RetryRun> {
     let of = (run(), number(), number(), of(name()), of(triggers::origin())).prop_map(
         |(run, number, at, schedule, trigger)| RetryOrigin {
@@ -457,7 +430,7 @@ fn plain_command() -> impl Strategy<Value = Command> {
         3 => submit().prop_map(Command::SubmitRun).boxed(),
         1 => cancel.prop_map(Command::CancelRun),
         1 => release.prop_map(Command::ReleaseTask),
-        2 => schedule_command().boxed(),
+        2 => triggers::command().boxed(),
         2 => operating_command().boxed(),
         3 => worker_command(),
         2 => decide(),

@@ -126,7 +126,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
 fn triggers(a: u8, b: u8) -> Vec<TriggerSpec> {
     let on = TriggerOn::ALL[usize::from(b) % 3].1;
     let trigger = TriggerSpec { on, ..TriggerSpec::new(name("t"), name("etl")) };
-    (a % 2 == 1 && b % 4 > 0).then_some(trigger).into_iter().collect()
+    (!a.is_multiple_of(2) && !b.is_multiple_of(4)).then_some(trigger).into_iter().collect()
 }
 
 const POLICIES: [ConcurrencyPolicy; 4] = [
