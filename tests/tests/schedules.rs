@@ -142,7 +142,11 @@ async fn fire_times_that_are_past_are_run_after_the_fact() {
     assert_eq!(fire_times(&all, "night"), [at(1), at(2), at(3)]);
     assert!(all.iter().all(|run| run.is_backfill && run.status() == v1::RunStatus::Succeeded));
     let first = all.iter().min_by_key(|run| run.number).expect("it ran");
-    assert_eq!(first.fire_time_ms, at(1), "runs beside each other begin in the order of their times");
+    assert_eq!(
+        first.fire_time_ms,
+        at(1),
+        "runs beside each other begin in the order of their times"
+    );
     let (_, said, _) = cluster.muster(&["logs", "etl/1/t"]);
     assert_eq!(said, "2026-03-01T02:30:00Z monday yes\n");
     assert_eq!(

@@ -1,6 +1,6 @@
 //! `WorkflowService`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::command::{ApplyWorkflow, Command};
@@ -74,17 +74,20 @@ impl WorkflowService for Workflows {
         let (namespace, spec) = (namespace(&body.namespace)?, checked_spec(body.source)?);
         self.replica.barrier(None).await?;
         let (groups, live) = (by_request(&spec), self.replica.live.view());
-        let (applied, forecasts) = self.replica.cell.read(|state| {
+        let (applied, forecasts, unknown_groups) = self.replica.cell.read(|state| {
             let applied = state.workflow(namespace.as_str(), spec.name.as_str());
             let requests = groups.iter().map(|(request, _)| *request);
             let forecasts = muster_planner::forecast(state, &live, requests);
-            (applied.map(|it| full_view(state, it, version_of(state, it, 0))), forecasts)
+            let applied = applied.map(|it| full_view(state, it, version_of(state, it, 0)));
+            (applied, forecasts, unknown_groups(state, &namespace, &spec))
         });
         let placements = groups.into_iter().zip(&forecasts);
         let placements = placements.map(|((_, tasks), summary)| forecast(tasks, summary)).collect();
         let spec = convert::spec_to_proto(&spec);
         let is_new = applied.as_ref().and_then(|it| it.spec.as_ref()) != Some(&spec);
-        let response = v1::PlanWorkflowResponse { spec: Some(spec), applied, is_new, placements };
+        let spec = Some(spec);
+        let response =
+            v1::PlanWorkflowResponse { spec, applied, is_new, placements, unknown_groups };
         Ok(answer(&self.replica, response))
     }
 
@@ -133,6 +136,14 @@ impl WorkflowService for Workflows {
         let workflows = page.into_iter().map(|(_, workflow)| workflow).collect();
         Ok(answer(&self.replica, v1::ListWorkflowsResponse { workflows, next_page_token }))
     }
+}
+
+/// The concurrency groups that the tasks of a workflow name and the namespace does not have, by name.
+fn unknown_groups(state: &State, namespace: &Name, spec: &WorkflowSpec) -> Vec<String> {
+    let known = state.namespace(namespace).map(|it| &it.spec.groups);
+    let named: BTreeSet<&Name> = spec.tasks.iter().flat_map(|it| &it.request.groups).collect();
+    let unknown = named.into_iter().filter(|it| known.is_none_or(|all| !all.contains_key(*it)));
+    unknown.map(Name::to_string).collect()
 }
 
 /// The tasks of a workflow that need a worker, by what they ask for, in file order.
