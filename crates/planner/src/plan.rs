@@ -21,8 +21,8 @@ pub struct Plan {
     pub at: Timestamp,
     /// In the order of service. None hinders another: applied to the same state, all are accepted.
     pub placements: Vec<Placement>,
-    /// One entry a group of equal requests of one namespace that has ready tasks left and no worker with room, or that a
-    /// limit keeps from being live; groups the pass never got to because it was cut have none.
+    /// One entry a group of equal requests of one namespace that has ready tasks left and no worker with room, or that
+    /// a limit keeps from being live; groups the pass never got to because it was cut have none.
     pub unplaced: Vec<Unplaced>,
     /// Whether a bound of the policy ended the pass: there may be more to place once this plan is applied.
     pub is_cut: bool,

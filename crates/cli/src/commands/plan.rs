@@ -18,8 +18,8 @@ const TASKS_NAMED_MAX: usize = 4;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The cluster checks the files as `apply` does, compares them with what is applied, and asks the workers that it has now \
-whether they could take one attempt of each task. The exit code is 6 if no worker could ever take some task, and 1 if a task names a \
-concurrency group that neither the cluster nor the files have.")]
+whether they could take one attempt of each task. The exit code is 6 if no worker could ever take some task, and 1 if \
+a task names a concurrency group that neither the cluster nor the files have.")]
 pub(crate) struct PlanArgs {
     /// A file, a folder with files, or `-` for standard input; may be repeated
     #[arg(short, long = "file", required = true, value_name = "FILE")]

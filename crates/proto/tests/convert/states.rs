@@ -104,7 +104,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         task.queue_timeout = (draw.is_multiple_of(7)).then_some(Millis::from_secs(20));
         task.request.resources.custom = BTreeMap::from([("gpu".into(), u64::from(draw % 2))]);
         task.request.resources.custom.retain(|_, amount| *amount > 0);
-        task.request.groups.extend((draw % 4 == 1).then(|| name("db")));
+        task.request.groups.extend((draw % 8 == 2).then(|| name("db")));
         task
     });
     let hooks = Hook::ALL.into_iter().filter(|_| b.is_multiple_of(3));
