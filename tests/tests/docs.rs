@@ -24,7 +24,7 @@ fn blocks(text: &str) -> Vec<(usize, String)> {
 }
 
 #[test]
-fn whole_workflows_in_the_documentation_are_well_formed() {
+fn whole_files_in_the_documentation_are_well_formed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let pages = fs::read_dir(root.join("docs")).expect("there are documents");
     let pages = pages.map(|entry| entry.expect("it is listed").path());

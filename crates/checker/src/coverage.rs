@@ -61,6 +61,10 @@ rare! {
     RunOverQuota = "run refused for a quota",
     /// A placement after which the quota of its namespace lets no further one like it be live.
     QuotaFull = "quota full",
+    /// A placement after which a concurrency group lets no further one like it be live.
+    GroupFull = "concurrency group full",
+    /// A workflow was refused for a concurrency group that its namespace does not have.
+    GroupUnknown = "workflow refused for a group",
     /// A placement was refused.
     PlacementRefused = "placement refused",
     /// An attempt was told to stop by its timeout.

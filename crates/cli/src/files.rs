@@ -22,6 +22,14 @@ pub(crate) struct WorkflowFile {
     pub(crate) namespaces: Vec<NamespaceSpec>,
 }
 
+impl WorkflowFile {
+    /// Whether it gives a namespace this concurrency group.
+    pub(crate) fn has_group(&self, namespace: &str, group: &str) -> bool {
+        let mut of_it = self.namespaces.iter().filter(|it| it.name.as_str() == namespace);
+        of_it.any(|it| it.groups.keys().any(|name| name.as_str() == group))
+    }
+}
+
 /// Reads all files; of a folder every `.yaml` and `.yml` in it. What is wrong is told on stderr, of all files at once.
 pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<WorkflowFile>, Failure> {
     let mut files = Vec::new();

@@ -136,6 +136,8 @@ pub(crate) fn namespace(spec: &NamespaceSpec) -> Value {
     quota.put_some("cpu", cpu_millis.map(Cpu));
     quota.put_some("memory", memory_bytes.map(Memory));
     fields.put_filled("quota", quota.value());
+    let groups = spec.groups.iter().map(|(name, it)| (name.to_string(), json!(it.limit)));
+    fields.put_filled("concurrency", Value::Object(groups.collect()));
     fields.value()
 }
 
@@ -241,6 +243,8 @@ fn task(spec: &TaskSpec) -> Value {
     fields.put_filled("resources", resources(&spec.request.resources));
     fields.put_some("pool", spec.request.pool.as_deref());
     fields.put_filled("selector", texts(&spec.request.selector));
+    let groups: Vec<Value> = spec.request.groups.iter().map(|it| json!(it.as_str())).collect();
+    fields.put_filled("concurrency", Value::Array(groups));
     if spec.retry != usual.retry {
         fields.put("retry", retry(&spec.retry));
     }
@@ -398,6 +402,16 @@ mod tests {
     }
 
     #[test]
+    fn concurrency_groups_are_written_as_a_list() {
+        let text = "apiVersion: v1\nkind: Workflow\nname: etl\ntasks:\n  a:\n    run: ls\n    \
+                    concurrency: licence\n  b:\n    run: ls\n    concurrency: [licence, db]\n";
+        let spec = parse(text).unwrap().remove(0);
+        let (written, read) = again(&spec);
+        assert_eq!(read, spec, "{written}");
+        assert_eq!(task(&spec.tasks[1])["concurrency"], json!(["db", "licence"]));
+    }
+
+    #[test]
     fn a_namespace_is_read_as_it_is_written() {
         let head = "apiVersion: v1\nkind: Namespace\nname: team\n";
         let quotas = [
@@ -405,6 +419,7 @@ mod tests {
             "weight: 3\n",
             "quota:\n  runs: 0\n  tasks: 9\n  cpu: \"1500m\"\n  memory: \"3Gi\"\n",
             "weight: 2\nquota:\n  cpu: \"2\"\n",
+            "concurrency:\n  brake: 0\n  db-prod: 3\n",
         ];
         for quota in quotas {
             let text = format!("{head}{quota}");

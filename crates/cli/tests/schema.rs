@@ -98,7 +98,13 @@ fn the_fields_of_a_namespace_are_the_same_in_both() {
 fn a_namespace_fits_the_schema_if_it_is_well_formed() {
     let judge = Judge::new();
     let fits = |text: &str| judge.errors(&documents(&format!("{NAMESPACE}{text}\n"))[0]).is_empty();
-    for text in ["", "weight: 1000", "quota: {}", "quota: {runs: 0, cpu: 500m, memory: 1Gi}"] {
+    for text in [
+        "",
+        "weight: 1000",
+        "quota: {}",
+        "quota: {runs: 0, cpu: 500m, memory: 1Gi}",
+        "concurrency: {db: 0}",
+    ] {
         assert!(fits(text) && namespace(text).is_ok(), "{text}");
     }
     for text in [
@@ -106,6 +112,10 @@ fn a_namespace_fits_the_schema_if_it_is_well_formed() {
         "weight: 1001",
         "weight: heavy",
         "quota: {task: 1}",
+        "concurrency: {Db: 1}",
+        "concurrency: {db: -1}",
+        "concurrency: {db: many}",
+        "concurrency: [db]",
         "quota: {tasks: -1}",
         "quota: {memory: much}",
         "tasks: {t: {noop: {}}}",
@@ -141,7 +151,7 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// Words of a schema that say nothing about values of other types than their own.
-const OF_ONE_TYPE: [&str; 13] = [
+const OF_ONE_TYPE: [&str; 14] = [
     "required",
     "properties",
     "additionalProperties",
@@ -151,6 +161,7 @@ const OF_ONE_TYPE: [&str; 13] = [
     "maxProperties",
     "minItems",
     "maxItems",
+    "uniqueItems",
     "minimum",
     "maximum",
     "maxLength",
@@ -261,6 +272,9 @@ impl Judge {
             ("maxProperties", Value::Object(map)) => map.len() as f64 <= number(rule),
             ("minItems", Value::Array(_)) => count(value) >= number(rule),
             ("maxItems", Value::Array(_)) => count(value) <= number(rule),
+            ("uniqueItems", Value::Array(items)) => {
+                items.iter().enumerate().all(|(at, item)| !items[..at].contains(item))
+            }
             ("minimum", Value::Number(_)) => number(value) >= number(rule),
             ("maximum", Value::Number(_)) => number(value) <= number(rule),
             ("maxLength", Value::String(text)) => text.chars().count() as f64 <= number(rule),

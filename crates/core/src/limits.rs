@@ -98,6 +98,10 @@ pub const WORKFLOWS_MAX: usize = 100_000;
 pub const EARLIER_VERSIONS_MAX: usize = 10;
 /// Most namespaces that were applied.
 pub const NAMESPACES_MAX: usize = 10_000;
+/// Most concurrency groups of a namespace.
+pub const GROUPS_MAX: usize = 1000;
+/// Most concurrency groups that a task names.
+pub const TASK_GROUPS_MAX: usize = 10;
 /// Largest weight of a namespace.
 pub const WEIGHT_MAX: u32 = 1000;
 /// Most registered workers.

@@ -77,6 +77,7 @@ mutants! {
     CapacityUnchecked = "capacity-unchecked": "Planner and state forget what workers hold (I11).",
     ParallelUnchecked = "parallel-unchecked": "More indices are live than `maxParallel` lets (I11).",
     QuotaUnchecked = "quota-unchecked": "Planner and state forget the quotas of namespaces (I11).",
+    GroupUnchecked = "group-unchecked": "Planner and state forget the limits of concurrency groups (I11).",
     MassExpiry = "mass-expiry": "A new leader gives up every worker at once (I12).",
     MarginDropped = "margin-dropped": "A worker is declared lost in the middle of its lease (I12).",
     MarginForgotten = "margin-forgotten": "A worker is declared lost the moment its lease is over (I12).",

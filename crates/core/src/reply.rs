@@ -77,6 +77,9 @@ pub enum ItemRefusal {
     /// More would be live than the quota of the namespace says.
     #[error("the namespace's quota does not let so much more be live")]
     QuotaReached,
+    /// More attempts would be live than a concurrency group of the task lets.
+    #[error("a concurrency group of the task does not let so many more be live")]
+    GroupFull,
     /// The report's fence is not that of the live attempt (any more).
     #[error("stale attempt: its fence is not the current one")]
     Stale,
@@ -198,6 +201,19 @@ pub enum Rejection {
         most: u32,
         /// How many it has.
         live: u32,
+    },
+    /// A task names a concurrency group that the namespace does not have.
+    #[error(
+        "task `{task}` names the concurrency group `{group}`, which namespace `{namespace}` does not have; apply it \
+         first: `concurrency: {{{group}: 1}}` in a document of kind Namespace"
+    )]
+    NoSuchGroup {
+        /// The task.
+        task: Name,
+        /// The namespace.
+        namespace: Name,
+        /// The group.
+        group: Name,
     },
     /// The namespace is not well-formed.
     #[error("namespace: {problem}")]

@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use muster_core::ids::Name;
 use muster_core::limits;
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::{GroupSpec, Quota};
 use muster_core::spec::webhook::{Credential, TokenDigest};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, Manifest,
@@ -204,6 +205,8 @@ fn defaults_fill_what_a_task_leaves_out_field_by_field() {
     assert_eq!((many.retry.limit, many.retry.on_failure, many.retry.on_timeout), (3, false, true));
     assert_eq!(many.request.selector.len(), 2);
     assert_eq!(many.request.pool.as_deref(), Some("gpu"));
+    let groups: Vec<&str> = many.request.groups.iter().map(Name::as_str).collect();
+    assert_eq!(groups, ["db-prod", "licence"]);
 
     // A first wait beyond the usual bound moves the bound.
     let counted = task(spec, "counted");
@@ -359,12 +362,15 @@ const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nname: team\n";
 #[test]
 fn a_namespace_stands_beside_workflows() {
     let workflow = "apiVersion: v1\nkind: Workflow\nname: team\ntasks: {t: {noop: {}}}\n";
-    let quota = "weight: 3\nquota: {runs: 0, tasks: 9, cpu: 1.5, memory: 1Gi}\n";
+    let quota = "weight: 3\nquota: {runs: 0, tasks: 9, cpu: 1.5, memory: 1Gi}\nconcurrency: {db: 2, brake: 0}\n";
     let read = manifest(&format!("{NAMESPACE}{quota}---\n{workflow}")).expect("both are good");
     let namespace = &read.namespaces[0];
     assert_eq!((namespace.name.as_str(), namespace.weight), ("team", 3));
     let (runs, tasks, cpu_millis, memory_bytes) = (Some(0), Some(9), Some(1500), Some(1 << 30));
     assert_eq!(namespace.quota, Quota { runs, tasks, cpu_millis, memory_bytes });
+    let groups = [("brake", 0), ("db", 2)]
+        .map(|(name, limit)| (Name::parse(name).expect("a name"), GroupSpec { limit }));
+    assert_eq!(namespace.groups, groups.into());
     assert_eq!(read.workflows.len(), 1);
     let plain = &manifest(NAMESPACE).expect("a name is enough").namespaces[0];
     assert_eq!((plain.weight, plain.quota), (1, Quota::default()));
@@ -389,12 +395,29 @@ fn a_bad_namespace_is_told_where_and_what_to_do() {
         ),
         ("quota: 5", "4:8 a quota is written as a map of fields"),
         ("quota: {cpu: 9Gi}", "4:14 "),
+        ("concurrency: {Db: 1}", "4:15 `Db` is not a name"),
+        ("concurrency: {db: {}}", "4:19 a text belongs here, not a map"),
+        ("concurrency: {db: -1}", "4:19 `-1`: this number is out of range"),
+        ("concurrency: [db]", "4:14 a map such as `{key: value}` belongs here, not a list"),
         ("tasks: {}", "4:1 `tasks` is not a field of a namespace"),
         ("labels: {a: b}", "4:1 `labels` is not supported yet"),
         (&format!("---\n{NAMESPACE}"), "7:7 the file defines namespace `team` twice"),
     ] {
         assert!(told(lines).starts_with(wanted), "{}", told(lines));
     }
+}
+
+#[test]
+fn there_are_so_many_groups_and_no_more() {
+    let file = |count: usize| {
+        let groups = (0..count).map(|number| format!("g{number}: 1")).collect::<Vec<_>>();
+        manifest(&format!("{NAMESPACE}concurrency: {{{}}}\n", groups.join(", ")))
+    };
+    let most = file(limits::GROUPS_MAX).expect("so many may be");
+    assert_eq!(most.namespaces[0].groups.len(), limits::GROUPS_MAX);
+    let errors = file(limits::GROUPS_MAX + 1).expect_err("one more may not").errors;
+    let wanted = "1001 concurrency groups are too many; at most 1000 are possible";
+    assert_eq!(errors[0].message, wanted);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use muster_core::spec::{
     WorkflowSpec, parse, template, validate,
 };
 use muster_core::time::Millis;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 /// Words that make up workflow files, so that random text is often nearly one.
@@ -141,8 +141,10 @@ fn request() -> impl Strategy<Value = Request> {
     let resources = (any::<u64>(), any::<u64>(), btree_map(text(), any::<u64>(), 0..3)).prop_map(
         |(cpu_millis, memory_bytes, custom)| Resources { cpu_millis, memory_bytes, custom },
     );
-    (proptest::option::of(text()), texts(), prop_oneof![Just(Resources::default()), resources])
-        .prop_map(|(pool, selector, resources)| Request { pool, selector, resources })
+    let resources = prop_oneof![Just(Resources::default()), resources];
+    (proptest::option::of(text()), texts(), resources, btree_set(name(), 0..12)).prop_map(
+        |(pool, selector, resources, groups)| Request { pool, selector, resources, groups },
+    )
 }
 
 fn retry() -> impl Strategy<Value = RetryPolicy> {

@@ -125,6 +125,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> Status {
         Rejection::NothingFailed => (Code::FailedPrecondition, "NOTHING_FAILED"),
         Rejection::RunForbidden { .. } => (Code::FailedPrecondition, "RUN_FORBIDDEN"),
         Rejection::QuotaReached { .. } => (Code::FailedPrecondition, "QUOTA_REACHED"),
+        Rejection::NoSuchGroup { .. } => (Code::FailedPrecondition, "NO_SUCH_GROUP"),
         Rejection::BadNamespace { .. } => (Code::InvalidArgument, "INVALID_NAMESPACE"),
         Rejection::TriggerCycle { .. } => (Code::FailedPrecondition, "TRIGGER_CYCLE"),
         Rejection::NoSuchSchedule { .. } => (Code::NotFound, "SCHEDULE_NOT_FOUND"),

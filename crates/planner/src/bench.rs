@@ -102,7 +102,7 @@ fn request(group: u64) -> Request {
         _ => BTreeMap::new(),
     };
     let resources = Resources { cpu_millis: 1000, memory_bytes: group * (GIBI / 4), custom };
-    Request { pool: None, selector, resources }
+    Request { selector, resources, ..Request::default() }
 }
 
 fn worker(number: usize) -> RegisterWorker {

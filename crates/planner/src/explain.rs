@@ -1,20 +1,22 @@
 //! Why a task is where it is, and which worker could take it: the answer behind `muster explain`.
 
 mod hooks;
+mod limits;
 mod text;
 
 pub use hooks::HookTurn;
+pub use limits::{FullGroup, FullGroups, OverQuota};
+use limits::{full_groups, may_be_live, over_quota};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
+use muster_core::state::State;
 use muster_core::state::cells::{Cells, IndexRange, Tally};
-use muster_core::state::namespace::QuotaBound;
 use muster_core::state::run::{Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
-use muster_core::state::{State, Usage};
 use muster_core::time::Timestamp;
 
 use crate::class::Class;
@@ -81,6 +83,8 @@ pub struct Explanation {
     pub failures: Option<Failures>,
     /// Present if the quota of the namespace keeps ready indices from being placed.
     pub quota: Option<OverQuota>,
+    /// Present if concurrency groups of the task keep ready indices from being placed.
+    pub groups: Option<FullGroups>,
     /// What the workers say to it, if any index is ready and may be placed.
     pub workers: Option<WorkerReport>,
     /// Who comes first: namespaces with ready tasks that have less of the cluster, if it is ready and may be placed.
@@ -129,22 +133,6 @@ pub struct Parallel {
     pub live: u32,
     /// Ready indices that have to wait until others end.
     pub waiting: u32,
-}
-
-/// What the quota of a namespace says to ready tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverQuota {
-    /// Whose it is.
-    pub namespace: Name,
-    /// Every bound that lets no further attempt be live.
-    pub bounds: Vec<QuotaBound>,
-}
-
-impl OverQuota {
-    /// Whether not one attempt could be live if the namespace had nothing else: only another quota can help.
-    pub fn is_lasting(&self) -> bool {
-        self.bounds.iter().any(QuotaBound::is_lasting)
-    }
 }
 
 /// Namespaces that come before a task's own, since they have less, each by its weight.
@@ -234,11 +222,12 @@ pub struct WorkerVerdict {
 }
 
 impl Explanation {
-    /// Whether the task is ready and only a change of the cluster, or of a quota, can get it placed (exit code 6 of
-    /// `muster explain`).
+    /// Whether the task is ready and only a change of the cluster, of a quota or of a concurrency group can get it
+    /// placed (exit code 6 of `muster explain`).
     pub fn is_stuck(&self) -> bool {
         self.workers.as_ref().is_some_and(|report| report.summary.is_stuck())
             || self.quota.as_ref().is_some_and(OverQuota::is_lasting)
+            || self.groups.as_ref().is_some_and(FullGroups::is_lasting)
     }
 
     /// Fills in the names of the workers that are still known.
@@ -259,7 +248,8 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let is_next = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
     let request = run.version.request(task)?;
     let quota = over_quota(state, &run.version.namespace, request).filter(|_| is_next);
-    let may_be_placed = is_next && quota.is_none();
+    let groups = full_groups(state, &run.version.namespace, request).filter(|_| is_next);
+    let may_be_placed = is_next && quota.is_none() && groups.is_none();
     let mut explanation = Explanation {
         at: state.now(),
         waits_for: if run.begun_at.is_none() { before(state, run) } else { Vec::new() },
@@ -270,6 +260,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         }),
         parallel: parallel(spec, progress),
         quota,
+        groups,
         workers: may_be_placed.then(|| report(state, view, request, progress)),
         ahead: may_be_placed.then(|| ahead(state, view, &run.version.namespace, request)).flatten(),
         ..explain_progress(run, task)?
@@ -311,6 +302,7 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
             .filter(|_| status == TaskStatus::Failed || spec.is_approval()),
         parallel: None,
         quota: None,
+        groups: None,
         failures: failures(spec, progress),
         workers: None,
         ahead: None,
@@ -425,15 +417,6 @@ fn report(state: &State, view: &LiveView, request: &Arc<Request>, progress: &Tas
     }
 }
 
-/// What of the namespace's quota lets no further attempt of the request be live.
-fn over_quota(state: &State, namespace: &Name, request: &Request) -> Option<OverQuota> {
-    let unused = Usage::default();
-    let usage = state.used_by(namespace).unwrap_or(&unused);
-    let bounds = state.quota_of(namespace)?.bounds(usage, &request.resources);
-    let bounds: Vec<QuotaBound> = bounds.filter(|bound| bound.room() == 0).collect();
-    (!bounds.is_empty()).then(|| OverQuota { namespace: namespace.clone(), bounds })
-}
-
 /// The namespaces with ready tasks that have less of what the request asks for than this one.
 fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) -> Option<Ahead> {
     let wanted = &request.resources;
@@ -443,9 +426,9 @@ fn ahead(state: &State, view: &LiveView, namespace: &Name, request: &Request) ->
     let others = state.queue().namespaces().filter_map(|(other, mut groups)| {
         let share = whole.share_of(state, other, wanted);
         let counts = share.weighed(state.weight_of(other));
-        // Nobody waits for one whose quota is full.
-        let may_place = counts < weighed
-            && groups.any(|(request, _)| over_quota(state, other, request).is_none());
+        // Nobody waits for one whose quota or groups are full.
+        let may_place =
+            counts < weighed && groups.any(|(request, _)| may_be_live(state, other, request));
         may_place.then_some((counts, other, share))
     });
     let mut less: Vec<(Share, &Name, Share)> = others.collect();

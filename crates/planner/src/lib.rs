@@ -42,12 +42,12 @@ mod view;
 mod properties;
 
 pub use explain::{
-    Ahead, Blocked, Contender, Explanation, Failures, HookTurn, OverQuota, Parallel, Part,
-    SizedLate, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict, explain,
-    explain_progress,
+    Ahead, Blocked, Contender, Explanation, Failures, FullGroup, FullGroups, HookTurn, OverQuota,
+    Parallel, Part, SizedLate, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict,
+    explain, explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
-pub use plan::{Plan, Unplaced, plan};
+pub use plan::{Limit, Plan, Unplaced, plan};
 pub use policy::{Policy, Strategy, Weights};
 pub use summary::{Outlook, Summary, forecast};
 pub use view::{LiveView, Load, WorkerView};

@@ -7,19 +7,20 @@
 //! namespace with ten tasks does not wait behind ten thousand of another, and a namespace alone may take everything.
 //!
 //! A namespace of weight 3 counts as having a third of what it has. One whose quota is full is out of the pass: nobody
-//! waits for it.
+//! waits for it. So are tasks of a concurrency group that is full.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use muster_core::ids::Name;
-use muster_core::spec::Resources;
 use muster_core::spec::namespace::Quota;
+use muster_core::spec::{Request, Resources};
 use muster_core::state::queue::ReadyKey;
 use muster_core::state::{State, Usage};
 
 use crate::ATTEMPTS_PER_WORKER_MAX;
 use crate::group::Group;
+use crate::plan::Limit;
 use crate::slot::Slots;
 
 /// In one turn a namespace gets so much of the cluster more than the next one has, if that is more than one attempt:
@@ -96,7 +97,7 @@ impl Whole {
     /// How many attempts that take `part` a namespace of this weight, of which `share` counts, may place before it is
     /// the turn of one of which `next` counts.
     pub(crate) fn turn(&self, share: Share, next: Share, weight: u32, part: &Resources) -> u32 {
-        let one = self.share(&Usage { used: part.clone(), attempts: 1, runs: 0 }, part);
+        let one = self.share(&Usage { used: part.clone(), attempts: 1, ..Usage::default() }, part);
         let attempts = ((next.0 - share.0) * f64::from(weight) + TURN) / one.0;
         // What is beyond the range of an integer becomes the nearest.
         (attempts as u32).max(1)
@@ -108,6 +109,8 @@ pub(crate) struct Party<'a> {
     pub(crate) groups: Vec<Group<'a>>,
     /// The first task of each group. Smallest key first; no key is in two groups.
     pub(crate) heads: BinaryHeap<Reverse<(ReadyKey, usize)>>,
+    state: &'a State,
+    namespace: &'a Name,
     /// What its attempts take, this pass's included.
     usage: Usage,
     pub(crate) weight: u32,
@@ -115,13 +118,13 @@ pub(crate) struct Party<'a> {
 }
 
 impl<'a> Party<'a> {
-    pub(crate) fn new(state: &'a State, namespace: &Name, mut groups: Vec<Group<'a>>) -> Self {
+    pub(crate) fn new(state: &'a State, namespace: &'a Name, mut groups: Vec<Group<'a>>) -> Self {
         let heads = groups.iter_mut().enumerate();
         let heads = heads.filter_map(|(at, group)| Some(Reverse((group.next_task()?, at))));
         let heads = heads.collect();
         let usage = state.used_by(namespace).cloned().unwrap_or_default();
         let (weight, quota) = (state.weight_of(namespace), state.quota_of(namespace));
-        Party { groups, heads, usage, weight, quota }
+        Party { groups, heads, state, namespace, usage, weight, quota }
     }
 
     /// Less is served first; of equal ones who has the earlier task. What it has counts by its weight, as far as its
@@ -132,14 +135,17 @@ impl<'a> Party<'a> {
         Some((whole.share(&self.usage, wanted).weighed(self.weight), *key))
     }
 
-    /// How many more attempts that take `part` its quota lets be live.
-    pub(crate) fn room(&self, part: &Resources) -> u32 {
-        self.quota.map_or(u32::MAX, |quota| quota.room(&self.usage, part))
+    /// How many more attempts with this request may be live, and what does not let more.
+    pub(crate) fn room(&self, request: &Request) -> (u32, Limit) {
+        let quota = self.quota.map_or(u32::MAX, |it| it.room(&self.usage, &request.resources));
+        let groups = self.state.group_room(self.namespace, &self.usage, request);
+        if quota <= groups { (quota, Limit::Quota) } else { (groups, Limit::Group) }
     }
 
     /// Notes that it has placed so many attempts.
-    pub(crate) fn took(&mut self, part: &Resources, attempts: u32) {
-        self.usage.used.add(part, attempts);
-        self.usage.attempts = self.usage.attempts.saturating_add(attempts);
+    pub(crate) fn took(&mut self, request: &Request, attempts: u32) {
+        if attempts > 0 {
+            self.usage.take(request, attempts);
+        }
     }
 }

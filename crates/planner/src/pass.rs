@@ -16,7 +16,7 @@ use muster_core::state::task::TaskState;
 use crate::class::Classes;
 use crate::group::{Group, Leaning};
 use crate::party::{Party, Share, Whole};
-use crate::plan::Unplaced;
+use crate::plan::{Limit, Unplaced};
 use crate::policy::{Policy, Strategy};
 use crate::slot::{SlotIndex, Slots};
 use crate::summary::Summary;
@@ -34,8 +34,8 @@ enum Progress {
     Done,
     /// No worker has room for the next.
     NoRoom,
-    /// The quota of the namespace lets no further one be live.
-    NoQuota,
+    /// The quota of the namespace, or a concurrency group, lets no further one be live.
+    Limited(Limit),
     /// It is another namespace's turn.
     Turn,
     /// The bounds of the pass are reached.
@@ -116,13 +116,13 @@ impl<'a> Pass<'a> {
         let Some(Reverse((key, position))) = party.heads.pop() else { return true };
         let request: &'a Arc<Request> = party.groups[position].request;
         let part = &request.resources;
-        let (room, weight) = (party.room(part), party.weight);
+        let ((room, limit), weight) = (party.room(request), party.weight);
         let turn = shares.map_or(u32::MAX, |(own, next)| whole.turn(own, next, weight, part));
         let group = &mut party.groups[position];
         let before = self.attempts_left;
         // In a pass workers only fill up: what had no room for one has none for an equal one of another namespace.
         let progress = match self.without_room.contains(request) {
-            _ if room == 0 => Progress::NoQuota,
+            _ if room == 0 => Progress::Limited(limit),
             true => Progress::NoRoom,
             false => self.place_task(group, key, turn.min(room)),
         };
@@ -133,25 +133,24 @@ impl<'a> Pass<'a> {
             }
             Progress::NoRoom => {
                 self.without_room.insert(request);
-                self.give_up(group, key, progress);
+                self.give_up(group, key, None);
                 None
             }
-            // Others with equal requests may go on: their quotas are their own.
-            Progress::NoQuota => {
-                self.give_up(group, key, progress);
+            // Others with equal requests may go on: the quotas and groups of their namespaces are their own.
+            Progress::Limited(limit) => {
+                self.give_up(group, key, Some(limit));
                 None
             }
             Progress::Turn | Progress::Cut => Some(key),
         };
         party.heads.extend(head.map(|key| Reverse((key, position))));
-        party.took(part, before - self.attempts_left);
+        party.took(request, before - self.attempts_left);
         progress != Progress::Cut
     }
 
     /// Drops a group for the rest of the pass: what its first task lacks, all its tasks lack.
-    fn give_up(&mut self, group: &mut Group<'a>, first: ReadyKey, why: Progress) {
-        let is_over_quota = why == Progress::NoQuota;
-        let summary = (!is_over_quota && self.unplaced.len() < SUMMARIES_MAX).then(|| {
+    fn give_up(&mut self, group: &mut Group<'a>, first: ReadyKey, limit: Option<Limit>) {
+        let summary = (limit.is_none() && self.unplaced.len() < SUMMARIES_MAX).then(|| {
             let class = group.class(&self.slots, &mut self.classes);
             Summary::new(&self.slots, class, group.request)
         });
@@ -161,7 +160,7 @@ impl<'a> Pass<'a> {
             request: group.request.clone(),
             tasks: group.tasks - group.done,
             first,
-            is_over_quota,
+            limit,
             summary,
         });
     }

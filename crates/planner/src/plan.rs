@@ -21,8 +21,8 @@ pub struct Plan {
     pub at: Timestamp,
     /// In the order of service. None hinders another: applied to the same state, all are accepted.
     pub placements: Vec<Placement>,
-    /// One entry a group of equal requests of one namespace that has ready tasks left and no worker with room, or no
-    /// quota; groups the pass never got to because it was cut have none.
+    /// One entry a group of equal requests of one namespace that has ready tasks left and no worker with room, or that
+    /// a limit keeps from being live; groups the pass never got to because it was cut have none.
     pub unplaced: Vec<Unplaced>,
     /// Whether a bound of the policy ended the pass: there may be more to place once this plan is applied.
     pub is_cut: bool,
@@ -39,11 +39,19 @@ pub struct Unplaced {
     pub tasks: usize,
     /// The first of them.
     pub first: ReadyKey,
-    /// Whether it is the quota of the namespace that lets nothing more be live. What the workers say does not matter
-    /// then.
-    pub is_over_quota: bool,
+    /// What lets nothing more be live, if that is why. What the workers say does not matter then.
+    pub limit: Option<Limit>,
     /// What the workers lack. Only the first 64 entries of a plan have it; [`crate::explain`] answers for any task.
     pub summary: Option<Summary>,
+}
+
+/// What lets no more be live, whatever room the workers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The quota of the namespace.
+    Quota,
+    /// A concurrency group of the tasks.
+    Group,
 }
 
 impl Unplaced {

@@ -20,7 +20,9 @@ use proptest::prelude::*;
 
 use crate::party::{TURN, Whole};
 use crate::slot::Slots;
-use crate::{ATTEMPTS_PER_WORKER_MAX, LiveView, Plan, Policy, Summary, Unplaced, explain, plan};
+use crate::{
+    ATTEMPTS_PER_WORKER_MAX, Limit, LiveView, Plan, Policy, Summary, Unplaced, explain, plan,
+};
 use cluster::{any_cluster, any_policy};
 
 fn made(state: &State, view: &LiveView, policy: &Policy) -> Plan {
@@ -50,11 +52,13 @@ fn some_room(state: &State, view: &LiveView, request: &muster_core::spec::Reques
     })
 }
 
-/// How many more attempts of `request` the quota of a namespace lets be live.
-fn quota_room(state: &State, namespace: &Name, request: &Request) -> u32 {
+/// How many more attempts of `request` the quota of a namespace and its concurrency groups let be live.
+fn limited_room(state: &State, namespace: &Name, request: &Request) -> u32 {
     let unused = Usage::default();
     let usage = state.used_by(namespace).unwrap_or(&unused);
-    state.quota_of(namespace).map_or(u32::MAX, |quota| quota.room(usage, &request.resources))
+    let quota = state.quota_of(namespace);
+    let quota = quota.map_or(u32::MAX, |quota| quota.room(usage, &request.resources));
+    quota.min(state.group_room(namespace, usage, request))
 }
 
 /// The groups, with the namespace of each.
@@ -75,8 +79,8 @@ fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
     let unplaced: BTreeMap<_, &Unplaced> = named.collect();
     assert_eq!(unplaced.len(), plan.unplaced.len(), "a group was reported twice");
     for (namespace, request, ready) in groups(after) {
-        let has_quota = quota_room(after, namespace, request) > 0;
-        assert!(!has_quota || !some_room(after, view, request), "there is room for {request:?}");
+        let is_let = limited_room(after, namespace, request) > 0;
+        assert!(!is_let || !some_room(after, view, request), "there is room for {request:?}");
         let reported = unplaced.get(&(namespace.clone(), request.clone()));
         let reported = reported.expect("a group that is left is reported");
         assert_eq!(reported.tasks, ready.len());
@@ -85,8 +89,8 @@ fn check_unplaced(after: &State, view: &LiveView, plan: &Plan) {
             reported.ready_indices(after),
             ready.values().copied().map(u64::from).sum::<u64>()
         );
-        if reported.is_over_quota {
-            assert!(!has_quota && reported.summary.is_none(), "the quota is not full");
+        if reported.limit.is_some() {
+            assert!(!is_let && reported.summary.is_none(), "no limit is reached");
         } else {
             check_summary(reported.summary.as_ref().expect("there are few groups"));
         }
@@ -180,7 +184,7 @@ proptest! {
         let requests = after.runs().iter().flat_map(|run| {
             (0..run.tasks.len() as u32).filter_map(|at| run.version.request(TaskIndex(at)))
         });
-        let one = |it: &Resources| whole.share(&Usage { used: it.clone(), attempts: 1, runs: 0 }, it).0;
+        let one = |it: &Resources| whole.share(&Usage { used: it.clone(), attempts: 1, ..Usage::default() }, it).0;
         let largest = requests.map(|it| one(&it.resources)).fold(0.0, f64::max);
         for placement in &plan.placements {
             let (run, request) = placed(&state, placement);
@@ -201,7 +205,7 @@ proptest! {
                 **namespace != run.version.namespace
                     && *of == request
                     && is_about_this(namespace)
-                    && quota_room(&after, namespace, of) > 0
+                    && limited_room(&after, namespace, of) > 0
             });
             for (other, ..) in others {
                 let weight = f64::from(state.weight_of(&run.version.namespace));
@@ -233,8 +237,9 @@ proptest! {
                     let ready = progress.cells.tally().of(TaskStatus::Ready);
                     let placeable = progress.placeable(max);
                     let request = run.version.request(task).expect("the task exists");
-                    let room = quota_room(state, &run.version.namespace, request);
-                    prop_assert_eq!(explanation.quota.is_some(), placeable > 0 && room == 0);
+                    let room = limited_room(state, &run.version.namespace, request);
+                    let is_limited = explanation.quota.is_some() || explanation.groups.is_some();
+                    prop_assert_eq!(is_limited, placeable > 0 && room == 0);
                     prop_assert_eq!(explanation.workers.is_some(), placeable > 0 && room > 0);
                     prop_assert_eq!(explanation.parallel.is_some(), placeable < ready);
                     let Some(report) = explanation.workers else { continue };
@@ -260,7 +265,7 @@ fn random_clusters_have_what_the_properties_are_about() {
     let mut runner = TestRunner::deterministic();
     let (mut placed, mut unplaced, mut cut, mut avoided, mut local, mut ranges) =
         (0, 0, 0, 0, 0, 0);
-    let (mut contested, mut over_quota, mut weighed) = (0, 0, 0);
+    let (mut contested, mut over_quota, mut in_full_groups, mut weighed) = (0, 0, 0, 0);
     for _ in 0..300 {
         let (state, view) = any_cluster().new_tree(&mut runner).expect("no filters").current();
         let policy = any_policy().new_tree(&mut runner).expect("no filters").current();
@@ -271,7 +276,9 @@ fn random_clusters_have_what_the_properties_are_about() {
         ranges += plan.placements.iter().filter(|it| it.range.count() > 1).count();
         let namespaces: BTreeSet<_> = plan.unplaced.iter().map(|it| &it.namespace).collect();
         contested += usize::from(namespaces.len() > 1 && !plan.placements.is_empty());
-        over_quota += plan.unplaced.iter().filter(|it| it.is_over_quota).count();
+        let of = |limit| plan.unplaced.iter().filter(move |it| it.limit == Some(limit)).count();
+        over_quota += of(Limit::Quota);
+        in_full_groups += of(Limit::Group);
         weighed += namespaces.iter().filter(|it| state.weight_of(it) > 1).count();
         let leanings = naive::leanings_in_queue(&state);
         avoided += leanings.0;
@@ -280,8 +287,9 @@ fn random_clusters_have_what_the_properties_are_about() {
             assert_eq!(it.placements, plan.placements);
         }
     }
-    let counts = [placed, unplaced, cut, avoided, local, ranges, contested, over_quota, weighed];
-    for count in counts {
-        assert!(count >= 20, "{counts:?}");
+    let counts = [placed, unplaced, cut, avoided, local, ranges];
+    let limits = [contested, over_quota, in_full_groups, weighed];
+    for count in counts.into_iter().chain(limits) {
+        assert!(count >= 20, "{counts:?} {limits:?}");
     }
 }

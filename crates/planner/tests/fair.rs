@@ -7,7 +7,7 @@ use muster_core::command::{
     RunSource, SubmitRun,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec, Quota};
 use muster_core::spec::{ArraySpec, ExecutorSpec, TaskSpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::time::{Millis, Timestamp};
@@ -54,8 +54,13 @@ impl Cluster {
     }
 
     /// Submits a run of so many equal tasks.
-    fn submit(&mut self, namespace: &str, tasks: u32) -> RunId {
+    fn submit(&mut self, namespace: &str, count: u32) -> RunId {
+        self.submit_in(namespace, count, &[])
+    }
+
+    fn submit_in(&mut self, namespace: &str, tasks: u32, groups: &[&str]) -> RunId {
         let mut task = TaskSpec::new(name("t"), ExecutorSpec::Noop);
+        task.request.groups = groups.iter().copied().map(name).collect();
         task.array = Some(ArraySpec { first: 0, last: tasks - 1 });
         let run = RunId(self.state.meta().next_run);
         self.apply(Command::SubmitRun(SubmitRun {
@@ -71,7 +76,13 @@ impl Cluster {
 
     fn namespace(&mut self, namespace: &str, weight: u32, tasks: Option<u32>) {
         let quota = Quota { tasks, ..Quota::default() };
-        let spec = NamespaceSpec { name: name(namespace), weight, quota };
+        let spec = NamespaceSpec { weight, quota, ..NamespaceSpec::new(name(namespace)) };
+        self.apply(Command::ApplyNamespace(ApplyNamespace { request: None, spec }));
+    }
+
+    fn group(&mut self, namespace: &str, group: &str, limit: u32) {
+        let groups = [(name(group), GroupSpec { limit })].into();
+        let spec = NamespaceSpec { groups, ..NamespaceSpec::new(name(namespace)) };
         self.apply(Command::ApplyNamespace(ApplyNamespace { request: None, spec }));
     }
 
@@ -175,4 +186,23 @@ fn a_namespace_at_its_quota_holds_up_nobody() {
     // Three of the four workers are left to it: ten rounds of three tasks.
     let took = cluster.now - begin;
     assert!(took <= 10 * (LASTS + 2), "{took} beside a namespace that may have one task");
+}
+
+#[test]
+fn a_full_group_holds_up_nobody_of_its_namespace() {
+    let mut cluster = Cluster::new();
+    cluster.group("team", "db", 1);
+    cluster.submit_in("team", 10_000, &["db"]);
+    let free = cluster.submit("team", 30);
+    let mut most = 0;
+    let begin = cluster.now;
+    while cluster.state.run(free).is_some() {
+        cluster.step();
+        let live = cluster.state.used_by(&name("team")).expect("it has runs");
+        most = most.max(live.groups.get("db").copied().unwrap_or(0));
+    }
+    assert_eq!(most, 1, "the limit holds");
+    // Three of the four workers are left to it: ten rounds of three tasks.
+    let took = cluster.now - begin;
+    assert!(took <= 10 * (LASTS + 2), "{took} behind a group of which one may be live");
 }

@@ -1,11 +1,13 @@
 //! Measures passes. Ignored by default: `cargo test --release -p muster-planner --test timing -- --ignored
 //! --nocapture`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_core::command::{ApplyNamespace, Command, Entry};
+use muster_core::command::{ApplyNamespace, Command, Entry, RunSource, SubmitRun};
 use muster_core::ids::{LogIndex, Name};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec, Quota};
+use muster_core::spec::{ExecutorSpec, TaskSpec, WorkflowSpec};
 use muster_core::state::State;
 use muster_core::time::Timestamp;
 use muster_planner::bench::{synthetic, synthetic_arrays};
@@ -80,6 +82,46 @@ fn a_million_ready_tasks_and_no_quota() {
         state.apply(LogIndex(1 << 39), &entry);
         fill(&mut state, &view);
         let what = format!("{} ready tasks, a full quota", state.queue().len());
+        let (median, made) = measure(&what, &state, &view, &policy(Strategy::Spread));
+        assert!(made.placements.is_empty());
+        assert!(median <= Duration::from_millis(1), "{median:?}");
+    }
+}
+
+/// A thousand runs of a thousand tasks, all of one concurrency group that lets one be live.
+fn submit_in_group(state: &mut State) {
+    let name = |text: &str| Name::parse(text).expect("a name");
+    let groups = [(name("db"), GroupSpec { limit: 1 })].into();
+    let spec = NamespaceSpec { groups, ..NamespaceSpec::new(name("default")) };
+    let mut commands = vec![Command::ApplyNamespace(ApplyNamespace { request: None, spec })];
+    for run in 0..1000 {
+        let task = |number| {
+            let mut task = TaskSpec::new(name(&format!("t{number}")), ExecutorSpec::Noop);
+            task.request.groups = [name("db")].into();
+            task
+        };
+        let spec = WorkflowSpec::new(name(&format!("w{run}")), (0..1000).map(task).collect());
+        commands.push(Command::SubmitRun(SubmitRun {
+            request: None,
+            namespace: name("default"),
+            source: RunSource::OneOff(Box::new(spec)),
+            params: Arc::default(),
+            priority: None,
+            backfill: None,
+        }));
+    }
+    let applied = state.apply(LogIndex(1 << 39), &Entry { at: Timestamp(0), commands });
+    assert!(applied.replies.iter().all(Result::is_ok));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_million_ready_tasks_of_a_full_group() {
+    for workers in [10, 1000] {
+        let (mut state, view) = synthetic(0, workers);
+        submit_in_group(&mut state);
+        fill(&mut state, &view);
+        let what = format!("{} ready tasks, a full group", state.queue().len());
         let (median, made) = measure(&what, &state, &view, &policy(Strategy::Spread));
         assert!(made.placements.is_empty());
         assert!(median <= Duration::from_millis(1), "{median:?}");

@@ -8,15 +8,15 @@ use futures::StreamExt;
 use muster_checker::history::{Answer, Call};
 use muster_checker::{Observed, spec_digest};
 use muster_client::{Client, Error, Retry, RetryScope, RunFilter, RunKey, Submission};
-use muster_core::ids::{Fence, LogIndex, Name, RunId, Text};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::ids::{Fence, LogIndex, RunId, Text};
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::state::run::RunStatus;
 use muster_platform::Platform;
 use muster_proto::convert::namespace_to_proto;
 use muster_proto::v1;
 
 use crate::executor::outputs_of;
-use crate::plan::{Action, Step};
+use crate::plan::{Action, Step, freed};
 use crate::witness::{OpenRun, Witness};
 use crate::workflow::{self, Workflow};
 
@@ -117,7 +117,7 @@ impl Workload {
                 })
                 .await;
             }
-            Action::Namespace(weight, quota) => self.apply_namespace(weight, quota).await,
+            Action::Namespace(spec) => self.apply_namespace(&spec).await,
             Action::Drain(worker, is_draining) => self.drain(worker, is_draining).await,
             Action::Pause(..)
             | Action::Prioritize(..)
@@ -327,10 +327,8 @@ impl Workload {
         self.returned(call, answer, seen);
     }
 
-    async fn apply_namespace(&mut self, weight: u32, quota: Quota) {
-        let name = Name::parse("default").expect("it is a name");
-        let spec = NamespaceSpec { name, weight, quota };
-        let message = namespace_to_proto(&spec);
+    async fn apply_namespace(&mut self, spec: &NamespaceSpec) {
+        let message = namespace_to_proto(spec);
         let apply = async |client: Client| client.apply_namespace(message).await.map(|_| ());
         self.change(&format!("{spec:?}"), apply).await;
     }
@@ -342,11 +340,9 @@ impl Workload {
         .await;
     }
 
-    /// Takes the quota away, if there is one, so that new work is accepted and all runs can end.
-    pub async fn free_quotas(&mut self) {
-        if self.witness.has_quota() {
-            self.apply_namespace(1, Quota::default()).await;
-        }
+    /// Takes the limits of the namespace away, so that new work is accepted and all runs can end.
+    pub async fn free(&mut self, namespace: &NamespaceSpec) {
+        self.apply_namespace(&freed(namespace)).await;
     }
 
     /// Takes every worker back in, lets paused runs go on and every held task fail, and gives every approval, so that

@@ -70,6 +70,7 @@ trials! {
     CapacityUnchecked: I11 @ 0,
     ParallelUnchecked: I11 @ 0,
     QuotaUnchecked: I11 @ 3,
+    GroupUnchecked: I11 @ 7,
     MassExpiry: I12 @ 1,
     MarginDropped: I12 @ 2,
     MarginForgotten: I12 @ 0,

@@ -2,6 +2,7 @@
 //! goes wrong when. Drawn before anything runs, so that a plan can be read and printed.
 
 mod approvals;
+mod groups;
 mod hooks;
 mod quotas;
 mod steps;
@@ -9,10 +10,13 @@ mod triggers;
 
 use std::time::Duration;
 
+use muster_core::ids::Name;
+use muster_core::spec::namespace::NamespaceSpec;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+pub(crate) use self::groups::freed;
 pub use self::steps::{Action, Step};
 use crate::machine::disk::Manners;
 use crate::workflow;
@@ -217,6 +221,7 @@ impl Plan {
         hooks::add(seed, &mut clients);
         quotas::add(seed, lasts, &mut clients);
         triggers::add(seed, lasts, &mut clients);
+        groups::add(seed, lasts, &mut clients);
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
@@ -246,6 +251,11 @@ impl Plan {
 }
 
 /// Whether a history is so short that it is pruned.
+/// The namespace of all clients, with nothing said of it.
+fn namespace() -> NamespaceSpec {
+    NamespaceSpec::new(Name::parse("default").expect("it is a name"))
+}
+
 fn is_few(history_runs_max: u64) -> bool {
     history_runs_max < HISTORY_RUNS_MANY
 }

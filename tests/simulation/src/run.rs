@@ -219,8 +219,8 @@ async fn look_on(client: Workload, addresses: Vec<String>, shared: Rc<Shared>) {
     }
 }
 
-/// When everything is mended: takes quotas away, submits something new, lets held tasks go, waits until all runs have
-/// ended, and asks every master for all of them.
+/// When everything is mended: takes quotas and limits of groups away, submits something new, lets held tasks go, waits
+/// until all runs have ended, and asks every master for all of them.
 async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &Shared) {
     while !shared.is_mended.get() || shared.finished.get() < plan.clients.len() {
         let asked = shared.transfer.take();
@@ -229,8 +229,8 @@ async fn finish(client: &mut Workload, plan: &Plan, witness: &Witness, shared: &
         }
         tokio::time::sleep(POLL).await;
     }
-    while witness.has_quota() {
-        client.free_quotas().await;
+    while let Some(namespace) = witness.limited() {
+        client.free(&namespace).await;
         tokio::time::sleep(POLL).await;
     }
     let mut chance = SmallRng::seed_from_u64(plan.seed);

@@ -12,7 +12,7 @@ use muster_core::apply::Applied;
 use muster_core::command::{AttemptRef, Entry, Outcome};
 use muster_core::ids::{Fence, LogIndex, RunId, TaskIndex, Text};
 use muster_core::snapshot::Snapshot;
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskStatus;
@@ -21,6 +21,7 @@ use muster_raft::{Member, Position, RaftStatus};
 use parking_lot::Mutex;
 
 use crate::machine::entropy::elapsed;
+use crate::plan::freed;
 use crate::trace::Trace;
 
 /// A digest walks over a whole state; the auditor compares every state in its own way, this is for the trace.
@@ -269,10 +270,14 @@ impl Witness {
         open_in(&self.0.lock().newest.1)
     }
 
-    /// Whether some namespace has a quota, by the newest state.
-    pub fn has_quota(&self) -> bool {
+    /// A namespace with a quota, or with concurrency groups that keep tasks waiting, by the newest state.
+    pub fn limited(&self) -> Option<NamespaceSpec> {
         let namespaces = &self.0.lock().newest.1.namespaces;
-        namespaces.iter().any(|it| it.spec.quota != Quota::default())
+        let is_limited = |it: &NamespaceSpec| {
+            let free = freed(it);
+            it.quota != free.quota || it.groups != free.groups
+        };
+        namespaces.iter().map(|it| &it.spec).find(|it| is_limited(it)).cloned()
     }
 
     /// Whether a schedule will fire yet, by the newest state.

@@ -348,6 +348,28 @@ pub fn with_hooks(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
     Workflow { name: workflow.name.clone(), text }
 }
 
+/// The concurrency groups that tasks name in workflows [`with_groups`].
+pub const GROUPS: [&str; 2] = ["db", "licence"];
+
+/// The workflow with concurrency groups of which some of its tasks are. Only of what [`draw`] drew.
+pub fn with_groups(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
+    let mut text = String::new();
+    for line in workflow.text.lines() {
+        let _ = writeln!(text, "{line}");
+        // Each task has one such line.
+        if !line.starts_with("    resources:") {
+            continue;
+        }
+        match chance.random_range(0..5) {
+            0 | 1 => text.push_str("    concurrency: db\n"),
+            2 => text.push_str("    concurrency: [licence]\n"),
+            3 => text.push_str("    concurrency: [db, licence]\n"),
+            _ => {}
+        }
+    }
+    Workflow { name: workflow.name.clone(), text }
+}
+
 /// Draws by what was drawn already, so that what a seed drew before stays as it was.
 pub(crate) fn by_hash(of: impl Hash) -> SmallRng {
     let mut hasher = DefaultHasher::new();
@@ -361,7 +383,7 @@ mod tests {
 
     #[test]
     fn every_workflow_that_is_drawn_is_a_good_one() {
-        let mut sized_late = 0;
+        let (mut sized_late, mut in_groups) = (0, 0);
         for seed in 0..500 {
             let drawn = draw(&mut SmallRng::seed_from_u64(seed), "w");
             let spec = drawn.parse();
@@ -373,6 +395,8 @@ mod tests {
             assert_eq!(muster_expressions::check(&spec), [], "{}", asks.text);
             let hooked = with_hooks(&mut SmallRng::seed_from_u64(seed), &drawn);
             assert!(hooked.parse().tasks.iter().any(|task| task.hook.is_some()), "{}", hooked.text);
+            let grouped = with_groups(&mut SmallRng::seed_from_u64(seed), &drawn).parse();
+            in_groups += grouped.tasks.iter().filter(|it| !it.request.groups.is_empty()).count();
             let late = drawn.with_lists();
             let spec = late.parse();
             assert_eq!(muster_expressions::check(&spec), [], "{}", late.text);
@@ -389,6 +413,6 @@ mod tests {
                 muster_calendar::check(schedule).unwrap_or_else(|error| panic!("{error:?}"));
             }
         }
-        assert!(sized_late > 100, "{sized_late}");
+        assert!(sized_late > 100 && in_groups > 100, "{sized_late} {in_groups}");
     }
 }

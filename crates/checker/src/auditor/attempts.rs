@@ -56,6 +56,7 @@ impl Step<'_> {
                 self.count(Rare::PlacementRefused);
                 self.judge_too_parallel(placement, refusal);
                 self.judge_over_quota(placement, refusal);
+                self.judge_group_full(placement, refusal);
                 self.touch_refused(placement.run, placement.task);
             } else if let Err((invariant, problem)) = self.judge_placement(placement) {
                 let at = place(placement.run, placement.task, placement.range);
@@ -124,8 +125,12 @@ impl Step<'_> {
         if before.is_some_and(|before| before > new) || self.placed.iter().any(again) {
             return Err((Invariant::I4, format!("fence {new} after fence {before:?}")));
         }
-        if let Some(taking) = self.over_quota(&namespace, &request.resources, range.count()) {
+        if let Some(taking) = self.over_quota(&namespace, &request, range.count()) {
             let what = format!("namespace `{namespace}` would have {taking:?}, over its quota");
+            return Err((Invariant::I11, what));
+        }
+        if let Some((group, live)) = self.over_group(&namespace, &request, range.count()) {
+            let what = format!("group `{group}` of `{namespace}` would have {live} live attempts");
             return Err((Invariant::I11, what));
         }
         self.judge_worker(placement, &request)
@@ -192,11 +197,11 @@ impl Step<'_> {
         }
         self.count(Rare::AttemptPlaced);
         let found = self.run(run).and_then(|work| {
-            let part = work.spec(task)?.request.resources.clone();
-            Some((work.version.namespace.clone(), part))
+            let request = work.spec(task)?.request.clone();
+            Some((work.version.namespace.clone(), request))
         });
-        if let Some((namespace, part)) = found {
-            self.count_full(&namespace, &part);
+        if let Some((namespace, request)) = found {
+            self.count_full(&namespace, &request);
         }
         self.placed.push((run, task, range));
         let before = self.book.fences.insert((run, task), (fence, worker));

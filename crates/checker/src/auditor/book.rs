@@ -125,9 +125,9 @@ impl Book {
                 let key = (run.id, TaskIndex(at as u32));
                 for (range, state) in task.cells.iter() {
                     let Some(attempt) = state.attempt() else { continue };
-                    let part = &spec.request.resources;
-                    self.holdings.take(attempt.worker, key, part, range.count());
-                    self.takings.take(&run.version.namespace, part, range.count());
+                    let request = &spec.request;
+                    self.holdings.take(attempt.worker, key, &request.resources, range.count());
+                    self.takings.take(&run.version.namespace, request, range.count());
                     let fence = self.fences.entry(key).or_insert((attempt.fence, attempt.worker));
                     *fence = (*fence).max((attempt.fence, attempt.worker));
                 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
-use muster_core::spec::Resources;
 use muster_core::spec::namespace::Quota;
+use muster_core::spec::{Request, Resources};
+use muster_core::state::Usage;
 
 /// An amount of everything that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,17 +113,33 @@ impl Holdings {
 pub(super) struct Taking {
     load: Load,
     attempts: u64,
+    /// Those of each concurrency group that has any.
+    groups: BTreeMap<Name, u64>,
 }
 
 impl Taking {
-    pub(super) fn add(&mut self, part: &Resources, count: u32) {
-        self.load.add(part, count);
+    pub(super) fn add(&mut self, request: &Request, count: u32) {
+        self.load.add(&request.resources, count);
         self.attempts += u64::from(count);
+        for group in &request.groups {
+            *self.groups.entry(group.clone()).or_default() += u64::from(count);
+        }
     }
 
-    fn sub(&mut self, part: &Resources, count: u32) {
-        self.load.sub(part, count);
+    fn sub(&mut self, request: &Request, count: u32) {
+        self.load.sub(&request.resources, count);
         self.attempts = self.attempts.saturating_sub(u64::from(count));
+        for group in &request.groups {
+            if let Some(live) = self.groups.get_mut(group) {
+                *live = live.saturating_sub(u64::from(count));
+            }
+        }
+        self.groups.retain(|_, live| *live > 0);
+    }
+
+    /// How many live attempts are of a concurrency group.
+    pub(super) fn of_group(&self, group: &Name) -> u64 {
+        self.groups.get(group).copied().unwrap_or_default()
     }
 
     /// Whether a quota lets it be, as far as attempts that take `part` add to it.
@@ -136,8 +153,11 @@ impl Taking {
     }
 
     /// Whether counters of the core say the same.
-    pub(super) fn is(&self, counted: &Resources, attempts: u32) -> bool {
-        self.load.is(counted) && self.attempts == u64::from(attempts)
+    pub(super) fn is(&self, counted: &Usage) -> bool {
+        let groups = counted.groups.iter().map(|(name, live)| (name, u64::from(*live)));
+        self.load.is(&counted.used)
+            && self.attempts == u64::from(counted.attempts)
+            && self.groups.iter().map(|(name, live)| (name, *live)).eq(groups)
     }
 }
 
@@ -150,13 +170,13 @@ impl Takings {
         self.0.get(namespace).cloned().unwrap_or_default()
     }
 
-    pub(super) fn take(&mut self, namespace: &Name, part: &Resources, count: u32) {
-        self.0.entry(namespace.clone()).or_default().add(part, count);
+    pub(super) fn take(&mut self, namespace: &Name, request: &Request, count: u32) {
+        self.0.entry(namespace.clone()).or_default().add(request, count);
     }
 
-    pub(super) fn give_back(&mut self, namespace: &Name, part: &Resources, count: u32) {
+    pub(super) fn give_back(&mut self, namespace: &Name, request: &Request, count: u32) {
         let Some(taking) = self.0.get_mut(namespace) else { return };
-        taking.sub(part, count);
+        taking.sub(request, count);
         if taking.attempts == 0 {
             self.0.remove(namespace);
         }

@@ -9,6 +9,7 @@ mod attempts;
 mod book;
 mod compare;
 mod decisions;
+mod groups;
 mod hooks;
 mod load;
 mod operate;

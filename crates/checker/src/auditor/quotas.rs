@@ -3,7 +3,7 @@
 use muster_core::command::{ApplyNamespace, Placement};
 use muster_core::ids::Name;
 use muster_core::reply::{ItemRefusal, Reply};
-use muster_core::spec::Resources;
+use muster_core::spec::Request;
 use muster_core::spec::namespace::Quota;
 use muster_core::state::trail::Deed;
 
@@ -52,13 +52,13 @@ impl Step<'_> {
     pub(super) fn over_quota(
         &self,
         namespace: &Name,
-        part: &Resources,
+        request: &Request,
         count: u32,
     ) -> Option<Taking> {
         let quota = self.quota(namespace);
         let mut taking = self.book.takings.of(namespace);
-        taking.add(part, count);
-        (!taking.is_within(&quota, part)).then_some(taking)
+        taking.add(request, count);
+        (!taking.is_within(&quota, &request.resources)).then_some(taking)
     }
 
     /// A placement that was refused for the quota of its namespace must have been too much for it.
@@ -66,24 +66,28 @@ impl Step<'_> {
         if refusal != ItemRefusal::QuotaReached {
             return;
         }
-        let (run, task, range) = (placement.run, placement.task, placement.range);
-        let work = self.live_run(run).filter(|work| !work.is_doubtful);
-        let found = work.and_then(|work| {
-            let part = work.spec(task)?.request.resources.clone();
-            Some((work.version.namespace.clone(), part))
-        });
-        let Some((namespace, part)) = found else { return };
-        if self.over_quota(&namespace, &part, range.count()).is_none() {
-            let at = place(run, task, range);
+        let Some((namespace, request)) = self.asked_by(placement) else { return };
+        if self.over_quota(&namespace, &request, placement.range.count()).is_none() {
+            let at = place(placement.run, placement.task, placement.range);
             let has = self.book.takings.of(&namespace);
             self.found(Invariant::I11, format!("{at} was too much for a quota beside {has:?}"));
         }
     }
 
-    /// Counts that a quota lets nothing more like this be live.
-    pub(super) fn count_full(&mut self, namespace: &Name, part: &Resources) {
-        if self.over_quota(namespace, part, 1).is_some() {
+    /// The namespace and the request of a task that was placed, unless its run is doubtful.
+    pub(super) fn asked_by(&mut self, placement: &Placement) -> Option<(Name, Request)> {
+        let work = self.live_run(placement.run).filter(|work| !work.is_doubtful)?;
+        let request = work.spec(placement.task)?.request.clone();
+        Some((work.version.namespace.clone(), request))
+    }
+
+    /// Counts that a quota or a concurrency group lets nothing more like this be live.
+    pub(super) fn count_full(&mut self, namespace: &Name, request: &Request) {
+        if self.over_quota(namespace, request, 1).is_some() {
             self.count(Rare::QuotaFull);
+        }
+        if self.over_group(namespace, request, 1).is_some() {
+            self.count(Rare::GroupFull);
         }
     }
 
@@ -99,7 +103,7 @@ impl Step<'_> {
             let live = self.book.live_runs(&name);
             let counted = self.after.used_by(&name);
             let is_counted = match counted {
-                Some(it) => taking.is(&it.used, it.attempts) && it.runs as usize == live,
+                Some(it) => taking.is(it) && it.runs as usize == live,
                 None => taking == Taking::default() && live == 0,
             };
             if !is_counted {

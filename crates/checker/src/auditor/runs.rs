@@ -51,6 +51,7 @@ impl Step<'_> {
                 known.follows = known.follows.carried_over(spec);
                 self.judge_circle(&key);
                 self.owe(Deed::Apply, None);
+                self.judge_named_groups(namespace, spec);
                 (number, true)
             }
         }
@@ -108,7 +109,10 @@ impl Step<'_> {
     fn judge_version(&mut self, command: &SubmitRun, run: &Arc<Run>) {
         let (number, digest) = (run.version.number, spec_digest(&run.version.spec));
         let wanted = match &command.source {
-            RunSource::OneOff(spec) => Some((0, spec_digest(spec))),
+            RunSource::OneOff(spec) => {
+                self.judge_named_groups(&command.namespace, spec);
+                Some((0, spec_digest(spec)))
+            }
             RunSource::Apply(spec) => {
                 let (number, _) = self.expect_version(&command.namespace, spec);
                 Some((number, spec_digest(spec)))

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::apply::Applied;
-use muster_core::command::{Command, Entry, RequestKey, SubmitRun};
+use muster_core::command::{Command, Entry, RequestKey, RunSource, SubmitRun};
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::limits;
@@ -153,6 +153,8 @@ impl<'a> Step<'a> {
                     self.apply_workflow(it, reply);
                 } else if let Err(Rejection::TriggerCycle { .. }) = claim {
                     self.circle_refused(&it.namespace, &it.spec);
+                } else if let Err(Rejection::NoSuchGroup { group, .. }) = claim {
+                    self.refused_for_group(&it.namespace, &it.spec, group);
                 }
             }
             Command::ApplyNamespace(it) => {
@@ -223,6 +225,17 @@ impl<'a> Step<'a> {
             self.submission_forbidden(command);
         } else if let Err(Rejection::QuotaReached { .. }) = claim {
             self.refused_for_quota(&command.namespace);
+        } else if let Err(Rejection::NoSuchGroup { group, .. }) = claim {
+            match &command.source {
+                RunSource::Apply(spec) | RunSource::OneOff(spec) => {
+                    self.refused_for_group(&command.namespace, spec, group);
+                }
+                // Its version was there before.
+                RunSource::Workflow { workflow, .. } => {
+                    let what = format!("a run of `{workflow}` was refused for group `{group}`");
+                    self.found(Invariant::I17, what);
+                }
+            }
         }
     }
 
@@ -384,7 +397,7 @@ impl<'a> Step<'a> {
         self.dirty.insert(run_id);
         let Some(work) = self.work.get_mut(&run_id) else { return };
         let Some(pieces) = work.within(task, range) else { return };
-        let Some(part) = work.spec(task).map(|spec| spec.request.resources.clone()) else { return };
+        let Some(request) = work.spec(task).map(|spec| spec.request.clone()) else { return };
         let namespace = work.version.namespace.clone();
         work.set(task, range, to, now);
         let key = (run_id, task);
@@ -394,13 +407,18 @@ impl<'a> Step<'a> {
         }
         for (piece, old) in pieces {
             if let Some(attempt) = old.attempt() {
-                self.book.holdings.give_back(attempt.worker, key, &part, piece.count());
-                self.book.takings.give_back(&namespace, &part, piece.count());
+                self.book.holdings.give_back(
+                    attempt.worker,
+                    key,
+                    &request.resources,
+                    piece.count(),
+                );
+                self.book.takings.give_back(&namespace, &request, piece.count());
                 self.touched_workers.insert(attempt.worker);
             }
             if let Some(attempt) = to.attempt() {
-                self.book.holdings.take(attempt.worker, key, &part, piece.count());
-                self.book.takings.take(&namespace, &part, piece.count());
+                self.book.holdings.take(attempt.worker, key, &request.resources, piece.count());
+                self.book.takings.take(&namespace, &request, piece.count());
                 self.touched_workers.insert(attempt.worker);
             }
         }

@@ -3,6 +3,7 @@
 mod approvals;
 mod attempts;
 mod fan_out;
+mod groups;
 mod interleavings;
 mod log;
 mod quotas;

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures::{Stream, TryStreamExt};
 use muster_client::{ActionFilter, Client, Error, RunFilter, v1};
 
+use super::lookup;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::names::{NameError, RunName};
 use crate::output::{self, Shown, note};
@@ -39,6 +40,9 @@ pub(crate) enum GetCommand {
     /// Namespaces, with what each may have and has
     #[command(visible_aliases = ["namespace", "ns"])]
     Namespaces,
+    /// Concurrency groups of the namespace, with what each lets be live and what is
+    #[command(visible_aliases = ["group"])]
+    Groups,
     /// Workers
     #[command(visible_alias = "worker")]
     Workers(WorkersArgs),
@@ -254,6 +258,10 @@ pub(crate) async fn run(command: GetCommand, global: &Global) -> Outcome {
         }
         GetCommand::Actions(args) => list_actions(&client, args, global).await,
         GetCommand::Namespaces => print(global, client.list_namespaces(), 0, "no namespaces").await,
+        GetCommand::Groups => {
+            let groups = lookup::groups(&client).await?.into_iter().map(Ok);
+            print(global, futures::stream::iter(groups), 0, "no concurrency groups").await
+        }
         GetCommand::Versions { workflow } => {
             let versions = client.get_workflow(workflow).await?.versions;
             let versions = futures::stream::iter(versions.into_iter().map(Ok));

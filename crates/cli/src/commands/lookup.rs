@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
-use muster_client::{ActionFilter, Client, v1};
+use muster_client::{ActionFilter, Client, Code, v1};
 use serde_json::{Value, json};
 
 use super::portrait;
@@ -39,6 +39,11 @@ pub(crate) enum DescribeCommand {
         /// Its name
         name: String,
     },
+    /// A concurrency group of the namespace, with what it lets be live and who has a place
+    Group {
+        /// Its name
+        name: String,
+    },
     /// A worker
     Worker {
         /// Its name
@@ -72,12 +77,31 @@ pub(crate) async fn describe(command: DescribeCommand, global: &Global) -> Outco
             let namespace = client.get_namespace(name).await?;
             output::one(format, &namespace, portrait::namespace)?;
         }
+        DescribeCommand::Group { name } => {
+            let group = groups(&client).await?.into_iter().find(|group| group.name == name);
+            let group = group.ok_or_else(|| Failure::not_found(no_group(&client, &name)))?;
+            output::one(format, &group, portrait::group)?;
+        }
         DescribeCommand::Worker { name } => {
             let worker = client.get_worker(name).await?;
             output::one(format, &worker, portrait::worker)?;
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The concurrency groups of the client's namespace, by name. A namespace that is not there has none.
+pub(super) async fn groups(client: &Client) -> Result<Vec<v1::GroupUse>, Failure> {
+    match client.get_namespace(client.namespace()).await {
+        Ok(namespace) => Ok(namespace.groups),
+        Err(error) if error.code() == Code::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_group(client: &Client, name: &str) -> String {
+    let namespace = Some(client.namespace()).filter(|it| !it.is_empty()).unwrap_or("default");
+    format!("namespace `{namespace}` has no concurrency group `{name}`")
 }
 
 async fn describe_task(

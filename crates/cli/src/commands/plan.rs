@@ -18,7 +18,8 @@ const TASKS_NAMED_MAX: usize = 4;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The cluster checks the files as `apply` does, compares them with what is applied, and asks the workers that it has now \
-whether they could take one attempt of each task. The exit code is 6 if no worker could ever take some task.")]
+whether they could take one attempt of each task. The exit code is 6 if no worker could ever take some task, and 1 if \
+a task names a concurrency group that neither the cluster nor the files have.")]
 pub(crate) struct PlanArgs {
     /// A file, a folder with files, or `-` for standard input; may be repeated
     #[arg(short, long = "file", required = true, value_name = "FILE")]
@@ -29,11 +30,14 @@ pub(crate) struct PlanArgs {
 struct Planned {
     compared: Compared,
     response: v1::PlanWorkflowResponse,
+    /// Concurrency groups that neither the cluster nor the files have.
+    unknown_groups: Vec<String>,
 }
 
 pub(crate) async fn run(args: PlanArgs, global: &Global) -> Outcome {
     let files = files::read_all(&args.file)?;
     let client = global.client()?;
+    let namespace = Some(client.namespace()).filter(|it| !it.is_empty()).unwrap_or("default");
     let mut planned = Vec::new();
     for file in &files {
         for namespace in &file.namespaces {
@@ -45,7 +49,9 @@ pub(crate) async fn run(args: PlanArgs, global: &Global) -> Outcome {
         for workflow in &file.workflows {
             let response = client.plan(workflow).await?;
             let compared = Compared::new(&file.name, response.applied.clone(), workflow)?;
-            planned.push(Planned { compared, response });
+            let mut unknown_groups = response.unknown_groups.clone();
+            unknown_groups.retain(|group| !files.iter().any(|it| it.has_group(namespace, group)));
+            planned.push(Planned { compared, response, unknown_groups });
         }
     }
     print(global.format(), &planned)?;
@@ -53,6 +59,9 @@ pub(crate) async fn run(args: PlanArgs, global: &Global) -> Outcome {
         .iter()
         .flat_map(|it| &it.response.placements)
         .any(|it| it.outlook() == v1::Outlook::Never);
+    if planned.iter().any(|it| !it.unknown_groups.is_empty()) {
+        return Ok(Exit::Error);
+    }
     Ok(if is_stuck { Exit::CannotBePlaced } else { Exit::Ok })
 }
 
@@ -119,6 +128,9 @@ impl Planned {
             });
         }
         lines.extend(self.response.remarks.clone());
+        lines.extend(self.unknown_groups.iter().map(|group| {
+            format!("concurrency group `{group}` is not there: `apply` is refused until it is")
+        }));
         lines.extend(self.response.placements.iter().map(placement));
         lines
     }

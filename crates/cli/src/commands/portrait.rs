@@ -270,6 +270,11 @@ pub(crate) fn namespace(namespace: &v1::Namespace) -> String {
         0 => "never: weight 1, no quota".to_owned(),
         at => moment(at),
     };
+    let groups = namespace.groups.iter().map(|it| match it.limit {
+        Some(limit) => format!("{}: {} of at most {limit}", it.name, it.live_tasks),
+        None => format!("{}: {}, and it is there no longer", it.name, it.live_tasks),
+    });
+    let groups: Vec<String> = groups.collect();
     let mut facts = Facts::new();
     facts
         .add("Namespace", &spec.name)
@@ -280,10 +285,37 @@ pub(crate) fn namespace(namespace: &v1::Namespace) -> String {
         .add("Live tasks", of(namespace.live_tasks.to_string(), text(quota.tasks)))
         .add("Cpu", of(Cpu(used.cpu_millis).to_string(), cpu))
         .add("Memory", of(Memory(used.memory_bytes).to_string(), memory))
-        .add("Ready tasks", namespace.ready_tasks);
+        .add("Ready tasks", namespace.ready_tasks)
+        .add("Groups", groups.join("\n"));
     for (name, amount) in &used.custom {
         facts.add("Also", format!("{name} {amount}"));
     }
+    facts.text()
+}
+
+pub(crate) fn group(group: &v1::GroupUse) -> String {
+    let limit = match group.limit {
+        Some(limit) => limit.to_string(),
+        None => {
+            "none any more: the namespace does not have the group, and nothing of it begins".into()
+        }
+    };
+    let holders = group.holders.iter().map(|it| match it.live_tasks {
+        1 => it.task.clone(),
+        live => format!("{} ({live})", it.task),
+    });
+    let mut holders: Vec<String> = holders.collect();
+    let named: u32 = group.holders.iter().map(|it| it.live_tasks).sum();
+    if let Some(more @ 1..) = group.live_tasks.checked_sub(named) {
+        holders.push(format!("and {more} more"));
+    }
+    let mut facts = Facts::new();
+    facts
+        .add("Group", &group.name)
+        .add("Limit", limit)
+        .add("Live tasks", group.live_tasks)
+        .add("Held by", holders.join("\n"))
+        .add("Ready tasks", group.ready_tasks);
     facts.text()
 }
 

@@ -441,6 +441,33 @@ impl Shown for v1::Namespace {
     }
 }
 
+impl Shown for v1::GroupUse {
+    const MESSAGE: &'static str = "muster.v1.GroupUse";
+    const LIST: &'static str = "groups";
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn columns(is_wide: bool) -> &'static [&'static str] {
+        match is_wide {
+            false => &["NAME", "LIVE", "READY"],
+            true => &["NAME", "LIVE", "READY", "HELD BY"],
+        }
+    }
+
+    fn row(&self, is_wide: bool) -> Vec<String> {
+        // Of a group that the namespace does not have nothing may be live.
+        let live = of_most(self.live_tasks, Some(self.limit.unwrap_or(0)));
+        let mut row = vec![self.name.clone(), live, self.ready_tasks.to_string()];
+        if is_wide {
+            let tasks: Vec<&str> = self.holders.iter().map(|it| it.task.as_str()).collect();
+            row.push(tasks.join(","));
+        }
+        row
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

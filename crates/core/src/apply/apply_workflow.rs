@@ -100,12 +100,30 @@ impl Step<'_> {
         number: u32,
     ) -> Result<Arc<WorkflowVersion>, Rejection> {
         validate(spec).map_err(|errors| Rejection::InvalidSpec { message: errors.to_string() })?;
+        self.check_groups(namespace, spec)?;
         let id = self.state.meta.next_version;
         let version =
             WorkflowVersion::compile(id, namespace.clone(), number, self.now, spec.clone())
                 .map_err(|error| Rejection::InvalidSpec { message: error.to_string() })?;
         self.state.meta.next_version += 1;
         Ok(Arc::new(version))
+    }
+
+    /// Whether the namespace has the concurrency groups that the tasks name: of one that is misspelt nothing would ever
+    /// begin.
+    fn check_groups(&self, namespace: &Name, spec: &WorkflowSpec) -> Result<(), Rejection> {
+        let groups = self.state.namespace(namespace).map(|known| &known.spec.groups);
+        let is_unknown = |group: &Name| groups.is_none_or(|groups| !groups.contains_key(group));
+        for task in &spec.tasks {
+            if let Some(group) = task.request.groups.iter().find(|group| is_unknown(group)) {
+                return Err(Rejection::NoSuchGroup {
+                    task: task.id.clone(),
+                    namespace: namespace.clone(),
+                    group: group.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is room for a workflow of this name. Asked before anything is changed.

@@ -81,9 +81,12 @@ impl Step<'_> {
         if free.fits(&request.resources) < placement.range.count() {
             return Err(ItemRefusal::NoCapacity);
         }
-        let room = self.state.quota_room(&run.version.namespace, &request.resources);
-        if room < placement.range.count() {
+        let (of_quota, of_groups) = self.state.limited_room(&run.version.namespace, request);
+        if of_quota < placement.range.count() {
             return Err(ItemRefusal::QuotaReached);
+        }
+        if of_groups < placement.range.count() {
+            return Err(ItemRefusal::GroupFull);
         }
         Ok(ready)
     }

@@ -26,7 +26,7 @@ pub mod validate;
 pub mod webhook;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
 pub use self::fan_out::{Axis, FanOut, Items, ItemsError};
@@ -257,6 +257,9 @@ pub struct Request {
     pub selector: BTreeMap<Text, Text>,
     /// Quantities taken from the worker while the attempt lives.
     pub resources: Resources,
+    /// Concurrency groups of the namespace in each of which an attempt takes a place while it lives; at most
+    /// [`limits::TASK_GROUPS_MAX`].
+    pub groups: BTreeSet<Name>,
 }
 
 /// Quantities: what a worker offers, or what a task takes.

@@ -1,5 +1,7 @@
-//! What a file says about a namespace: its weight beside others, and the most that it may have at once.
+//! What a file says about a namespace: its weight beside others, the most that it may have at once, and its concurrency
+//! groups.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::quantity::AMOUNT_MAX;
@@ -16,6 +18,15 @@ pub struct NamespaceSpec {
     pub weight: u32,
     /// The most that it may have.
     pub quota: Quota,
+    /// Its concurrency groups; at most [`limits::GROUPS_MAX`].
+    pub groups: BTreeMap<Name, GroupSpec>,
+}
+
+/// A concurrency group: what stands outside of the cluster and bears only so much, such as a database or a licence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupSpec {
+    /// Most live attempts of all tasks that name it.
+    pub limit: u32,
 }
 
 /// The most that a namespace may have at once. Of what is `None` there is no such bound.
@@ -34,13 +45,16 @@ pub struct Quota {
 impl NamespaceSpec {
     /// A namespace of which nothing is said but its name: as one that was never applied.
     pub fn new(name: Name) -> Self {
-        NamespaceSpec { name, weight: 1, quota: Quota::default() }
+        NamespaceSpec { name, weight: 1, quota: Quota::default(), groups: BTreeMap::new() }
     }
 
     /// Whether it is within its bounds.
     pub fn check(&self) -> Result<(), NamespaceError> {
         if self.weight == 0 || self.weight > limits::WEIGHT_MAX {
             return Err(NamespaceError::Weight { found: self.weight });
+        }
+        if self.groups.len() > limits::GROUPS_MAX {
+            return Err(NamespaceError::Groups { found: self.groups.len() });
         }
         let amounts = [("cpu", self.quota.cpu_millis), ("memory", self.quota.memory_bytes)];
         match amounts.into_iter().find(|(_, amount)| amount.is_some_and(|it| it > AMOUNT_MAX)) {
@@ -63,6 +77,11 @@ pub enum NamespaceError {
         /// Which.
         what: &'static str,
     },
+    /// There are too many concurrency groups.
+    Groups {
+        /// How many were given.
+        found: usize,
+    },
 }
 
 impl fmt::Display for NamespaceError {
@@ -73,6 +92,10 @@ impl fmt::Display for NamespaceError {
             }
             NamespaceError::Amount { what } => {
                 write!(f, "the quota of {what} is more than Muster can count")
+            }
+            NamespaceError::Groups { found } => {
+                let max = limits::GROUPS_MAX;
+                write!(f, "{found} concurrency groups are too many; at most {max} are possible")
             }
         }
     }

@@ -69,6 +69,7 @@ pub(super) fn task_bytes(task: &TaskSpec) -> usize {
     }
     bytes += task.fan_out.as_ref().map_or(0, fan_out);
     bytes += optional(&task.request.pool) + map(&task.request.selector);
+    bytes += task.request.groups.iter().map(Name::as_str).map(text).sum::<usize>();
     bytes +=
         task.request.resources.custom.keys().map(|key| text(key) + TEXT_OVERHEAD).sum::<usize>();
     bytes + executor(&task.executor)

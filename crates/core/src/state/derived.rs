@@ -11,7 +11,7 @@ use super::{State, TaskKey};
 use crate::ids::{Name, RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
-use crate::spec::Resources;
+use crate::spec::{Request, Resources};
 
 /// What one worker has taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +37,38 @@ pub struct Usage {
     pub attempts: u32,
     /// How many live runs there are, those that have not begun included; never 0 in the state.
     pub runs: u32,
+    /// How many of the live attempts are of each concurrency group, where there are any.
+    pub groups: BTreeMap<Name, u32>,
+}
+
+impl Usage {
+    /// Adds `count` live attempts that ask for `request`.
+    pub fn take(&mut self, request: &Request, count: u32) {
+        self.used.add(&request.resources, count);
+        self.attempts = self.attempts.saturating_add(count);
+        for group in &request.groups {
+            let live = self.groups.entry(group.clone()).or_default();
+            *live = live.saturating_add(count);
+        }
+    }
+
+    /// Takes away `count` live attempts that asked for `request`.
+    fn give_back(&mut self, request: &Request, count: u32) {
+        self.used.sub(&request.resources, count);
+        self.attempts = self.attempts.saturating_sub(count);
+        for group in &request.groups {
+            let Some(live) = self.groups.get_mut(group) else { continue };
+            *live = live.saturating_sub(count);
+            if *live == 0 {
+                self.groups.remove(group);
+            }
+        }
+    }
 }
 
 impl Default for Usage {
     fn default() -> Self {
-        Usage { used: Resources::ZERO, attempts: 0, runs: 0 }
+        Usage { used: Resources::ZERO, attempts: 0, runs: 0, groups: BTreeMap::new() }
     }
 }
 
@@ -114,8 +141,8 @@ impl State {
                     self.deadlines.insert(at, Due::Cell(id, index, range.first));
                 }
                 if let Some(attempt) = state.attempt() {
-                    let (part, count) = (&request.resources, range.count());
-                    self.take(&run.version.namespace, attempt.worker, (id, index), part, count);
+                    let (task, count) = ((id, index), range.count());
+                    self.take(&run.version.namespace, attempt.worker, task, request, count);
                 }
             }
             if task.cells.tally().of(TaskStatus::Undecided) > 0 {
@@ -169,15 +196,13 @@ impl State {
         namespace: &Name,
         worker: WorkerId,
         task: TaskKey,
-        part: &Resources,
+        request: &Request,
         count: u32,
     ) {
         let holding = self.held.entry(worker).or_default();
-        holding.used.add(part, count);
+        holding.used.add(&request.resources, count);
         *holding.tasks.entry(task).or_default() += count;
-        let usage = self.usage_of(namespace);
-        usage.used.add(part, count);
-        usage.attempts = usage.attempts.saturating_add(count);
+        self.usage_of(namespace).take(request, count);
     }
 
     /// Gives back what `count` attempts of a task took on a worker and of a namespace.
@@ -186,16 +211,15 @@ impl State {
         namespace: &Name,
         worker: WorkerId,
         task: TaskKey,
-        part: &Resources,
+        request: &Request,
         count: u32,
     ) {
         if let Some(usage) = self.usage.get_mut(namespace) {
-            usage.used.sub(part, count);
-            usage.attempts = usage.attempts.saturating_sub(count);
+            usage.give_back(request, count);
         }
         let Some(holding) = self.held.get_mut(&worker) else { return };
         let count = if mutant::is_on(Mutant::CountDrifts) { 1 } else { count };
-        holding.used.sub(part, count);
+        holding.used.sub(&request.resources, count);
         if let Some(held) = holding.tasks.get_mut(&task) {
             *held = held.saturating_sub(count);
             if *held == 0 {

@@ -275,4 +275,4 @@ impl State {
 }
 
 /// Identifies a task in the state.
-pub(crate) type TaskKey = (RunId, TaskIndex);
+pub type TaskKey = (RunId, TaskIndex);

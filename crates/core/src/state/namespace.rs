@@ -1,11 +1,13 @@
 //! Namespaces that were applied. One that was not is there as well, as soon as somebody uses it: with weight 1, and
 //! without a quota.
 
-use super::{State, Usage};
+use std::collections::BTreeMap;
+
+use super::{State, TaskKey, Usage};
 use crate::ids::Name;
 use crate::mutant::{self, Mutant};
-use crate::spec::Resources;
 use crate::spec::namespace::{NamespaceSpec, Quota};
+use crate::spec::{Request, Resources};
 use crate::time::Timestamp;
 
 /// A namespace that was applied.
@@ -53,6 +55,24 @@ impl QuotaBound {
     /// Whether not one such attempt could be live if nothing else were.
     pub fn is_lasting(&self) -> bool {
         self.needs > self.most
+    }
+}
+
+/// What a concurrency group says to an attempt of a task that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupBound<'a> {
+    /// Its name.
+    pub name: &'a Name,
+    /// Most attempts of it that may be live; `None` if the namespace does not have the group.
+    pub limit: Option<u32>,
+    /// How many are.
+    pub live: u32,
+}
+
+impl GroupBound<'_> {
+    /// How many more attempts may be live: none of a group that the namespace does not have.
+    pub fn room(&self) -> u32 {
+        self.limit.unwrap_or(0).saturating_sub(self.live)
     }
 }
 
@@ -119,12 +139,55 @@ impl State {
         quota.filter(|_| !mutant::is_on(Mutant::QuotaUnchecked))
     }
 
-    /// How many more attempts that take `part` the quota of a namespace lets be live.
-    pub(crate) fn quota_room(&self, name: &Name, part: &Resources) -> u32 {
-        let Some(quota) = self.quota_of(name) else { return u32::MAX };
-        match self.used_by(name) {
-            Some(usage) => quota.room(usage, part),
-            None => quota.room(&Usage::default(), part),
+    /// What a concurrency group of a namespace lets be live, if the namespace has it.
+    pub fn group_limit(&self, namespace: &Name, group: &Name) -> Option<u32> {
+        if mutant::is_on(Mutant::GroupUnchecked) {
+            return Some(u32::MAX);
         }
+        Some(self.namespace(namespace)?.spec.groups.get(group)?.limit)
+    }
+
+    /// The concurrency groups of a request in a namespace that has `usage`.
+    pub fn group_bounds<'a>(
+        &self,
+        namespace: &Name,
+        usage: &Usage,
+        request: &'a Request,
+    ) -> impl Iterator<Item = GroupBound<'a>> {
+        request.groups.iter().map(move |name| {
+            let live = usage.groups.get(name).copied().unwrap_or(0);
+            GroupBound { name, limit: self.group_limit(namespace, name), live }
+        })
+    }
+
+    /// How many more attempts with this request its concurrency groups let be live, in a namespace that has `usage`.
+    pub fn group_room(&self, namespace: &Name, usage: &Usage, request: &Request) -> u32 {
+        let bounds = self.group_bounds(namespace, usage, request);
+        bounds.map(|bound| bound.room()).min().unwrap_or(u32::MAX)
+    }
+
+    /// The tasks with live attempts of a concurrency group, and how many each has. Costs a walk over all tasks with
+    /// live attempts.
+    pub fn group_holders(&self, namespace: &Name, group: &Name) -> BTreeMap<TaskKey, u32> {
+        let mut holders = BTreeMap::new();
+        for ((run_id, task), count) in self.held.values().flat_map(|holding| &holding.tasks) {
+            let version = self.run(*run_id).map(|run| &run.version);
+            let version = version.filter(|version| version.namespace == *namespace);
+            let request = version.and_then(|version| version.request(*task));
+            if request.is_some_and(|request| request.groups.contains(group)) {
+                *holders.entry((*run_id, *task)).or_default() += count;
+            }
+        }
+        holders
+    }
+
+    /// How many more attempts with this request the quota of a namespace lets be live, and how many its concurrency
+    /// groups.
+    pub(crate) fn limited_room(&self, namespace: &Name, request: &Request) -> (u32, u32) {
+        let unused = Usage::default();
+        let usage = self.used_by(namespace).unwrap_or(&unused);
+        let quota = self.quota_of(namespace);
+        let of_quota = quota.map_or(u32::MAX, |quota| quota.room(usage, &request.resources));
+        (of_quota, self.group_room(namespace, usage, request))
     }
 }

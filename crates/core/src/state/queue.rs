@@ -74,6 +74,17 @@ impl ReadyQueue {
         groups.map(|group| group.len() as u64).sum()
     }
 
+    /// How many of them name each concurrency group of a namespace, where any does. Costs a look at each request.
+    pub fn len_by_group(&self, namespace: &Name) -> BTreeMap<Name, u64> {
+        let mut ready = BTreeMap::new();
+        for (request, group) in self.namespaces.get(namespace).into_iter().flatten() {
+            for name in &request.groups {
+                *ready.entry(name.clone()).or_default() += group.len() as u64;
+            }
+        }
+        ready
+    }
+
     /// Whether nothing may be placed.
     pub fn is_empty(&self) -> bool {
         self.namespaces.is_empty()

@@ -77,12 +77,12 @@ impl State {
             if let Some(at) = old.deadline(&spans) {
                 self.deadlines.remove(at, Due::Cell(run_id, index, piece.first));
             }
-            let (part, count) = (&request.resources, piece.count());
+            let (task, namespace, count) = ((run_id, index), &version.namespace, piece.count());
             if let Some(attempt) = old.attempt() {
-                self.give_back(&version.namespace, attempt.worker, (run_id, index), part, count);
+                self.give_back(namespace, attempt.worker, task, request, count);
             }
             if let Some(attempt) = to.attempt() {
-                self.take(&version.namespace, attempt.worker, (run_id, index), part, count);
+                self.take(namespace, attempt.worker, task, request, count);
             }
         }
         if let (Some(at), Some((first, last))) = (to.deadline(&spans), merged) {

@@ -176,6 +176,8 @@ impl Lockstep {
             [u64::from(it.attempts), it.used.cpu_millis, it.used.memory_bytes]
         });
         same!(taken, model.taken(), "what the namespace takes");
+        let in_groups = usage.map(|it| it.groups.clone()).unwrap_or_default();
+        same!(in_groups, model.in_groups(), "what is live of its groups");
         same!(usage.map_or(0, |it| it.runs as usize), model.runs.len(), "what it runs");
         let ready = state.queue().groups().flat_map(|(request, group)| {
             group.iter().map(|(key, count)| {

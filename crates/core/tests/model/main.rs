@@ -59,7 +59,7 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 42] = [
+const CHECKED: [Rare; 44] = [
     Rare::HooksBegun,
     Rare::HooksCancelled,
     Rare::EntryAudited,
@@ -77,6 +77,8 @@ const CHECKED: [Rare; 42] = [
     Rare::NamespaceApplied,
     Rare::RunOverQuota,
     Rare::QuotaFull,
+    Rare::GroupFull,
+    Rare::GroupUnknown,
     Rare::AttemptTimedOut,
     Rare::QueueTimedOut,
     Rare::StaleRefused,
@@ -105,7 +107,7 @@ const CHECKED: [Rare; 42] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 66] = [
+const WANTED: [&str; 68] = [
     "hooks after Succeeded",
     "hooks after Failed",
     "hooks after Cancelled",
@@ -128,7 +130,9 @@ const WANTED: [&str; 66] = [
     "refused NoCapacity",
     "refused TooParallel",
     "refused QuotaReached",
+    "refused GroupFull",
     "rejected QuotaReached",
+    "rejected NoSuchGroup",
     "carried out ApplyNamespace",
     "refused Stale",
     "rejected RequestIdReused",

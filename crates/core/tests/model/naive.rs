@@ -7,7 +7,7 @@ use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey
 use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::{FanOut, Request, Resources, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::hooks::RunResult;
@@ -227,8 +227,8 @@ pub(crate) struct Model {
     /// Runs that ended, with their ids.
     pub(crate) history: Vec<(u64, Run)>,
     pub(super) workflows: BTreeMap<Name, Workflow>,
-    /// What the only namespace there is may have, and its weight; `None` until it is applied.
-    pub(super) namespace: Option<(u32, Quota)>,
+    /// The only namespace there is; `None` until it is applied.
+    pub(super) namespace: Option<NamespaceSpec>,
     answers: BTreeMap<String, Answer>,
     pub(super) runs_ever: u64,
     workers_ever: u64,
@@ -337,6 +337,10 @@ impl Model {
         if spec.tasks.is_empty() {
             return Err(Rejection::InvalidSpec { message: String::new() });
         }
+        let known = self.workflows.get(&spec.name).and_then(|it| it.kept.last_key_value());
+        if known.map(|it| it.1) != Some(spec) {
+            self.check_groups(spec)?;
+        }
         let workflow = self.workflows.entry(spec.name.clone()).or_default();
         let is_new = workflow.kept.last_key_value().map(|it| it.1) != Some(spec);
         workflow.versions += u32::from(is_new);
@@ -370,6 +374,9 @@ impl Model {
             RunSource::OneOff(spec) => (**spec).clone(),
         };
         self.check_runs(&submit.namespace)?;
+        if let RunSource::OneOff(spec) = &submit.source {
+            self.check_groups(spec)?;
+        }
         let priority = submit.priority.unwrap_or(spec.priority);
         Ok(self.start_run(spec, priority, Cells::new(), Lists::new()))
     }

@@ -10,7 +10,7 @@ use muster_core::command::{
     StartAttempts, SubmitRun, Verdict, WantedEnd,
 };
 use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::RetryOrigin;
@@ -26,7 +26,7 @@ use super::specs;
 pub(crate) enum Op {
     Register { name: u8, incarnation: u8, cpu: u8, gpu: u8, is_pooled: bool, zone: bool },
     Apply { spec: WorkflowSpec, request: Option<(u8, u8)> },
-    Namespace { weight: u8, quota: Quota, request: Option<(u8, u8)> },
+    Namespace { spec: NamespaceSpec, request: Option<(u8, u8)> },
     Submit { spec: WorkflowSpec, how: u8, request: Option<(u8, u8)>, priority: Option<i32> },
     Cancel { run: u8, request: Option<(u8, u8)> },
     Pause { run: u8, is_paused: bool, request: Option<(u8, u8)> },
@@ -118,8 +118,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => register(),
         1 => (specs::workflow(), request()).prop_map(|(spec, request)| Op::Apply { spec, request }),
-        1 => (0..5u8, super::quota::any(), request())
-            .prop_map(|(weight, quota, request)| Op::Namespace { weight, quota, request }),
+        2 => (super::quota::any(), request())
+            .prop_map(|(spec, request)| Op::Namespace { spec, request }),
         4 => (specs::workflow(), any::<u8>(), request(), priority)
             .prop_map(|(spec, how, request, priority)| Op::Submit { spec, how, request, priority }),
         2 => (any::<u8>(), request()).prop_map(|(run, request)| Op::Cancel { run, request }),
@@ -169,9 +169,7 @@ impl Op {
                 namespace: namespace(),
                 spec: Box::new(spec.clone()),
             }),
-            Op::Namespace { weight, quota, request } => {
-                super::quota::command(request_key(*request), *weight, *quota)
-            }
+            Op::Namespace { spec, request } => super::quota::command(request_key(*request), spec),
             Op::Submit { spec, how, request, priority } => Command::SubmitRun(SubmitRun {
                 request: request_key(*request),
                 namespace: namespace(),

@@ -51,6 +51,9 @@ impl Model {
         if !self.is_within_quota(request, cells.len() as u64) {
             return Err(ItemRefusal::QuotaReached);
         }
+        if !self.is_within_groups(request, cells.len() as u32) {
+            return Err(ItemRefusal::GroupFull);
+        }
         for (index, cell) in cells {
             let Cell::Ready { mut tries, .. } = cell else { unreachable!("all are ready") };
             tries.attempts += 1;

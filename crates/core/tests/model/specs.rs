@@ -158,11 +158,13 @@ fn or_approval(
 
 fn request() -> impl Strategy<Value = Request> {
     let gpu = prop::option::weighted(0.2, 0..2u64);
-    (0..3u64, gpu, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
-        |(cpu, gpu, is_pooled, is_selective)| {
+    let groups = super::quota::named();
+    (0..3u64, gpu, prop::bool::weighted(0.1), prop::bool::weighted(0.1), groups).prop_map(
+        |(cpu, gpu, is_pooled, is_selective, groups)| {
             let mut request = Request::default();
             request.resources.cpu_millis = cpu * 500;
             request.resources.custom.extend(gpu.map(|gpu| (Arc::from("gpu"), gpu)));
+            request.groups = groups;
             request.pool = is_pooled.then(|| "p".into());
             if is_selective {
                 request.selector.insert("zone".into(), "a".into());

@@ -5,7 +5,7 @@
 //! tick                                applies an entry that only lets time pass
 //! worker w1 cpu=2 memory=1Gi gpu=1 pool=x label.zone=a incarnation=2 lease=9000
 //! apply etl: a -> b; c[retry=2]       a workflow version; see `notation` for the part after the colon
-//! namespace team weight=2 runs=1 tasks=2 cpu=2 memory=1Gi
+//! namespace team weight=2 runs=1 tasks=2 cpu=2 memory=1Gi group.db=3
 //! run etl: a -> b                     applies the spec and runs it
 //! run etl | run etl@2                 runs what was applied
 //! submit etl[timeout=1m]: a -> b      a one-off run
@@ -45,7 +45,7 @@ use muster_core::command::{
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text};
 use muster_core::retry::{Scope, TakenEnd, TakenOver, taken_over};
 use muster_core::snapshot::digest_of;
-use muster_core::spec::namespace::NamespaceSpec;
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -204,7 +204,10 @@ fn namespace(rest: &str) -> NamespaceSpec {
             "cpu" => spec.quota.cpu_millis = Some(parse_cpu(value).expect("a quantity")),
             "memory" if value == "max" => spec.quota.memory_bytes = Some(u64::MAX),
             "memory" => spec.quota.memory_bytes = Some(parse_memory(value).expect("a quantity")),
-            _ => panic!("`{key}` is not said of a namespace"),
+            _ => {
+                let group = key.strip_prefix("group.").expect("`group.NAME=LIMIT`");
+                spec.groups.insert(name(group), GroupSpec { limit: number(value) });
+            }
         }
     }
     spec

@@ -210,6 +210,7 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
         ("approval", _) => approval(task, value),
         ("hook", _) => task.hook = Hook::ALL.into_iter().find(|hook| hook.field() == value),
         ("pool", _) => task.request.pool = Some(value.into()),
+        ("group", _) => drop(task.request.groups.insert(name(value))),
         ("select", label) => drop(task.request.selector.insert(label.into(), value.into())),
         ("cpu", _) => task.request.resources.cpu_millis = parse_cpu(value).expect("a quantity"),
         ("memory", _) => {

@@ -232,7 +232,10 @@ fn usage(world: &World) -> String {
         let it = world.state.used_by(name)?;
         let (cpu, memory) = (it.used.cpu_millis, it.used.memory_bytes);
         let (runs, attempts) = (it.runs, it.attempts);
-        Some(format!("{name}: {runs} runs, {attempts} attempts, cpu {cpu}m, memory {memory}\n"))
+        let groups: String =
+            it.groups.iter().map(|(name, live)| format!(", {name} {live}")).collect();
+        let taken = format!("{attempts} attempts, cpu {cpu}m, memory {memory}{groups}");
+        Some(format!("{name}: {runs} runs, {taken}\n"))
     };
     names.filter_map(line).collect()
 }

@@ -1,5 +1,6 @@
 //! `NamespaceService`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use muster_core::command::{ApplyNamespace, Command};
@@ -20,6 +21,9 @@ use crate::faults;
 use crate::forward::forward;
 use crate::read::{body_digest, is_stale, namespace};
 use crate::replica::Replica;
+
+/// Tasks that are named of those with a place in a concurrency group.
+const HOLDERS_MAX: usize = 10;
 
 pub(crate) struct Namespaces {
     pub(crate) replica: Arc<Replica>,
@@ -63,7 +67,8 @@ impl NamespaceService for Namespaces {
         let name = namespace(&body.name)?;
         let found = self.replica.cell.read(|state| {
             let is_there = state.namespace(&name).is_some() || state.workflows_in(&name) > 0;
-            is_there.then(|| view(state, &name))
+            let groups = || groups(state, &name, HOLDERS_MAX);
+            is_there.then(|| v1::Namespace { groups: groups(), ..view(state, &name) })
         });
         let found = found.ok_or_else(|| {
             let message = format!("namespace `{name}` was never applied, and has no workflow");
@@ -109,5 +114,37 @@ fn view(state: &State, name: &Name) -> v1::Namespace {
         live_tasks: usage.map_or(0, |usage| usage.attempts),
         used: Some(convert::resources_to_proto(&used)),
         ready_tasks: state.queue().len_of(name),
+        groups: groups(state, name, 0),
     }
+}
+
+/// The concurrency groups of a namespace by name, each with at most so many of the tasks that have a place in it: those
+/// that were applied, and those of which something is live or ready all the same.
+fn groups(state: &State, namespace: &Name, holders_max: usize) -> Vec<v1::GroupUse> {
+    let applied = state.namespace(namespace).map(|it| &it.spec.groups);
+    let live = state.used_by(namespace).map(|usage| &usage.groups);
+    let ready = state.queue().len_by_group(namespace);
+    let names = applied.into_iter().flat_map(|it| it.keys());
+    let names = names.chain(live.into_iter().flat_map(|it| it.keys())).chain(ready.keys());
+    let view = |name: &Name| v1::GroupUse {
+        name: name.to_string(),
+        limit: applied.and_then(|it| it.get(name)).map(|group| group.limit),
+        live_tasks: live.and_then(|it| it.get(name)).copied().unwrap_or(0),
+        ready_tasks: ready.get(name).copied().unwrap_or(0),
+        holders: holders(state, namespace, name, holders_max),
+    };
+    names.collect::<BTreeSet<&Name>>().into_iter().map(view).collect()
+}
+
+fn holders(state: &State, namespace: &Name, group: &Name, most: usize) -> Vec<v1::GroupHolder> {
+    if most == 0 {
+        return Vec::new();
+    }
+    let all = state.group_holders(namespace, group).into_iter().take(most);
+    let named = all.filter_map(|((run, task), live_tasks)| {
+        let run = state.run(run)?;
+        let task = format!("{}/{}", run.label(), run.spec(task)?.id);
+        Some(v1::GroupHolder { task, live_tasks })
+    });
+    named.collect()
 }

@@ -1,6 +1,6 @@
 //! `WorkflowService`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_core::command::{ApplyWorkflow, Command};
@@ -81,16 +81,24 @@ impl WorkflowService for Workflows {
             let requests = groups.iter().map(|(request, _)| *request);
             let forecasts = muster_planner::forecast(state, &live, requests);
             let applied = applied.map(|it| full_view(state, it, version_of(state, it, 0)));
-            Ok((applied, forecasts, remarks(state, &namespace, &spec)))
+            let unknown = unknown_groups(state, &namespace, &spec);
+            Ok((applied, forecasts, remarks(state, &namespace, &spec), unknown))
         });
-        let (applied, forecasts, remarks) =
+        let (applied, forecasts, remarks, unknown_groups) =
             planned.map_err(|rejection: Rejection| faults::rejection(&rejection))?;
         let placements = groups.into_iter().zip(&forecasts);
         let placements = placements.map(|((_, tasks), summary)| forecast(tasks, summary)).collect();
         let spec = convert::spec_to_proto(&spec);
         let is_new = applied.as_ref().and_then(|it| it.spec.as_ref()) != Some(&spec);
         let spec = Some(spec);
-        let response = v1::PlanWorkflowResponse { spec, applied, is_new, placements, remarks };
+        let response = v1::PlanWorkflowResponse {
+            spec,
+            applied,
+            is_new,
+            placements,
+            remarks,
+            unknown_groups,
+        };
         Ok(answer(&self.replica, response))
     }
 
@@ -152,6 +160,14 @@ fn remarks(state: &State, namespace: &Name, spec: &WorkflowSpec) -> Vec<String> 
         format!("{name}: workflow `{after}` is not applied; nothing happens before it is, and ran")
     };
     missing.map(remark).collect()
+}
+
+/// The concurrency groups that the tasks of a workflow name and the namespace does not have, by name.
+fn unknown_groups(state: &State, namespace: &Name, spec: &WorkflowSpec) -> Vec<String> {
+    let known = state.namespace(namespace).map(|it| &it.spec.groups);
+    let named: BTreeSet<&Name> = spec.tasks.iter().flat_map(|it| &it.request.groups).collect();
+    let unknown = named.into_iter().filter(|it| known.is_none_or(|all| !all.contains_key(*it)));
+    unknown.map(Name::to_string).collect()
 }
 
 /// The tasks of a workflow that need a worker, by what they ask for, in file order.

@@ -4,15 +4,13 @@ use std::fmt;
 
 use muster_core::ids::WorkerId;
 use muster_core::spec::{Condition, DependencyRule, OnTimeout};
-use muster_core::state::namespace::{QuotaBound, QuotaKind};
 use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
 use muster_core::time::Timestamp;
 
 use super::{
-    Ahead, Blocked, Contender, Explanation, Failures, OverQuota, Parallel, Part, SizedLate,
-    Skipped, WorkerReport, WorkerVerdict,
+    Ahead, Blocked, Contender, Explanation, Failures, Parallel, Part, SizedLate, Skipped,
+    WorkerReport, WorkerVerdict,
 };
-use crate::amount::{Bytes, Cores};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +62,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(quota) = &self.quota {
             write!(f, "{quota}")?;
+        }
+        if let Some(groups) = &self.groups {
+            write!(f, "{groups}")?;
         }
         if let Some(ahead) = &self.ahead {
             write!(f, "{ahead}")?;
@@ -382,33 +383,6 @@ impl fmt::Display for Parallel {
             f,
             "`maxParallel: {max}` lets no more be live at once: {live} are, and {waiting} ready ones wait."
         )
-    }
-}
-
-impl fmt::Display for OverQuota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for QuotaBound { kind, most, used, needs } in &self.bounds {
-            let of = &self.namespace;
-            match kind {
-                QuotaKind::Tasks => {
-                    writeln!(f, "The task quota of namespace `{of}` is {most}: {used} are live.")?;
-                }
-                QuotaKind::Cpu => {
-                    let [most, used, needs] = [*most, *used, *needs].map(Cores);
-                    write!(f, "The cpu quota of namespace `{of}` is {most}: ")?;
-                    writeln!(f, "{used} are taken, and the task asks for {needs}.")?;
-                }
-                QuotaKind::Memory => {
-                    let [most, used, needs] = [*most, *used, *needs].map(Bytes);
-                    write!(f, "The memory quota of namespace `{of}` is {most}: ")?;
-                    writeln!(f, "{used} are taken, and the task asks for {needs}.")?;
-                }
-            }
-        }
-        match self.is_lasting() {
-            true => writeln!(f, "Never possible with this quota."),
-            false => writeln!(f, "It waits until others of the namespace end."),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use muster_core::command::{
 };
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text, WorkerId};
 use muster_core::reply::{Rejection, Reply};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec, Quota};
 use muster_core::spec::{
     ArraySpec, Backoff, ExecutorSpec, Request, Resources, TaskSpec, WorkflowSpec,
 };
@@ -91,9 +91,14 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     let needs = prop::collection::vec(any::<Index>(), 0..3);
     let priority = prop::option::weighted(0.2, -1..=2);
     let max_parallel = prop::option::weighted(0.4, 1u32..8);
-    (request, (array, max_parallel), needs, priority).prop_map(
-        |(request, (array, max_parallel), needs, priority)| Shape {
-            request,
+    let groups = prop::collection::btree_set(prop::sample::select(GROUPS.to_vec()), 0..=2);
+    let groups = prop::option::weighted(0.4, groups);
+    (request, groups, (array, max_parallel), needs, priority).prop_map(
+        |(request, groups, (array, max_parallel), needs, priority)| Shape {
+            request: Request {
+                groups: groups.into_iter().flatten().map(name).collect(),
+                ..request
+            },
             array,
             max_parallel: max_parallel.filter(|_| array.is_some()),
             needs,
@@ -102,15 +107,19 @@ fn any_shape() -> impl Strategy<Value = Shape> {
     )
 }
 
+const GROUPS: [&str; 2] = ["db", "licence"];
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 
 fn any_namespace() -> impl Strategy<Value = NamespaceSpec> {
     let tasks = prop::option::weighted(0.4, 0u32..12);
     let cpu_millis = prop::option::weighted(0.2, (0u64..12).prop_map(|halves| halves * 500));
-    (prop::sample::select(NAMESPACES.to_vec()), 1u32..5, tasks, cpu_millis).prop_map(
-        |(of, weight, tasks, cpu_millis)| {
+    let limits = (0u32..5, 0u32..5);
+    (prop::sample::select(NAMESPACES.to_vec()), 1u32..5, tasks, cpu_millis, limits).prop_map(
+        |(of, weight, tasks, cpu_millis, limits)| {
             let quota = Quota { tasks, cpu_millis, ..Quota::default() };
-            NamespaceSpec { name: name(of), weight, quota }
+            let groups = GROUPS.into_iter().zip([limits.0, limits.1]);
+            let groups = groups.map(|(group, limit)| (name(group), GroupSpec { limit }));
+            NamespaceSpec { name: name(of), weight, quota, groups: groups.collect() }
         },
     )
 }
@@ -184,6 +193,12 @@ pub(super) fn any_cluster() -> impl Strategy<Value = (State, LiveView)> {
     let views = prop::collection::vec(prop::option::weighted(0.95, any_view()), 16);
     (steps, views).prop_map(|(steps, views)| {
         let mut state = State::default();
+        // So that all groups are there before tasks name them.
+        for namespace in NAMESPACES.map(name) {
+            let groups = GROUPS.map(|group| (name(group), GroupSpec { limit: 4 })).into();
+            let spec = NamespaceSpec { groups, ..NamespaceSpec::new(namespace) };
+            carry_out(&mut state, Step::Namespace(spec));
+        }
         for step in steps {
             carry_out(&mut state, step);
         }

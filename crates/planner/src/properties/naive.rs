@@ -41,7 +41,8 @@ pub(super) fn placements(state: &State, view: &LiveView, policy: &Policy) -> Vec
         let weight = state.weight_of(namespace);
         let turn = next.map_or(u32::MAX, |next| deal.whole.turn(share, next, weight, part));
         let usage = deal.usage(namespace);
-        let room = state.quota_of(namespace).map_or(u32::MAX, |quota| quota.room(&usage, part));
+        let quota = state.quota_of(namespace).map_or(u32::MAX, |quota| quota.room(&usage, part));
+        let room = quota.min(state.group_room(namespace, &usage, first.request));
         let dealt = if room == 0 { Dealt::NoRoom } else { deal.place(first, turn.min(room)) };
         match dealt {
             Dealt::All => {}
@@ -93,19 +94,15 @@ impl Deal<'_> {
 
     /// What a namespace has, counted anew.
     fn usage(&self, namespace: &Name) -> Usage {
-        let (mut used, mut attempts) = match self.state.used_by(namespace) {
-            Some(usage) => (usage.used.clone(), usage.attempts),
-            None => (Resources::ZERO, 0),
-        };
+        let mut usage = self.state.used_by(namespace).cloned().unwrap_or_default();
         for placement in &self.placements {
             let run = self.state.run(placement.run).expect("placements are of live runs");
             if run.version.namespace == *namespace {
                 let request = run.version.request(placement.task).expect("the task exists");
-                used.add(&request.resources, placement.range.count());
-                attempts += placement.range.count();
+                usage.take(request, placement.range.count());
             }
         }
-        Usage { used, attempts, runs: 0 }
+        usage
     }
 
     fn place(&mut self, task: &mut Waiting<'_>, mut turn: u32) -> Dealt {

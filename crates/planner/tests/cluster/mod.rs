@@ -8,7 +8,7 @@
 //! policy strategy=binPack cpu=0 locality=50                 changes what is named
 //! submit etl namespace=n priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
 //! start etl/1/a · finish etl/1/a ok|fail|killed|lost · finish etl/1/b[0-3] fail what it said · cancel etl/1
-//! namespace n weight=2 tasks=5 cpu=2 memory=1Gi            its weight and its quota
+//! namespace n weight=2 tasks=5 cpu=2 memory=1Gi group.db=2  its weight, its quota and its concurrency groups
 //! reset                                                     starts over with an empty cluster
 //! tick 5                                                    lets seconds pass
 //! plan                                                      makes a plan, prints it, applies it
@@ -29,13 +29,13 @@ use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, WorkerId};
 use muster_core::reply::Reply;
 use muster_core::spec::Resources;
-use muster_core::spec::namespace::NamespaceSpec;
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
 use muster_core::time::{Millis, Timestamp};
 use muster_planner::{
-    LiveView, Load, Policy, Strategy, WorkerView, explain, explain_progress, plan,
+    Limit, LiveView, Load, Policy, Strategy, WorkerView, explain, explain_progress, plan,
 };
 
 type Result<T> = std::result::Result<T, String>;
@@ -190,7 +190,11 @@ impl Cluster {
                 ("tasks", value) => spec.quota.tasks = Some(number(value)?),
                 ("cpu", value) => spec.quota.cpu_millis = Some(cpu(value)?),
                 ("memory", value) => spec.quota.memory_bytes = Some(bytes(value)?),
-                (key, _) => return Err(format!("`{key}` is not said of a namespace")),
+                (key, value) => {
+                    let group = key.strip_prefix("group.").ok_or("`group.NAME=LIMIT`")?;
+                    let group = Name::parse(group).map_err(|error| error.to_string())?;
+                    spec.groups.insert(group, GroupSpec { limit: number(value)? });
+                }
             }
         }
         let command = ApplyNamespace { request: None, spec };
@@ -367,8 +371,9 @@ impl Cluster {
         for unplaced in &made.unplaced {
             let first = self.task_name(unplaced.first.run, unplaced.first.task, None)?;
             let tasks = unplaced.tasks;
-            if unplaced.is_over_quota {
-                lines.push(format!("unplaced, {tasks} from {first}: over quota"));
+            if let Some(limit) = unplaced.limit {
+                let why = if limit == Limit::Quota { "over quota" } else { "group full" };
+                lines.push(format!("unplaced, {tasks} from {first}: {why}"));
                 continue;
             }
             let summary = unplaced.summary.as_ref().ok_or("no summary")?;

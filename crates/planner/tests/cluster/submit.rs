@@ -75,6 +75,7 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
     }
     match key {
         "needs" => task.needs = value.split(',').map(name).collect::<Result<_>>()?,
+        "group" => drop(task.request.groups.insert(name(value)?)),
         "pool" => task.request.pool = Some(value.into()),
         "priority" => task.priority = Some(number(value)?),
         "queue_timeout" => task.queue_timeout = Some(Millis::from_secs(number(value)?)),

@@ -1,7 +1,8 @@
 //! Namespaces: as users write them, and as they are kept.
 
 use muster_core::command::ApplyNamespace;
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::ids::Name;
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec, Quota};
 use muster_core::state::namespace::Namespace;
 use muster_core::time::Timestamp;
 
@@ -18,16 +19,30 @@ pub fn namespace_to_proto(spec: &NamespaceSpec) -> v1::NamespaceSpec {
         name: spec.name.to_string(),
         weight: Some(spec.weight),
         quota: Some(v1::Quota { runs, tasks, cpu_millis, memory_bytes }),
+        concurrency: spec.groups.iter().map(group_to_proto).collect(),
     }
+}
+
+fn group_to_proto((name, group): (&Name, &GroupSpec)) -> v1::ConcurrencyGroup {
+    v1::ConcurrencyGroup { name: name.to_string(), limit: Some(group.limit) }
+}
+
+fn group_from_proto(group: v1::ConcurrencyGroup) -> Result<(Name, GroupSpec), DecodeError> {
+    let limit = required("limit", group.limit)?;
+    Ok((name("name", &group.name)?, GroupSpec { limit }))
 }
 
 /// A namespace from a message. What is absent is at its default.
 pub fn namespace_from_proto(spec: v1::NamespaceSpec) -> Result<NamespaceSpec, DecodeError> {
     let usual = NamespaceSpec::new(name("name", &spec.name)?);
     let v1::Quota { runs, tasks, cpu_millis, memory_bytes } = spec.quota.unwrap_or_default();
+    let groups = spec.concurrency.into_iter().enumerate();
+    let groups =
+        groups.map(|(at, group)| group_from_proto(group).within_element("concurrency", at));
     Ok(NamespaceSpec {
         weight: spec.weight.unwrap_or(usual.weight),
         quota: Quota { runs, tasks, cpu_millis, memory_bytes },
+        groups: groups.collect::<Result<_, DecodeError>>()?,
         ..usual
     })
 }

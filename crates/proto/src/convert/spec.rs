@@ -332,12 +332,16 @@ pub fn request_to_proto(request: &Request) -> v1::Request {
         pool: request.pool.as_ref().map(Text::to_string),
         selector: string_map(&request.selector),
         resources: Some(resources_to_proto(&request.resources)),
+        concurrency: request.groups.iter().map(|group| group.to_string()).collect(),
     }
 }
 
 /// A request from a message.
 pub fn request_from_proto(request: v1::Request) -> Result<Request, DecodeError> {
+    let groups = request.concurrency.iter().enumerate();
+    let groups = groups.map(|(at, group)| name("", group).within_element("concurrency", at));
     Ok(Request {
+        groups: groups.collect::<Result<_, DecodeError>>()?,
         pool: request.pool.map(Text::from),
         selector: text_map(request.selector),
         resources: resources_from_proto(required("resources", request.resources)?),

@@ -22,7 +22,7 @@ use muster_core::state::run::{FireOrigin, RetryOrigin};
 use muster_core::state::task::FailureReason;
 use muster_core::state::trail::Asker;
 use muster_core::time::{Millis, Timestamp};
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::{self, of};
 use proptest::prelude::*;
 
@@ -61,11 +61,9 @@ fn resources() -> impl Strategy<Value = Resources> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    (of(text()), texts(), resources()).prop_map(|(pool, selector, resources)| Request {
-        pool,
-        selector,
-        resources,
-    })
+    (of(text()), texts(), resources(), btree_set(name(), 0..3)).prop_map(
+        |(pool, selector, resources, groups)| Request { pool, selector, resources, groups },
+    )
 }
 
 fn retry_policy() -> impl Strategy<Value = RetryPolicy> {

@@ -13,7 +13,7 @@ use muster_core::command::{
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{Scope, taken_over};
-use muster_core::spec::namespace::{NamespaceSpec, Quota};
+use muster_core::spec::namespace::{GroupSpec, NamespaceSpec, Quota};
 use muster_core::spec::schedule::{Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
@@ -48,6 +48,10 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 pub(crate) fn world() -> impl Strategy<Value = World> {
     steps().prop_map(|steps| {
         let mut world = World::default();
+        // Mostly a namespace with a concurrency group comes first, so that tasks can name it.
+        if !steps.len().is_multiple_of(4) {
+            world.step((0, 0, steps.len() as u8));
+        }
         steps.into_iter().for_each(|step| world.step(step));
         world
     })
@@ -101,6 +105,7 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
         task.queue_timeout = (draw.is_multiple_of(7)).then_some(Millis::from_secs(20));
         task.request.resources.custom = BTreeMap::from([("gpu".into(), u64::from(draw % 2))]);
         task.request.resources.custom.retain(|_, amount| *amount > 0);
+        task.request.groups.extend((draw % 8 == 2).then(|| name("db")));
         task
     });
     let hooks = Hook::ALL.into_iter().filter(|_| b.is_multiple_of(3));
@@ -396,7 +401,8 @@ fn apply_namespace(a: u8, b: u8) -> Command {
     let tasks = (b.is_multiple_of(2)).then_some(u32::from(b));
     let quota = Quota { tasks, memory_bytes: Some(1 << 40), ..Quota::default() };
     let name = name(["default", "other", "third"][usize::from(a / 8) % 3]);
-    let spec = NamespaceSpec { name, weight: u32::from(b % 5) + 1, quota };
+    let groups = [(self::name("db"), GroupSpec { limit: u32::from(b % 4) })].into();
+    let spec = NamespaceSpec { name, weight: u32::from(b % 5) + 1, quota, groups };
     Command::ApplyNamespace(ApplyNamespace { request: request(a, b), spec })
 }
 
@@ -422,7 +428,7 @@ fn random_states_are_not_poor() {
     let mut runner = TestRunner::deterministic();
     let mut seen = [0usize; TaskStatus::COUNT];
     let (mut ended, mut requests, mut arrays) = (0, 0, 0);
-    let (mut actions, mut namespaces) = (0, 0);
+    let (mut actions, mut namespaces, mut grouped) = (0, 0, 0);
     for _ in 0..300 {
         let world = world().new_tree(&mut runner).expect("the strategy never refuses").current();
         world.state.check().expect("apply keeps the invariants");
@@ -430,6 +436,8 @@ fn random_states_are_not_poor() {
         namespaces += world.state.namespaces().count();
         requests += world.state.requests().answered().len();
         actions += world.state.trail().actions().len();
+        let used = world.state.namespace_names().filter_map(|it| world.state.used_by(it));
+        grouped += used.filter(|usage| !usage.groups.is_empty()).count();
         for task in world.state.runs().iter().flat_map(|run| &run.tasks) {
             for (_, state) in task.cells.iter() {
                 seen[state.status() as usize] += 1;
@@ -440,4 +448,5 @@ fn random_states_are_not_poor() {
     assert!(seen.iter().all(|count| *count > 0), "some status was never reached: {seen:?}");
     assert!(ended > 100 && requests > 100 && arrays > 20, "{ended} {requests} {arrays}");
     assert!(actions > 100 && namespaces > 50, "{actions} {namespaces}");
+    assert!(grouped > 3, "{grouped}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::{NamespaceSpec, Quota};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -34,8 +34,7 @@ fn namespace(dice: &mut Dice) -> Action {
     };
     let (runs, tasks, halves) = (some(50, 1, 12), some(70, 1, 5), some(40, 1, 5));
     let cpu_millis = halves.map(|halves| u64::from(halves) * 500);
-    Action::Namespace(
-        dice.0.random_range(1..5),
-        Quota { runs, tasks, cpu_millis, ..Quota::default() },
-    )
+    let weight = dice.0.random_range(1..5);
+    let quota = Quota { runs, tasks, cpu_millis, ..Quota::default() };
+    Action::Namespace(Box::new(NamespaceSpec { weight, quota, ..super::namespace() }))
 }

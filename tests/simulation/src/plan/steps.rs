@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_client::RetryScope;
-use muster_core::spec::namespace::Quota;
+use muster_core::spec::namespace::NamespaceSpec;
 use muster_proto::v1::TaskStatus;
 use rand::Rng;
 
@@ -60,8 +60,8 @@ pub enum Action {
     EndTask(usize, TaskStatus, u32),
     /// Answers the approval of this name in one of its runs.
     Answer(usize, &'static str, bool),
-    /// Gives the namespace of all clients another weight and another quota.
-    Namespace(u32, Quota),
+    /// Gives the namespace of all clients another weight, another quota and other concurrency groups.
+    Namespace(Box<NamespaceSpec>),
     /// Runs again what one of its runs did not come to.
     Retry(usize, RetryScope),
 }

@@ -418,7 +418,9 @@ pub(super) fn left_over_words(field: &str, value: &Value) -> String {
         "environmentCode" => format!(
             "the environment {value}, which the export does not hold: set its variables in `env`, or on the workers"
         ),
-        "taskGroupId" => format!("the task group {value} and its bound on tasks beside each other"),
+        "taskGroupId" => format!(
+            "the task group {value} and its bound on tasks beside each other: name a concurrency group in `concurrency`"
+        ),
         "isCache" | "cacheFlag" => {
             "results are not kept for equal tasks: it runs each time".to_owned()
         }

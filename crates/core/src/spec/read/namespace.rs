@@ -1,17 +1,20 @@
 //! A document that says what a namespace may have.
 
+use std::collections::BTreeMap;
+
 use super::super::path::Path;
 use super::super::quantity;
 use super::super::report::{NO_HELP, Report};
 use super::super::yaml::Node;
 use super::fields::{Fields, Schema};
-use super::values::{integer, name, parsed, text};
+use super::values::{entries, integer, name, name_help, parsed, text};
 use super::workflow::{expect, required};
-use crate::spec::namespace::{NamespaceError, NamespaceSpec, Quota};
+use crate::ids::Name;
+use crate::spec::namespace::{GroupSpec, NamespaceError, NamespaceSpec, Quota};
 
 const NAMESPACE: Schema = Schema {
     what: "a namespace",
-    fields: &["apiVersion", "kind", "name", "description", "weight", "quota"],
+    fields: &["apiVersion", "kind", "name", "description", "weight", "quota", "concurrency"],
     later: &["labels", "annotations"],
 };
 
@@ -33,9 +36,11 @@ pub(in super::super) fn namespace(
     }
     let weight = fields.get("weight").map(|node| integer(node, top.key("weight"), report));
     let quota = fields.get("quota").map(|node| quota(node, top.key("quota"), report));
+    let groups = fields.get("concurrency").map(|it| groups(it, top.key("concurrency"), report));
     let mut spec = NamespaceSpec::new(name?);
     spec.weight = weight.unwrap_or(Some(spec.weight))?;
     spec.quota = quota.unwrap_or_default();
+    spec.groups = groups.unwrap_or_default();
     if let Err(error) = spec.check() {
         let at = top.key("quota");
         match error {
@@ -45,6 +50,9 @@ pub(in super::super) fn namespace(
             }
             NamespaceError::Amount { what } => {
                 report.error_with_help(at.key(what), error.to_string(), NO_HELP);
+            }
+            NamespaceError::Groups { .. } => {
+                report.error_with_help(top.key("concurrency"), error.to_string(), NO_HELP);
             }
         }
     }
@@ -62,4 +70,20 @@ fn quota(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Quota {
     quota.memory_bytes =
         memory.and_then(|it| parsed(it, path.key("memory"), report, quantity::parse_memory));
     quota
+}
+
+/// The groups by name, each with its limit.
+fn groups(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> BTreeMap<Name, GroupSpec> {
+    let mut groups = BTreeMap::new();
+    for (key, value) in entries(node, path, report) {
+        let name = Name::parse(key);
+        if let Err(error) = &name {
+            report.key_error(path.key(key), error.to_string(), name_help(key));
+        }
+        let limit = integer(value, path.key(key), report);
+        if let (Ok(name), Some(limit)) = (name, limit) {
+            groups.insert(name, GroupSpec { limit });
+        }
+    }
+    groups
 }

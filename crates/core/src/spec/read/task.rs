@@ -1,5 +1,7 @@
 //! One task, and the defaults that tasks start from.
 
+use std::collections::BTreeSet;
+
 use super::super::expression;
 use super::super::path::Path;
 use super::super::report::Report;
@@ -19,7 +21,6 @@ const LATER: &[&str] = &[
     "plugin",
     "secrets",
     "with",
-    "concurrency",
     "artifacts",
     "cache",
     "services",
@@ -50,6 +51,7 @@ const TASK: Schema = Schema {
         "resources",
         "pool",
         "selector",
+        "concurrency",
         "retry",
         "onLost",
         "maxLost",
@@ -71,6 +73,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "timeout",
         "pool",
         "selector",
+        "concurrency",
         "gracePeriod",
         "priority",
         "onLost",
@@ -102,7 +105,7 @@ pub(super) fn task(
     task.executor = executor::executor(&fields, path, report).unwrap_or(ExecutorSpec::Noop);
     shared(&fields, path, report, &mut task);
     if let Some(node) = fields.get("needs") {
-        task.needs = needs(node, path.key("needs"), report);
+        task.needs = names(node, path.key("needs"), report);
     }
     if let Some(node) = fields.get("rule") {
         const RULES: [(&str, DependencyRule); 3] = [
@@ -162,6 +165,9 @@ pub(super) fn shared(
     if let Some(node) = fields.get("selector") {
         text_map(node, path.key("selector"), report, &mut task.request.selector);
     }
+    if let Some(node) = fields.get("concurrency") {
+        task.request.groups = groups(node, path.key("concurrency"), report);
+    }
     if let Some(node) = fields.get("retry") {
         policies::retry(node, path.key("retry"), report, &mut task.retry);
     }
@@ -191,7 +197,7 @@ pub(super) fn shared(
     }
 }
 
-fn needs(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Vec<Name> {
+fn names(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Vec<Name> {
     let mut names = Vec::new();
     for (at, text) in texts(node, path, report).unwrap_or_default().into_iter().enumerate() {
         match Name::parse(&text) {
@@ -202,6 +208,17 @@ fn needs(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Vec<Name> 
         }
     }
     names
+}
+
+fn groups(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> BTreeSet<Name> {
+    let mut groups = BTreeSet::new();
+    for name in names(node, path, report) {
+        if groups.contains(&name) {
+            report.error(path, format!("`{name}` is named twice; an attempt takes one place"));
+        }
+        groups.insert(name);
+    }
+    groups
 }
 
 /// The conditions with a name are the core's own; anything else is an expression, which is not read here.

@@ -175,6 +175,7 @@ fn approval(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
         ("resources", request.resources != wanted.resources),
         ("pool", request.pool != wanted.pool),
         ("selector", request.selector != wanted.selector),
+        ("concurrency", request.groups != wanted.groups),
         ("retry", task.retry != plain.retry),
         ("onLost", task.on_lost != plain.on_lost),
         ("maxLost", task.max_lost != plain.max_lost),
@@ -332,6 +333,12 @@ fn request(request: &Request, path: Path<'_>, report: &mut Report<'_>) {
         names::label_value(pool, at, report);
     }
     names::labels(&request.selector, path.key("selector"), report);
+    if request.groups.len() > limits::TASK_GROUPS_MAX {
+        let (count, max) = (request.groups.len(), limits::TASK_GROUPS_MAX);
+        let message =
+            format!("{count} concurrency groups are too many; at most {max} are possible");
+        report.error(path.key("concurrency"), message);
+    }
     let at = path.key("resources");
     amount(request.resources.cpu_millis, at.key("cpu"), report);
     amount(request.resources.memory_bytes, at.key("memory"), report);

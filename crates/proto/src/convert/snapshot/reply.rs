@@ -76,6 +76,7 @@ fn refusal_to_proto(refusal: ItemRefusal) -> StoredRefusal {
         ItemRefusal::WrongVerdict => StoredRefusal::WrongVerdict,
         ItemRefusal::TooParallel => StoredRefusal::TooParallel,
         ItemRefusal::QuotaReached => StoredRefusal::QuotaReached,
+        ItemRefusal::GroupFull => StoredRefusal::GroupFull,
         ItemRefusal::Stale => StoredRefusal::Stale,
         ItemRefusal::RunPaused => StoredRefusal::RunPaused,
     }
@@ -94,6 +95,7 @@ fn refusal_from_proto(refusal: StoredRefusal) -> Result<ItemRefusal, DecodeError
         StoredRefusal::WrongVerdict => Ok(ItemRefusal::WrongVerdict),
         StoredRefusal::TooParallel => Ok(ItemRefusal::TooParallel),
         StoredRefusal::QuotaReached => Ok(ItemRefusal::QuotaReached),
+        StoredRefusal::GroupFull => Ok(ItemRefusal::GroupFull),
         StoredRefusal::Stale => Ok(ItemRefusal::Stale),
         StoredRefusal::RunPaused => Ok(ItemRefusal::RunPaused),
     }
