@@ -12,7 +12,7 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 11] = [
     ("/$defs/workflow/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
         "/$defs/workflow/properties/params/additionalProperties/oneOf/2/properties",
@@ -22,6 +22,7 @@ const PLACES: [(&str, &str); 10] = [
     ("/$defs/defaults/properties", "defaults: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/task/properties", "tasks: {t: {zzzzzz: 1}}"),
     ("/$defs/workflow/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),
+    ("/$defs/task/properties/workflow/properties", "tasks: {t: {workflow: {name: w, zzzzzz: 1}}}"),
     ("/$defs/retry/oneOf/1/properties", "tasks: {t: {noop: {}, retry: {zzzzzz: 1}}}"),
     (
         "/$defs/retry/oneOf/1/properties/backoff/oneOf/1/properties",
@@ -304,8 +305,9 @@ fn what_is_well_formed_fits_the_schema() {
     let reference = include_str!("../../../docs/workflow-reference.md");
     let arrays = include_str!("../../../docs/array-tasks.md");
     let approvals = include_str!("../../../docs/approvals.md");
-    let blocks =
-        [reference, arrays, approvals].into_iter().flat_map(|page| page.split("```yaml\n").skip(1));
+    let sub_workflows = include_str!("../../../docs/sub-workflows.md");
+    let pages = [reference, arrays, approvals, sub_workflows].into_iter();
+    let blocks = pages.flat_map(|page| page.split("```yaml\n").skip(1));
     let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let whole: Vec<&str> = blocks.filter(|text| text.starts_with("apiVersion")).collect();
     assert!(whole.len() >= 3);
@@ -325,6 +327,8 @@ fn what_is_misspelt_does_not_fit() {
         "tasks: {t: {run: ls, noop: {}}}",
         "tasks: {t: {run: ls, approval: {}}}",
         "tasks: {t: {approval: {onTimeout: skip}, timeout: 1h}}",
+        "tasks: {t: {workflow: {params: {a: b}}}}",
+        "tasks: {t: {workflow: {name: Load}}}",
         "tasks: {t: {run: ls, timeout: soon}}",
         "tasks: {t: {run: ls, onLost: retry}}",
         "tasks: {T: {run: ls}}",

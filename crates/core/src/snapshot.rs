@@ -123,6 +123,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         origin,
         retry,
         backfill,
+        parent,
         asked_by,
         paused,
         stop,
@@ -133,7 +134,8 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         ended,
     } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    (retry, backfill, asked_by, paused, stop, cancels, result, tasks, open, ended).hash(hasher);
+    (parent, retry, backfill, asked_by, paused, stop, cancels, result, tasks, open, ended)
+        .hash(hasher);
 }
 
 /// A stable hash of any bytes: FNV-1a, 64 bits (Fowler, Noll and Vo). For digests, never against an adversary.

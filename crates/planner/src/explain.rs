@@ -1,9 +1,11 @@
 //! Why a task is where it is, and which worker could take it: the answer behind `muster explain`.
 
 mod hooks;
+mod sub_workflow;
 mod text;
 
 pub use hooks::HookTurn;
+pub use sub_workflow::SubWorkflow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange, Tally};
 use muster_core::state::namespace::QuotaBound;
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{ParentTask, Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
 use muster_core::state::{State, Usage};
 use muster_core::time::Timestamp;
@@ -73,6 +75,10 @@ pub struct Explanation {
     pub skipped: Option<Skipped>,
     /// What a person is asked, if it is an approval.
     pub approval: Option<ApprovalSpec>,
+    /// Which workflow it runs, if it is a sub-workflow.
+    pub sub_workflow: Option<SubWorkflow>,
+    /// The task that its run was started for.
+    pub parent: Option<String>,
     /// What the attempt said that let the task fail; the first of an array's. Of an approval the reason that was given.
     pub message: Option<Text>,
     /// Present if `maxParallel` keeps ready indices from being placed.
@@ -275,6 +281,9 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
+    if let Some(of) = &mut explanation.sub_workflow {
+        of.look_up(state);
+    }
     Some(explanation)
 }
 
@@ -305,10 +314,9 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         skipped: (status == TaskStatus::Skipped && spec.hook.is_none())
             .then(|| skipped(run, task, spec)),
         approval: spec.executor.approval().cloned(),
-        message: progress
-            .message
-            .clone()
-            .filter(|_| status == TaskStatus::Failed || spec.is_approval()),
+        sub_workflow: SubWorkflow::of(progress, spec),
+        parent: run.parent.as_ref().map(ParentTask::label),
+        message: progress.message.clone().filter(|_| says(status, spec)),
         parallel: None,
         quota: None,
         failures: failures(spec, progress),
@@ -316,6 +324,12 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         ahead: None,
         worker_names: BTreeMap::new(),
     })
+}
+
+/// Whether what is kept as the message of a task is about how it stands.
+fn says(status: TaskStatus, spec: &TaskSpec) -> bool {
+    let has_ended_well = matches!(status, TaskStatus::Succeeded | TaskStatus::Cancelled);
+    status == TaskStatus::Failed || spec.is_approval() || spec.is_sub_workflow() && !has_ended_well
 }
 
 fn sized_late(progress: &Task, spec: &TaskSpec) -> Option<SizedLate> {

@@ -43,8 +43,8 @@ mod properties;
 
 pub use explain::{
     Ahead, Blocked, Contender, Explanation, Failures, HookTurn, OverQuota, Parallel, Part,
-    SizedLate, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict, explain,
-    explain_progress,
+    SizedLate, Skipped, SubWorkflow, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict,
+    explain, explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Plan, Unplaced, plan};

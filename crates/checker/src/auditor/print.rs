@@ -128,6 +128,7 @@ fn run_print(run: &Run) -> u64 {
         origin,
         retry,
         backfill,
+        parent,
         asked_by,
         paused,
         stop,
@@ -137,7 +138,8 @@ fn run_print(run: &Run) -> u64 {
         open,
         ended,
     } = run;
-    let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
+    let made_for = (origin, backfill, parent);
+    let identity = (id, number, version.id, params, priority, submitted_at, made_for);
     let hooks = (cancels, result);
     mix(&(identity, asked_by, retry, begun_at, paused, stop, hooks, tasks, open, ended))
 }
@@ -235,6 +237,10 @@ fn hash_decisions(decisions: &[Decision], mixer: &mut Mixer) {
             Verdict::FanOut { items } => {
                 items.hash(mixer);
                 (3, None)
+            }
+            Verdict::StartRun { params } => {
+                params.hash(mixer);
+                (4, None)
             }
         };
         (it.run, it.task, it.since, verdict).hash(mixer);

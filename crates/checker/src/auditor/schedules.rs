@@ -95,8 +95,7 @@ impl Step<'_> {
         self.count(Rare::RunAccepted);
         self.touched_namespaces.insert(key.0.clone());
         let shape = self.book.shapes.of(&run.version);
-        let mut work = Work::new(id, run.version.clone(), shape, run.priority, self.index, now);
-        work.origin = run.origin.clone();
+        let mut work = Work::new(run, shape, self.index, now);
         work.retry = retries.map(|command| command.of.clone());
         work.asked_by = self.asker.clone();
         let taken_over = retries.map(|command| command.taken_over.as_slice()).unwrap_or_default();
@@ -121,6 +120,8 @@ impl Step<'_> {
             ended: None,
             origin: run.origin.clone(),
             retries: retries.map(|command| command.of.run),
+            // Compared with the task that it should be.
+            parent: run.parent.as_ref().map(|parent| parent.run),
             task_cancelled: None,
         };
         self.ledger.runs.insert(id, record);
@@ -319,6 +320,11 @@ impl Step<'_> {
         if run.retry != work.retry {
             let what = format!("run {} retries another run than it was made for", run.id);
             self.found(Invariant::I2, what);
+        }
+        if run.parent != work.parent {
+            let (is, wanted) = (&run.parent, &work.parent);
+            let what = format!("run {} was started for {is:?}, should be {wanted:?}", run.id);
+            self.found(Invariant::I20, what);
         }
         if run.asked_by != work.asked_by {
             let (is, wanted) = (&run.asked_by, &work.asked_by);

@@ -68,7 +68,8 @@ pub fn judge(history: &History, ledger: &Ledger, expected: &Expectations) -> Ver
     // No call made these by itself, or more than calls about the run as a whole says how they end: calls alone say
     // too little about them.
     let others = ledger.runs.values().filter(|run| {
-        run.origin.is_some() || run.retries.is_some() || run.task_cancelled.is_some()
+        let is_made_so = run.origin.is_some() || run.retries.is_some() || run.parent.is_some();
+        is_made_so || run.task_cancelled.is_some()
     });
     let others = others.map(|run| run.run).collect();
     judge.verdict.merge(one_run::check(&operations, &others, may_be_pruned));

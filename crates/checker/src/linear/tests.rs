@@ -36,6 +36,7 @@ fn ledger(runs: &[Line]) -> Ledger {
             ended,
             origin: None,
             retries: None,
+            parent: None,
             task_cancelled: None,
         };
         let answer = RequestRecord { digest: 0, index: LogIndex(*accepted), reply: Reply::Done };

@@ -9,6 +9,7 @@ mod quotas;
 mod replicas;
 mod runs;
 mod seen;
+mod sub_workflows;
 mod trail;
 mod workers;
 

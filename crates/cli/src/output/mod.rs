@@ -15,7 +15,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
 pub(crate) use self::past::asker;
-pub(crate) use self::shown::{Shown, has_ended, hook_word, rounded, run_word, task_word};
+pub(crate) use self::shown::{
+    Shown, child, has_ended, hook_word, parent, rounded, run_word, task_word,
+};
 pub(crate) use self::table::Table;
 
 /// How data is printed.

@@ -65,6 +65,16 @@ pub(crate) fn task_word(status: v1::TaskStatus) -> &'static str {
     }
 }
 
+/// The task that a run was started for: `etl/42/load`.
+pub(crate) fn parent(parent: &v1::ParentTask) -> String {
+    format!("{}/{}/{}", parent.workflow, parent.number, parent.task)
+}
+
+/// The run that a task started: `load/7`.
+pub(crate) fn child(child: &v1::ChildRun) -> String {
+    format!("{}/{}", child.workflow, child.number)
+}
+
 fn worker_word(status: v1::WorkerStatus) -> &'static str {
     match status {
         v1::WorkerStatus::Unspecified => "unknown",
@@ -145,6 +155,7 @@ impl Shown for v1::Run {
                 "VERSION",
                 "PRIORITY",
                 "SUBMITTED (UTC)",
+                "STARTED FOR",
                 "PARAMS",
                 "LABELS",
             ],
@@ -171,6 +182,7 @@ impl Shown for v1::Run {
                 version,
                 self.priority.to_string(),
                 clock(self.submitted_at_ms),
+                self.parent.as_ref().map(parent).unwrap_or_default(),
                 pairs(&self.params),
                 pairs(&self.labels),
             ]);
@@ -291,9 +303,12 @@ impl Shown for v1::Task {
             _ => task_word(self.status()).to_owned(),
         };
         // What an earlier attempt ended with is no news about a task that succeeded.
-        let message = match self.status() {
-            v1::TaskStatus::Succeeded => "",
-            _ => self.message.lines().next().unwrap_or_default(),
+        let message = match (self.status(), &self.child) {
+            (v1::TaskStatus::Succeeded | v1::TaskStatus::Awaiting, Some(it)) => {
+                format!("run {}", child(it))
+            }
+            (v1::TaskStatus::Succeeded, None) => String::new(),
+            _ => self.message.lines().next().unwrap_or_default().to_owned(),
         };
         let mut row = vec![
             self.id.clone(),

@@ -26,10 +26,12 @@ mod reopen_tasks;
 mod retry_run;
 mod settle;
 mod start_attempts;
+mod sub_workflow;
 mod submit_run;
 mod suspend_schedule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::command::{Command, Entry, RequestKey};
 use crate::event::Event;
@@ -40,7 +42,8 @@ use crate::reply::{Rejection, Reply};
 use crate::state::State;
 use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
-use crate::state::task::{TaskState, TaskStatus};
+use crate::state::run::Run;
+use crate::state::task::{StopReason, TaskState, TaskStatus};
 use crate::state::trail::Asker;
 use crate::time::Timestamp;
 
@@ -67,6 +70,10 @@ struct Step<'a> {
     ended_at_once: Vec<(RunId, TaskIndex)>,
     /// Tasks that ended, or of which something failed, and about which `failFast` has not been asked yet.
     failed: BTreeSet<(RunId, TaskIndex)>,
+    /// Runs that ended, and about which the tasks that they were started for have not been told yet.
+    ended_children: BTreeMap<RunId, Arc<Run>>,
+    /// Runs that must stop with the tasks that they were started for, and have not been told yet.
+    stopped_children: BTreeSet<RunId>,
     /// Whether runs that waited are being begun.
     is_beginning: bool,
     /// Who asked for the command that is being carried out, if that is known.
@@ -90,6 +97,8 @@ impl State {
             events: Vec::new(),
             ended_at_once: Vec::new(),
             failed: BTreeSet::new(),
+            ended_children: BTreeMap::new(),
+            stopped_children: BTreeSet::new(),
             is_beginning: false,
             asker: None,
             intent: None,
@@ -97,9 +106,9 @@ impl State {
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();
-            step.fail_fast();
+            step.follow_up();
             let reply = step.carry_out(command);
-            step.fail_fast();
+            step.follow_up();
             if reply.is_ok() || !mutant::is_on(Mutant::AnswerDropped) {
                 replies.push(reply);
             }
@@ -195,6 +204,24 @@ impl Step<'_> {
             reply: reply.clone(),
         });
         Ok(reply)
+    }
+
+    /// Follows up on what ended, failed or must stop since this was last asked, beyond the run that it happened in: on
+    /// the tasks that ended runs were started for, the runs that stopped tasks wait for, and `failFast`. All that a
+    /// command or a moment brings is carried out first, so that it does not matter in which order it is told; and runs
+    /// above one another are gone through one by one here, so that the stack does not grow with them.
+    fn follow_up(&mut self) {
+        loop {
+            if let Some((_, child)) = self.ended_children.pop_first() {
+                self.end_awaiting(&child);
+            } else if let Some(child) = self.stopped_children.pop_first() {
+                self.stop_run(child, StopReason::ByParent);
+            } else if let Some((run, task)) = self.failed.pop_first() {
+                self.fail_fast(run, task);
+            } else {
+                return;
+            }
+        }
     }
 
     /// Puts indices of a task into a state, and everything that follows from it: downstream tasks, the run's end.

@@ -12,7 +12,7 @@ use crate::reply::{Rejection, Reply};
 use crate::retry::TakenOver;
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
-use crate::state::run::{FireOrigin, Params, RetryOrigin, Run};
+use crate::state::run::{FireOrigin, Params, ParentTask, RetryOrigin, Run};
 use crate::state::task::StopReason;
 use crate::state::workflow::WorkflowVersion;
 
@@ -24,6 +24,7 @@ pub(super) struct NewRun<'a> {
     pub(super) origin: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
     pub(super) backfill: Option<FireOrigin>,
+    pub(super) parent: Option<ParentTask>,
     pub(super) taken_over: &'a [TakenOver],
 }
 
@@ -36,6 +37,7 @@ impl NewRun<'_> {
             origin: None,
             retry: None,
             backfill: None,
+            parent: None,
             taken_over: &[],
         }
     }
@@ -54,12 +56,7 @@ pub(super) enum Admission {
 
 impl Step<'_> {
     pub(super) fn submit_run(&mut self, command: &SubmitRun) -> Result<Reply, Rejection> {
-        if self.state.runs.len() >= limits::RUNS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "live runs",
-                max: limits::RUNS_MAX as u64,
-            });
-        }
+        self.check_run_limit()?;
         let existing;
         let spec: &WorkflowSpec = match &command.source {
             RunSource::Workflow { workflow, version } => {
@@ -94,6 +91,15 @@ impl Step<'_> {
         let run = NewRun { priority, backfill, ..NewRun::fresh(params) };
         let (run, number) = self.start_run(version.clone(), run, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })
+    }
+
+    /// One more run may be live, in all of the cluster.
+    pub(super) fn check_run_limit(&self) -> Result<(), Rejection> {
+        if self.state.runs.len() >= limits::RUNS_MAX {
+            let max = limits::RUNS_MAX as u64;
+            return Err(Rejection::LimitReached { what: "live runs", max });
+        }
+        Ok(())
     }
 
     /// The parameters that a submission gives. One for a fire time of a schedule begins with those of the schedule.
@@ -143,7 +149,7 @@ impl Step<'_> {
         }
     }
 
-    fn existing_version(
+    pub(super) fn existing_version(
         &self,
         namespace: &Name,
         workflow: &Name,
@@ -187,6 +193,7 @@ impl Step<'_> {
         run.origin = new.origin;
         run.retry = new.retry;
         run.backfill = new.backfill;
+        run.parent = new.parent;
         run.asked_by = self.asker.clone();
         if !new.taken_over.is_empty() {
             run.take_over(new.taken_over);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::cells::Cells;
 use super::hooks::RunResult;
-use super::task::{StopReason, Task, TaskSpans, TaskState};
+use super::task::{Outputs, StopReason, Task, TaskSpans, TaskState};
 use super::trail::Asker;
 use super::workflow::WorkflowVersion;
 use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text};
+use crate::limits;
 use crate::spec::TaskSpec;
+use crate::spec::template::{self, Reference, TemplateError};
 use crate::time::Timestamp;
 
 /// How often a person can cancel a run with hooks: once its tasks, and once its hooks.
@@ -46,7 +48,9 @@ pub struct Run {
     pub retry: Option<RetryOrigin>,
     /// Present if somebody asked for it to be made for a fire time, after the fact: several runs may be for one.
     pub backfill: Option<FireOrigin>,
-    /// Who asked for it; `None` if a schedule made it, or whoever asked did not say.
+    /// The task that it was started for, if there is one. That waits for it.
+    pub parent: Option<ParentTask>,
+    /// Who asked for it; `None` if a schedule or a task made it, or whoever asked did not say.
     pub asked_by: Option<Asker>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
@@ -85,6 +89,35 @@ pub struct RetryOrigin {
     pub fire_time: Timestamp,
     /// The schedule that it was made for.
     pub schedule: Option<Name>,
+}
+
+/// The task that a run was started for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ParentTask {
+    /// The run of the task.
+    pub run: RunId,
+    /// The workflow of that run.
+    pub workflow: Name,
+    /// The number of that run within its workflow.
+    pub number: u64,
+    /// Where the task stands in that run.
+    pub task: TaskIndex,
+    /// The name of the task.
+    pub name: Name,
+    /// How many runs are above: 1 if that run has no parent, and at most
+    /// [`SUB_WORKFLOW_DEPTH_MAX`](crate::limits::SUB_WORKFLOW_DEPTH_MAX).
+    pub depth: u32,
+    /// What that run was made for: see [`Run::fire_time`].
+    pub fire_time: Timestamp,
+    /// The schedule that that run was made for.
+    pub schedule: Option<Name>,
+}
+
+impl ParentTask {
+    /// `etl/42/load`.
+    pub fn label(&self) -> String {
+        format!("{}/{}/{}", self.workflow, self.number, self.name)
+    }
 }
 
 /// How and when a run ended.
@@ -148,6 +181,7 @@ impl Run {
                 attempts: 0,
                 outputs: None,
                 message: None,
+                child: None,
             }
         });
         let tasks: Vec<Task> = tasks.collect();
@@ -163,6 +197,7 @@ impl Run {
             origin: None,
             retry: None,
             backfill: None,
+            parent: None,
             asked_by: None,
             paused: None,
             stop: None,
@@ -186,19 +221,20 @@ impl Run {
     }
 
     /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it
-    /// was submitted; of a retry, the time that the run is about that it retries.
+    /// was submitted; of a retry, the time that the run is about that it retries; of one that a task started, the time
+    /// that the task's run is about.
     pub fn fire_time(&self) -> Timestamp {
-        match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry) {
-            (Some(origin), _) => origin.fire_time,
-            (None, Some(retry)) => retry.fire_time,
-            (None, None) => self.submitted_at,
-        }
+        let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| origin.fire_time);
+        let own = own.or_else(|| self.retry.as_ref().map(|retry| retry.fire_time));
+        own.or_else(|| self.parent.as_ref().map(|parent| parent.fire_time))
+            .unwrap_or(self.submitted_at)
     }
 
-    /// The schedule that the run was made for, or the run that it retries.
+    /// The schedule that the run was made for, or the run that it retries, or that a task of it started.
     pub fn schedule(&self) -> Option<&Name> {
         let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| &origin.schedule);
-        own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()))
+        let own = own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()));
+        own.or_else(|| self.parent.as_ref().and_then(|parent| parent.schedule.as_ref()))
     }
 
     /// Counts anew which tasks have not ended, and how many each one waits for.
@@ -248,6 +284,45 @@ impl Run {
     /// When the run's own timeout is over. It bounds what its tasks take, and not its hooks.
     pub(crate) fn tasks_deadline(&self) -> Option<Timestamp> {
         self.version.spec.timeout.zip(self.begun_at).map(|(span, at)| at + span)
+    }
+
+    /// What it gives to the task that it was started for, of the keys that are wanted; `None` if that is too large. A
+    /// value that refers to what no task wrote is left out. Final once the run has ended.
+    pub fn outputs(&self, is_wanted: impl Fn(&Text) -> bool) -> Option<Outputs> {
+        let spec = &self.version.spec;
+        let mut outputs = Outputs::new();
+        if spec.outputs.is_empty() {
+            return Some(outputs);
+        }
+        let ids = spec.tasks.iter().map(|task| template::in_expressions(task.id.as_str()));
+        let tasks: BTreeMap<String, &Task> = ids.zip(&self.tasks).collect();
+        let value = |reference: &Reference| match reference {
+            Reference::Param(name) => {
+                let mut params = self.params.iter();
+                let found = params.find(|(it, _)| template::is_same_name(name, it.as_str()));
+                found.map(|(_, value)| value.clone())
+            }
+            Reference::TaskOutput { task, key } => {
+                let written = tasks.get(&template::in_expressions(task))?.outputs.as_ref()?;
+                let found = written.iter().find(|(it, _)| template::is_same_name(key, it));
+                found.map(|(_, value)| value.clone())
+            }
+            _ => None,
+        };
+        let mut bytes = 0;
+        for (key, text) in spec.outputs.iter().filter(|(key, _)| is_wanted(key)) {
+            let text = match template::render(text, &value) {
+                Ok(text) => text,
+                Err(TemplateError::TooLong) => return None,
+                Err(_) => continue,
+            };
+            bytes += key.len() + text.len();
+            if bytes > limits::OUTPUT_BYTES_MAX {
+                return None;
+            }
+            outputs.insert(key.clone(), text.into());
+        }
+        Some(outputs)
     }
 
     /// `etl/42`.

@@ -15,9 +15,8 @@ use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::schedule::{CatchUp, Dialect, ScheduleSpec, Timing};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule,
-    ExecutorSpec, FanOut, Hook, Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand,
-    ProcessSpec, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ArraySpec, Axis, Backoff, ConcurrencyPolicy, Condition, DependencyRule, FanOut, Hook, Items,
+    OnLost, ParamSpec, ParamType, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -29,11 +28,13 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::{self, of};
 use proptest::prelude::*;
 
+use super::executors::executor;
+
 pub(crate) fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9_-]{0,7}".prop_map(|text| Name::parse(&text).expect("the pattern is a name's"))
 }
 
-fn text() -> impl Strategy<Value = Text> {
+pub(crate) fn text() -> impl Strategy<Value = Text> {
     prop_oneof![Just(String::new()), "\\PC{1,6}", "[\\x00-\\x1f]{1,3}"].prop_map(Text::from)
 }
 
@@ -85,24 +86,6 @@ fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
             on_timeout,
         },
     )
-}
-
-fn executor() -> impl Strategy<Value = ExecutorSpec> {
-    let list = || vec(text(), 0..3);
-    let command = prop_oneof![
-        list().prop_map(ProcessCommand::Argv),
-        (text(), list()).prop_map(|(text, shell)| ProcessCommand::Script { text, shell }),
-    ];
-    let process = (command, of(text()))
-        .prop_map(|(command, working_dir)| ProcessSpec { command, working_dir });
-    let ends = [OnTimeout::Fail, OnTimeout::Approve];
-    let approval = (of(text()), prop::sample::select(ends.to_vec()))
-        .prop_map(|(message, on_timeout)| ApprovalSpec { message, on_timeout });
-    prop_oneof![
-        Just(ExecutorSpec::Noop),
-        process.prop_map(ExecutorSpec::Process),
-        approval.prop_map(ExecutorSpec::Approval),
-    ]
 }
 
 fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
@@ -231,10 +214,10 @@ fn param() -> impl Strategy<Value = ParamSpec> {
 pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let params = btree_map(name(), param().boxed(), 0..3);
     // Boxed, as trees of strategies are large and live on the stack.
-    let when = (vec(schedule().boxed(), 0..3), policy(), any::<bool>()).boxed();
+    let when = (vec(schedule().boxed(), 0..3), policy(), any::<bool>(), texts()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
-            let (schedules, concurrency, fail_fast) = when;
+            let (schedules, concurrency, fail_fast, outputs) = when;
             WorkflowSpec {
                 name,
                 labels,
@@ -244,6 +227,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
                 schedules,
                 concurrency,
                 fail_fast,
+                outputs,
                 tasks,
             }
         },
@@ -380,6 +364,7 @@ fn retry() -> impl Strategy<Value = RetryRun> {
         any::<i32>().prop_map(|code| TakenEnd::Failed { reason: FailureReason::Exit(code) }),
         Just(TakenEnd::Failed { reason: FailureReason::QueueTimedOut }),
         Just(TakenEnd::Failed { reason: FailureReason::NotApproved }),
+        Just(TakenEnd::Failed { reason: FailureReason::RunFailed }),
     ];
     let outputs = option::of(texts().prop_map(Arc::new));
     let taken = (small(), vec((range(), end), 0..3), outputs, option::of(items())).prop_map(
@@ -449,6 +434,8 @@ fn decide() -> impl Strategy<Value = Command> {
         Just(Verdict::Skip),
         items().prop_map(|items| Verdict::FanOut { items }),
         text().prop_map(|message| Verdict::Fail { message }),
+        btree_map(name(), text(), 0..3)
+            .prop_map(|params| Verdict::StartRun { params: Arc::new(params) }),
     ];
     let decision = (run(), small(), number(), verdict).prop_map(|(run, task, since, verdict)| {
         Decision { run, task: TaskIndex(task), since: LogIndex(since), verdict }
