@@ -33,6 +33,7 @@ fn whole_workflows_in_the_documentation_are_well_formed() {
         "docs/array-tasks.md",
         "docs/approvals.md",
         "docs/hooks.md",
+        "docs/sub-workflows.md",
     ] {
         let text = fs::read_to_string(root.join(page)).expect("the page is there");
         for (line, block) in blocks(&text).iter().filter(|(_, it)| it.starts_with("apiVersion")) {
