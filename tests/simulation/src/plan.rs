@@ -5,6 +5,7 @@ mod approvals;
 mod hooks;
 mod quotas;
 mod steps;
+mod sub_workflows;
 
 use std::time::Duration;
 
@@ -215,6 +216,7 @@ impl Plan {
         approvals::add(seed, &mut clients);
         hooks::add(seed, &mut clients);
         quotas::add(seed, lasts, &mut clients);
+        sub_workflows::add(seed, &mut clients);
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);
