@@ -66,6 +66,11 @@ async fn the_documentation_of_hooks_can_be_followed() {
     follow("hooks.md").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_of_sub_workflows_can_be_followed() {
+    follow("sub-workflows.md").await;
+}
+
 /// Does what a page of the documentation shows, on a cluster of its own.
 async fn follow(page: &str) {
     let cluster = Cluster::start(1, 1).await;

@@ -107,6 +107,16 @@ rare! {
     ApprovalRefused = "approval refused",
     /// Nobody answered an approval in time.
     ApprovalTimedOut = "approval timed out",
+    /// A task started a run of another workflow.
+    ChildStarted = "run started for a task",
+    /// A task could not start its run.
+    ChildRefused = "run of a task refused",
+    /// A task succeeded with its run.
+    ChildSucceeded = "task succeeded with its run",
+    /// A task's try failed with its run.
+    ChildFailed = "run of a task failed",
+    /// A run was told to stop with its task.
+    ChildStopped = "run stopped with its task",
     /// A run was paused.
     RunPaused = "run paused",
     /// A person gave a task its end.

@@ -41,6 +41,8 @@ pub struct RunRecord {
     pub trigger: Option<RunId>,
     /// The run whose failed parts it runs again, if it is a retry.
     pub retries: Option<RunId>,
+    /// The run of the task that it was started for, if there is one.
+    pub parent: Option<RunId>,
     /// The entry that first cancelled a task of it by itself, if there was one.
     pub task_cancelled: Option<LogIndex>,
 }
@@ -178,6 +180,7 @@ impl Ledger {
             origin: run.origin.clone(),
             trigger: run.trigger.as_ref().map(|trigger| trigger.run),
             retries: run.retry.as_ref().map(|retry| retry.run),
+            parent: run.parent.as_ref().map(|parent| parent.run),
             // An older entry may have done it, as far as can be told.
             task_cancelled: Some(index),
             ended: None,

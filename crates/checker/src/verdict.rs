@@ -57,6 +57,7 @@ invariants! {
     I17 = "Apply is total and bounded on any bytes that decode.",
     I18 = "Raft's own safety.",
     I19 = "Whatever is asked for and carried out is in the audit trail once, or with the run that it made.",
+    I20 = "A sub-workflow has one live run at a time, its own; it comes to what that comes to, in the same entry.",
     L1 = "Once faults stop, there is a leader.",
     L2 = "Once faults stop, masters converge.",
     L3 = "Once faults stop, every run ends.",

@@ -60,10 +60,10 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Draw a workflow's tasks and what they wait for
     Graph(graph::GraphArgs),
-    /// List workflows, their versions, runs, tasks, schedules, triggers, namespaces, workers or actions
+    /// List workflows, their versions, runs, tasks, schedules, triggers, namespaces, groups, workers or actions
     #[command(subcommand)]
     Get(get::GetCommand),
-    /// Show one run, task, workflow, namespace or worker in full
+    /// Show one run, task, workflow, namespace, group or worker in full
     #[command(subcommand)]
     Describe(lookup::DescribeCommand),
     /// Say why a run or a task is where it is
@@ -176,6 +176,8 @@ mod tests {
             "muster describe task etl/42/extract",
             "muster get namespaces -o wide",
             "muster describe namespace team",
+            "muster get groups -o wide",
+            "muster describe group db-prod",
             "muster explain etl/42/extract",
             "muster explain",
             "muster logs etl/42/shard[3]#2 -f --tail 10",

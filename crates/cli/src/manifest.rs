@@ -15,7 +15,7 @@ use muster_core::spec::webhook::{Credential, WebhookSpec};
 use muster_core::spec::{
     ApprovalSpec, Backoff, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
     OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Resources, RetryPolicy,
-    TaskSpec, WorkflowSpec,
+    SubWorkflowSpec, TaskSpec, WorkflowSpec,
 };
 use serde_json::{Map, Value, json};
 
@@ -96,6 +96,7 @@ pub(crate) fn workflow(spec: &WorkflowSpec) -> Value {
     if spec.fail_fast {
         fields.put("failFast", json!(true));
     }
+    fields.put_filled("outputs", texts(&spec.outputs));
     let tasks = spec.tasks.iter().filter(|it| it.hook.is_none());
     let tasks = tasks.map(|it| (it.id.to_string(), task(it)));
     fields.put("tasks", Value::Object(tasks.collect()));
@@ -283,6 +284,7 @@ fn executor(spec: &ExecutorSpec, fields: &mut Fields) {
         ExecutorSpec::Process(process) => process,
         ExecutorSpec::Noop => return fields.put("noop", json!({})),
         ExecutorSpec::Approval(spec) => return fields.put("approval", approval(spec)),
+        ExecutorSpec::Workflow(spec) => return fields.put("workflow", sub_workflow(spec)),
     };
     match command {
         ProcessCommand::Argv(argv) => fields.put("command", list(argv)),
@@ -303,6 +305,14 @@ fn approval(approval: &ApprovalSpec) -> Value {
         OnTimeout::Fail => {}
         OnTimeout::Approve => fields.put("onTimeout", json!("approve")),
     }
+    fields.value()
+}
+
+fn sub_workflow(spec: &SubWorkflowSpec) -> Value {
+    let mut fields = Fields::default();
+    fields.put("name", json!(spec.name.as_str()));
+    let params = spec.params.iter().map(|(name, value)| (name.to_string(), json!(&**value)));
+    fields.put_filled("params", Value::Object(params.collect()));
     fields.value()
 }
 
@@ -386,6 +396,7 @@ mod tests {
             include_str!("../../../examples/foreach.yaml"),
             include_str!("../../../examples/hooks.yaml"),
             include_str!("../../../examples/triggers.yaml"),
+            include_str!("../../../examples/sub-workflow.yaml"),
         ];
         for spec in examples.iter().flat_map(|text| parse(text).unwrap()) {
             let (text, read) = again(&spec);

@@ -12,7 +12,7 @@ use serde_json::Value;
 const SCHEMA: &str = include_str!("../schema/workflow.schema.json");
 
 /// Where the fields of each kind of map stand in the schema, and a file with an unknown field in such a map.
-const PLACES: [(&str, &str); 11] = [
+const PLACES: [(&str, &str); 12] = [
     ("/$defs/workflow/properties", "zzzzzz: 1\ntasks: {t: {noop: {}}}"),
     (
         "/$defs/workflow/properties/params/additionalProperties/oneOf/2/properties",
@@ -23,6 +23,7 @@ const PLACES: [(&str, &str); 11] = [
     ("/$defs/defaults/properties", "defaults: {zzzzzz: 1}\ntasks: {t: {noop: {}}}"),
     ("/$defs/task/properties", "tasks: {t: {zzzzzz: 1}}"),
     ("/$defs/workflow/properties/hooks/properties", "tasks: {t: {noop: {}}}\nhooks: {zzzzzz: 1}"),
+    ("/$defs/task/properties/workflow/properties", "tasks: {t: {workflow: {name: w, zzzzzz: 1}}}"),
     ("/$defs/retry/oneOf/1/properties", "tasks: {t: {noop: {}, retry: {zzzzzz: 1}}}"),
     (
         "/$defs/retry/oneOf/1/properties/backoff/oneOf/1/properties",
@@ -342,6 +343,8 @@ fn what_is_misspelt_does_not_fit() {
         "tasks: {t: {run: ls, noop: {}}}",
         "tasks: {t: {run: ls, approval: {}}}",
         "tasks: {t: {approval: {onTimeout: skip}, timeout: 1h}}",
+        "tasks: {t: {workflow: {params: {a: b}}}}",
+        "tasks: {t: {workflow: {name: Load}}}",
         "tasks: {t: {run: ls, timeout: soon}}",
         "tasks: {t: {run: ls, onLost: retry}}",
         "tasks: {T: {run: ls}}",

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::pages::{Items, Page, pages};
 
 impl Client {
-    /// Gives a namespace its weight and its quota. The namespace of the client does not matter.
+    /// Gives a namespace its weight, its quota and its concurrency groups. The namespace of the client does not matter.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` if it is not well-formed.

@@ -3,6 +3,7 @@
 mod hooks;
 mod numbers;
 mod schedules;
+mod waiting;
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use crate::spec::{Items, TaskSpec};
 use crate::state::State;
 use crate::state::cells::Cells;
 use crate::state::run::{CANCELS_MAX, Run};
-use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus, Tries};
+use crate::state::task::{Task, TaskEnd, TaskState, TaskStatus};
 use crate::state::worker::WorkerStatus;
 
 /// A broken invariant.
@@ -70,8 +71,10 @@ impl State {
             return violated("I6", format!("run {} has ended and is still in the state", run.id));
         }
         hooks::check(run)?;
+        self.check_parent(run)?;
         for (position, task) in run.tasks.iter().enumerate() {
             self.check_task(run, TaskIndex(position as u32), task)?;
+            self.check_child(run, TaskIndex(position as u32), task)?;
         }
         Ok(())
     }
@@ -112,15 +115,10 @@ impl State {
             Some(_) => run.cancels == CANCELS_MAX || run.begun_at.is_none() && run.stop.is_some(),
         };
         for (_, state) in task.cells.iter() {
-            let waits = matches!(
-                state.status(),
-                TaskStatus::Blocked
-                    | TaskStatus::Undecided
-                    | TaskStatus::Ready
-                    | TaskStatus::Backoff
-                    | TaskStatus::Held
-                    | TaskStatus::Awaiting
-            );
+            let waits = match state {
+                TaskState::Awaiting { what, .. } => what.stop().is_none(),
+                other => other.attempt().is_none() && !other.status().is_terminal(),
+            };
             if must_stop && waits {
                 return violated("I15", format!("task {} waits in a run that must stop", name()));
             }
@@ -143,7 +141,7 @@ impl State {
                     );
                 }
             }
-            check_approval(run, index, state)?;
+            waiting::check(run, index, state)?;
             self.check_retries(run, index, state)?;
         }
         self.check_order(run, index, task)
@@ -279,30 +277,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// An approval waits for a person or not at all, and nothing else does.
-fn check_approval(run: &Run, index: TaskIndex, state: &TaskState) -> Result<(), Violation> {
-    let is_approval = run.spec(index).is_some_and(TaskSpec::is_approval);
-    let fits = match state {
-        TaskState::Awaiting { .. } => is_approval,
-        TaskState::Ready { .. }
-        | TaskState::Placed { .. }
-        | TaskState::Running { .. }
-        | TaskState::Backoff { .. }
-        | TaskState::Held { .. } => !is_approval,
-        TaskState::Blocked
-        | TaskState::Undecided { .. }
-        | TaskState::Succeeded { .. }
-        | TaskState::Failed { .. }
-        | TaskState::Skipped { .. }
-        | TaskState::Cancelled => true,
-    };
-    let is_untried = !is_approval || state.tries() == Tries::default();
-    if fits && is_untried {
-        return Ok(());
-    }
-    violated("I7", format!("task {}/{index} is {state:?}", run.id))
 }
 
 /// Whether a task has the indices that its spec and its items say. Without a size it waits for one, or has ended.

@@ -342,12 +342,17 @@ pub struct Decision {
 /// What becomes of an undecided task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is ready. Not for a task that is sized late.
+    /// It is ready. Not for a task that is sized late, nor for a sub-workflow.
     Start,
     /// It is sized late, goes through these items, and is ready; with no items it has succeeded.
     FanOut {
         /// The items, within the bounds that [`Items::check`] knows.
         items: Items,
+    },
+    /// It is a sub-workflow, and its run starts.
+    StartRun {
+        /// What its parameters come to.
+        params: Arc<Params>,
     },
     /// Its condition does not hold.
     Skip,

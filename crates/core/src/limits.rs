@@ -90,6 +90,8 @@ pub const ASKER_BYTES_MAX: usize = 256;
 pub const ACTIONS_MAX: usize = 10_000;
 /// How long the audit trail holds an action.
 pub const ACTION_RETENTION: Millis = Millis::from_secs(30 * 86_400);
+/// Most runs above one another, of which each was started for a task of the one above, beside the lowest.
+pub const SUB_WORKFLOW_DEPTH_MAX: u32 = 8;
 /// Most live runs.
 pub const RUNS_MAX: usize = 1_000_000;
 /// Most workflows, over all namespaces.

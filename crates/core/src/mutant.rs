@@ -61,6 +61,8 @@ mutants! {
     ApprovalHasty = "approval-hasty": "An approval whose turn comes is given at once (I7).",
     HookMisled = "hook-misled": "A hook for success begins whatever the tasks came to (I7).",
     HooksForgotten = "hooks-forgotten": "A run that is told to stop ends without its hooks (I7).",
+    ChildMisread = "child-misread": "A sub-workflow whose run failed counts as succeeded (I20).",
+    ChildOrphaned = "child-orphaned": "What stops leaves the runs going that its tasks wait for (I15).",
     ItemForgotten = "item-forgotten": "A list that is known only at run time loses its last item (I2).",
     DecisionUnchecked = "decision-unchecked": "A decision counts whatever its task has come to meanwhile (I7).",
     FireUndecided = "fire-undecided": "A schedule that fired is where it was before (I8).",

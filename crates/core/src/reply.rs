@@ -58,8 +58,8 @@ pub enum ItemRefusal {
     /// The task is not undecided (any more), or became so anew.
     #[error("there is nothing to decide about the task")]
     NotUndecided,
-    /// The verdict is none for such a task: one that is sized late needs its items, within their bounds, and no other
-    /// takes any.
+    /// The verdict is none for such a task: one that is sized late needs its items, within their bounds, a sub-workflow
+    /// its parameters, and no other takes any.
     #[error("the verdict does not fit the task, or its items are too many or too large")]
     WrongVerdict,
     /// The worker is not active.
@@ -153,8 +153,10 @@ pub enum Rejection {
         /// The task.
         task: TaskIndex,
     },
-    /// A task that is to be changed has a live attempt.
-    #[error("task `{task}` has a live attempt; cancel the task, and try again once that has ended")]
+    /// A task that is to be changed has a live attempt, or waits for a live run.
+    #[error(
+        "task `{task}` has a live attempt or run; cancel the task, and try again once that has ended"
+    )]
     TaskLive {
         /// The task.
         task: Name,

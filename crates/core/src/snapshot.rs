@@ -124,6 +124,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         retry,
         backfill,
         trigger,
+        parent,
         asked_by,
         paused,
         stop,
@@ -134,7 +135,7 @@ fn hash_run(run: &Arc<Run>, hasher: &mut StableHasher) {
         ended,
     } = run.as_ref();
     (id, number, version.id, params, priority, submitted_at, begun_at, origin).hash(hasher);
-    trigger.hash(hasher);
+    (trigger, parent).hash(hasher);
     (retry, backfill, asked_by, paused, stop, cancels, result, tasks, open, ended).hash(hasher);
 }
 

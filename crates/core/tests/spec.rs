@@ -12,8 +12,8 @@ use muster_core::spec::namespace::{GroupSpec, Quota};
 use muster_core::spec::webhook::{Credential, TokenDigest};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, Condition, DependencyRule, ExecutorSpec, FanOut, Manifest,
-    OnLost, OnTimeout, ParamType, ProcessCommand, SpecErrors, TaskSpec, WorkflowSpec, parse,
-    parse_manifest, validate,
+    OnLost, OnTimeout, ParamType, ProcessCommand, RetryPolicy, SpecErrors, TaskSpec, WorkflowSpec,
+    parse, parse_manifest, validate,
 };
 use muster_core::time::Millis;
 
@@ -86,7 +86,7 @@ fn a_good_file_means_what_it_says() {
         ids,
         [
             "zeta", "alpha", "many", "counted", "spelled", "product", "items", "lined", "listed",
-            "alert", "end", "any", "ask", "wait"
+            "alert", "end", "any", "ask", "wait", "other"
         ]
     );
     assert_eq!((spec.timeout, spec.priority), (Some(Millis::from_secs(7200)), -5));
@@ -150,6 +150,29 @@ fn an_approval_has_a_message_and_a_timeout_and_nothing_of_the_defaults() {
     let executor = ExecutorSpec::Approval(ApprovalSpec::default());
     let plain = TaskSpec { needs: wait.needs.clone(), ..TaskSpec::new(wait.id.clone(), executor) };
     assert_eq!(*wait, plain);
+}
+
+#[test]
+fn a_sub_workflow_has_parameters_and_outputs_and_nothing_of_the_defaults() {
+    let specs = good();
+    let other = task(&specs[0], "other");
+    let sub_workflow = other.executor.sub_workflow().expect("a sub-workflow");
+    assert_eq!(sub_workflow.name.as_str(), "other");
+    let params: Vec<_> =
+        sub_workflow.params.iter().map(|(name, it)| (name.as_str(), &**it)).collect();
+    assert_eq!(params, [("day", "${{ params.day }}"), ("rows", "${{ needs.zeta.outputs.rows }}")]);
+    let plain = TaskSpec {
+        needs: other.needs.clone(),
+        outputs: vec!["sum".into()],
+        retry: RetryPolicy { limit: 2, ..RetryPolicy::default() },
+        timeout: Some(Millis::from_secs(3_600)),
+        priority: Some(3),
+        ..TaskSpec::new(other.id.clone(), other.executor.clone())
+    };
+    assert_eq!(*other, plain);
+    assert!(other.needs_decision());
+    let outputs: Vec<_> = specs[1].outputs.iter().map(|(key, it)| (&**key, &**it)).collect();
+    assert_eq!(outputs, [("fixed", "1.10"), ("rows", "${{ tasks.only.outputs.rows }} rows")]);
 }
 
 #[test]

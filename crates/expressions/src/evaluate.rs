@@ -25,6 +25,7 @@ pub const FUEL: u64 = 20_000;
 const BRACKETS_MAX: usize = 32;
 
 /// What becomes of an undecided task of a run. `None` if the run has no such task, or nothing of it is to be decided.
+/// Of a sub-workflow that is to start only that: its parameters hold references, and no expressions.
 pub fn decide(run: &Arc<Run>, task: TaskIndex, moment: &Arc<Moment>) -> Option<Verdict> {
     let spec = run.spec(task)?;
     if !spec.needs_decision() {

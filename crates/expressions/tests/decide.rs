@@ -103,7 +103,7 @@ fn verdict(condition: &str) -> String {
     match decide(&run(spec), TaskIndex(5), &moment()) {
         Some(Verdict::Start) => "start".to_owned(),
         Some(Verdict::Skip) => "skip".to_owned(),
-        Some(Verdict::FanOut { .. }) => "a size".to_owned(),
+        Some(Verdict::FanOut { .. } | Verdict::StartRun { .. }) => "a size, or a run".to_owned(),
         Some(Verdict::Fail { message }) => message.to_string(),
         None => "nothing to decide".to_owned(),
     }

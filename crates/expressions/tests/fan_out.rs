@@ -63,6 +63,7 @@ fn verdict(task: u32) -> String {
         Some(Verdict::Start) => "start".to_owned(),
         Some(Verdict::Skip) => "skip".to_owned(),
         Some(Verdict::Fail { message }) => message.to_string(),
+        Some(Verdict::StartRun { .. }) => unreachable!("the caller makes that of a start"),
         None => "nothing to decide".to_owned(),
     }
 }

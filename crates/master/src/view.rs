@@ -8,7 +8,7 @@ use muster_core::state::cells::{Cells, Tally};
 use muster_core::state::hooks::RunResult;
 use muster_core::state::run::{Run, RunStatus, TriggerOrigin};
 use muster_core::state::task::{
-    FailureReason, LastAttempt, StopReason, Task, TaskState, TaskStatus,
+    Awaited, FailureReason, LastAttempt, StopReason, Task, TaskState, TaskStatus,
 };
 use muster_proto::convert::hook_to_proto;
 use muster_proto::v1;
@@ -75,6 +75,7 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         StopReason::Replaced => "replaced by a later run",
         StopReason::FailFast => "failFast",
         StopReason::RunTimedOut | StopReason::AttemptTimedOut => "timed out",
+        StopReason::ByParent => "stopped with its task",
     });
     let is_about = run.schedule().is_some() || run.followed().is_some();
     v1::Run {
@@ -107,6 +108,13 @@ pub(crate) fn run(run: &Run) -> v1::Run {
         asked_by: run.asked_by.as_ref().map(asker_view),
         cancels: u32::from(run.cancels),
         result: run.result.map(RunResult::word).unwrap_or_default().to_owned(),
+        parent: run.parent.as_ref().map(|parent| v1::ParentTask {
+            run_id: parent.run.0,
+            workflow: parent.workflow.to_string(),
+            number: parent.number,
+            task: parent.name.to_string(),
+        }),
+        outputs: BTreeMap::new(),
     }
 }
 
@@ -118,6 +126,12 @@ fn trigger_origin(origin: &TriggerOrigin) -> v1::TriggerOrigin {
         run_id: origin.run.0,
         result: origin.result.word().to_owned(),
     }
+}
+
+/// A run, with what it gives to the task that it was started for once it has ended.
+pub(crate) fn run_in_full(it: &Run) -> v1::Run {
+    let outputs = it.ended.and_then(|_| it.outputs(|_| true));
+    v1::Run { outputs: outputs.as_ref().map(strings).unwrap_or_default(), ..run(it) }
 }
 
 /// A task. The worker's name is filled in by the caller, who knows the workers.
@@ -143,9 +157,12 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         array_last: indices.map_or(0, |indices| indices.last),
         array_count: size,
         hook: hook_to_proto(spec.and_then(|spec| spec.hook)).into(),
+        child: spec.and_then(|spec| child(spec, task)),
         ..Default::default()
     };
-    if let (Cells::One(TaskState::Awaiting { .. }), Some(spec)) = (&task.cells, spec) {
+    let is_asked =
+        matches!(task.cells, Cells::One(TaskState::Awaiting { what: Awaited::Person, .. }));
+    if let Some(spec) = spec.filter(|_| is_asked) {
         view.message = question(run, spec).unwrap_or_default();
     }
     match &task.cells {
@@ -157,6 +174,13 @@ pub(crate) fn task(run: &Run, index: TaskIndex, task: &Task) -> v1::Task {
         view.attempts = task.attempts;
     }
     view
+}
+
+/// The run that was started for a task.
+fn child(spec: &TaskSpec, task: &Task) -> Option<v1::ChildRun> {
+    let (of, child) = (spec.executor.sub_workflow()?, task.child.as_ref()?);
+    let workflow = of.name.to_string();
+    Some(v1::ChildRun { run_id: child.run.0, workflow, number: child.number })
 }
 
 /// Of an array task only what a range says that all its indices share.
@@ -192,7 +216,7 @@ fn show_state(state: &TaskState, view: &mut v1::Task) {
             view.started_at_ms = started_at.0;
         }
         TaskState::Backoff { until, .. } => view.ready_at_ms = until.0,
-        TaskState::Awaiting { since } => view.awaiting_since_ms = since.0,
+        TaskState::Awaiting { since, .. } => view.awaiting_since_ms = since.0,
         TaskState::Succeeded { last, .. } => show_last(*last, view),
         TaskState::Failed { last, reason, .. } => {
             show_last(*last, view);
@@ -237,6 +261,7 @@ fn failure_words(reason: FailureReason) -> String {
         FailureReason::Lost => "lost with its worker".to_owned(),
         FailureReason::Undecidable => "an expression could not be evaluated".to_owned(),
         FailureReason::NotApproved => "rejected".to_owned(),
+        FailureReason::RunFailed => "its run did not succeed".to_owned(),
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod hooks;
 mod limits;
+mod sub_workflow;
 mod text;
 
 pub use hooks::HookTurn;
 pub use limits::{FullGroup, FullGroups, OverQuota};
 use limits::{full_groups, may_be_live, over_quota};
+pub use sub_workflow::SubWorkflow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use muster_core::ids::{Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::spec::{ApprovalSpec, Condition, DependencyRule, FanOut, Request, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::{Cells, IndexRange, Tally};
-use muster_core::state::run::{Run, RunStatus};
+use muster_core::state::run::{ParentTask, Run, RunStatus};
 use muster_core::state::task::{StopReason, Task, TaskState, TaskStatus};
 use muster_core::time::Timestamp;
 
@@ -75,6 +77,10 @@ pub struct Explanation {
     pub skipped: Option<Skipped>,
     /// What a person is asked, if it is an approval.
     pub approval: Option<ApprovalSpec>,
+    /// Which workflow it runs, if it is a sub-workflow.
+    pub sub_workflow: Option<SubWorkflow>,
+    /// The task that its run was started for.
+    pub parent: Option<String>,
     /// What the attempt said that let the task fail; the first of an array's. Of an approval the reason that was given.
     pub message: Option<Text>,
     /// Present if `maxParallel` keeps ready indices from being placed.
@@ -248,7 +254,7 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
     let is_next = progress.placeable(spec.max_parallel) > 0 && run.paused.is_none();
     let request = run.version.request(task)?;
     let quota = over_quota(state, &run.version.namespace, request).filter(|_| is_next);
-    let groups = full_groups(state, &run.version.namespace, request).filter(|_| is_next);
+    let groups = is_next.then(|| full_groups(state, &run.version.namespace, request)).flatten();
     let may_be_placed = is_next && quota.is_none() && groups.is_none();
     let mut explanation = Explanation {
         at: state.now(),
@@ -266,6 +272,9 @@ pub fn explain(state: &State, view: &LiveView, run: RunId, task: TaskIndex) -> O
         ..explain_progress(run, task)?
     };
     explanation.name_workers(state);
+    if let Some(of) = &mut explanation.sub_workflow {
+        of.look_up(state);
+    }
     Some(explanation)
 }
 
@@ -296,10 +305,9 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         skipped: (status == TaskStatus::Skipped && spec.hook.is_none())
             .then(|| skipped(run, task, spec)),
         approval: spec.executor.approval().cloned(),
-        message: progress
-            .message
-            .clone()
-            .filter(|_| status == TaskStatus::Failed || spec.is_approval()),
+        sub_workflow: SubWorkflow::of(progress, spec),
+        parent: run.parent.as_ref().map(ParentTask::label),
+        message: progress.message.clone().filter(|_| says(status, spec)),
         parallel: None,
         quota: None,
         groups: None,
@@ -308,6 +316,12 @@ pub fn explain_progress(run: &Run, task: TaskIndex) -> Option<Explanation> {
         ahead: None,
         worker_names: BTreeMap::new(),
     })
+}
+
+/// Whether what is kept as the message of a task is about how it stands.
+fn says(status: TaskStatus, spec: &TaskSpec) -> bool {
+    let has_ended_well = matches!(status, TaskStatus::Succeeded | TaskStatus::Cancelled);
+    status == TaskStatus::Failed || spec.is_approval() || spec.is_sub_workflow() && !has_ended_well
 }
 
 fn sized_late(progress: &Task, spec: &TaskSpec) -> Option<SizedLate> {

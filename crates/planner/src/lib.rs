@@ -43,8 +43,8 @@ mod properties;
 
 pub use explain::{
     Ahead, Blocked, Contender, Explanation, Failures, FullGroup, FullGroups, HookTurn, OverQuota,
-    Parallel, Part, SizedLate, Skipped, UPSTREAM_MAX, UpstreamTask, WorkerReport, WorkerVerdict,
-    explain, explain_progress,
+    Parallel, Part, SizedLate, Skipped, SubWorkflow, UPSTREAM_MAX, UpstreamTask, WorkerReport,
+    WorkerVerdict, explain, explain_progress,
 };
 pub use obstacle::{Obstacle, ObstacleKind, Shortage};
 pub use plan::{Limit, Plan, Unplaced, plan};

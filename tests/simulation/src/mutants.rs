@@ -56,6 +56,8 @@ trials! {
     HookMisled: I7 @ 10,
     HooksForgotten: I7 @ 10,
     DecisionUnchecked: I7 @ 9,
+    ChildMisread: I20 @ 44,
+    ChildOrphaned: I15 @ 12,
     FireUndecided: I8 @ 0,
     FireForgotten: I8 @ 4,
     CatchUpIgnored: I8 @ 45,

@@ -6,6 +6,7 @@ mod groups;
 mod hooks;
 mod quotas;
 mod steps;
+mod sub_workflows;
 mod triggers;
 
 use std::time::Duration;
@@ -222,6 +223,7 @@ impl Plan {
         quotas::add(seed, lasts, &mut clients);
         triggers::add(seed, lasts, &mut clients);
         groups::add(seed, lasts, &mut clients);
+        sub_workflows::add(seed, &mut clients);
         let latency_max = *[2, 5, 20].choose(&mut dice.0).expect("it is not empty");
         // Who takes a snapshot must hear of what was pruned: there both happen often.
         let is_pruned = is_few(history_runs_max);

@@ -400,6 +400,8 @@ fn open_in(state: &Snapshot) -> BTreeMap<u64, OpenRun> {
         let with = |status| {
             let tasks = run.tasks.iter().zip(&run.version.spec.tasks);
             let found = tasks.filter(|(task, _)| task.cells.tally().of(status) > 0);
+            // What waits for a run ends with that.
+            let found = found.filter(|(_, spec)| !spec.is_sub_workflow());
             found.map(|(_, spec)| spec.id.to_string()).collect()
         };
         OpenRun {

@@ -370,6 +370,45 @@ pub fn with_groups(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
     Workflow { name: workflow.name.clone(), text }
 }
 
+/// The name of the workflow that [`draw_child`] draws.
+const CHILD: &str = "child";
+
+/// Draws a workflow for others to run, which is soon over and gives something.
+pub fn draw_child(chance: &mut SmallRng) -> Workflow {
+    let policy = ["Allow", "Allow", "Queue", "Forbid"][chance.random_range(0..4)];
+    let (millis, failures) = (chance.random_range(0..400), chance.random_range(0..=1));
+    let text = format!(
+        "apiVersion: v1\nkind: Workflow\nname: {CHILD}\nconcurrencyPolicy: {policy}\nparams: {{n: \"0\"}}\n\
+         outputs: {{fence: \"${{{{ tasks.t0.outputs.fence }}}}\", n: \"${{{{ params.n }}}}\"}}\ntasks:\n  \
+         t0: {{command: [{PROGRAM}, \"{millis}\", \"{failures}\"], outputs: [fence], resources: {{cpu: 100m}}}}\n  \
+         t1: {{command: [{PROGRAM}, \"{millis}\", \"0\"], needs: [t0], resources: {{cpu: 100m}}}}\n"
+    );
+    Workflow { name: CHILD.into(), text }
+}
+
+/// The workflow with a task in it that runs another, and one behind that.
+pub fn with_sub_workflow(chance: &mut SmallRng, workflow: &Workflow) -> Workflow {
+    let name = [CHILD, CHILD, CHILD, "alpha", "nobody"][chance.random_range(0..5)];
+    let params = if name == CHILD { ", params: {n: \"${{ run.number }}\"}" } else { "" };
+    let mut fields = format!("workflow: {{name: {name}{params}}}, outputs: [fence, n]");
+    match chance.random_range(0..4) {
+        0 => fields.push_str(", needs: [t0]"),
+        1 => fields.push_str(", needs: [t0], if: \"always() and run.number > 0\""),
+        _ => {}
+    }
+    if chance.random_ratio(1, 2) {
+        let backoff = chance.random_range(0..300);
+        let _ = write!(fields, ", retry: {{limit: 2, backoff: {backoff}ms}}");
+    }
+    if chance.random_ratio(1, 3) {
+        let _ = write!(fields, ", timeout: {}ms", chance.random_range(100..3_000));
+    }
+    let tasks = format!(
+        "tasks:\n  sub: {{{fields}}}\n  behind: {{command: [{PROGRAM}, \"20\", \"0\"], needs: [sub]}}\n"
+    );
+    Workflow { name: workflow.name.clone(), text: workflow.text.replacen("tasks:\n", &tasks, 1) }
+}
+
 /// Draws by what was drawn already, so that what a seed drew before stays as it was.
 pub(crate) fn by_hash(of: impl Hash) -> SmallRng {
     let mut hasher = DefaultHasher::new();
@@ -397,6 +436,10 @@ mod tests {
             assert!(hooked.parse().tasks.iter().any(|task| task.hook.is_some()), "{}", hooked.text);
             let grouped = with_groups(&mut SmallRng::seed_from_u64(seed), &drawn).parse();
             in_groups += grouped.tasks.iter().filter(|it| !it.request.groups.is_empty()).count();
+            let chance = &mut SmallRng::seed_from_u64(seed);
+            let parent = with_sub_workflow(chance, &drawn);
+            assert!(parent.parse().tasks.iter().any(|task| task.is_sub_workflow()));
+            assert!(!draw_child(chance).parse().outputs.is_empty());
             let late = drawn.with_lists();
             let spec = late.parse();
             assert_eq!(muster_expressions::check(&spec), [], "{}", late.text);

@@ -7,7 +7,7 @@ use muster_core::ids::{RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::run::{Run, RunEnded, RunStatus};
-use muster_core::state::task::{Attempt, Stop, Task, TaskState, TaskStatus};
+use muster_core::state::task::{Attempt, Awaited, Stop, Task, TaskState, TaskStatus};
 use muster_core::time::Millis;
 
 use super::load::Load;
@@ -146,6 +146,11 @@ impl Step<'_> {
                 let what = format!("run {} task {task} counts {is} attempts, not {wanted}", run.id);
                 self.found(Invariant::I16, what);
             }
+            if wanted.child != actual.child {
+                let (is, wanted) = (&actual.child, &wanted.child);
+                let what = format!("run {} task {task} had {is:?} started, not {wanted:?}", run.id);
+                self.found(Invariant::I20, what);
+            }
             if wanted.outputs != actual.outputs {
                 let what = format!("run {} task {task} has other outputs than reported", run.id);
                 self.found(Invariant::I2, what);
@@ -198,6 +203,10 @@ impl Step<'_> {
                 is_new
                     && bounds.contains(&until)
                     && *is == TaskState::Backoff { tries, until, avoid }
+            }
+            TaskState::Undecided { since, tries: counted } => {
+                let is_its = since == self.index && counted == tries;
+                is_new && first == Millis(0) && is_its
             }
             TaskState::Ready { .. } => {
                 let ready = TaskState::Ready { tries, since: self.now, avoid };
@@ -395,6 +404,11 @@ fn name_difference(
         (None, Some(_)) => return Invariant::I4,
         (Some(_), None) if !stops => return Invariant::I5,
         _ => {}
+    }
+    let awaited =
+        |state: &TaskState| matches!(state, TaskState::Awaiting { what: Awaited::Run { .. }, .. });
+    if !stops && (was.is_some_and(awaited) || awaited(should) || awaited(is)) {
+        return Invariant::I20;
     }
     let was_asked = was.is_some_and(|was| status(was) == TaskStatus::Awaiting);
     if was_asked || concerns_dag(should) || concerns_dag(is) {

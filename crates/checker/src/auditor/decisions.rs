@@ -37,13 +37,20 @@ impl Step<'_> {
     fn is_due(&mut self, decision: &Decision) -> bool {
         let Some(work) = self.live_run(decision.run) else { return false };
         let Some(task) = work.task(decision.task) else { return false };
-        let wanted = TaskState::Undecided { since: decision.since };
-        let waits = task.cells.iter().all(|(_, state)| *state == wanted);
-        waits && work.spec(decision.task).is_some_and(|spec| fits(&decision.verdict, spec))
+        let waits = task.cells.iter().all(|(_, state)| {
+            matches!(state, TaskState::Undecided { since, .. } if *since == decision.since)
+        });
+        // Nothing new begins while its run is paused.
+        let is_held = work.paused.is_some() && matches!(decision.verdict, Verdict::StartRun { .. });
+        let spec = work.spec(decision.task).filter(|_| waits && !is_held);
+        spec.is_some_and(|spec| fits(&decision.verdict, spec))
     }
 
     fn decide(&mut self, decision: &Decision) {
         let now = self.now;
+        if let Verdict::StartRun { params } = &decision.verdict {
+            return self.start_child(decision, params);
+        }
         let Some(work) = self.live_run(decision.run) else { return };
         let (Some(task), Some(spec)) = (work.task(decision.task), work.spec(decision.task)) else {
             return;
@@ -53,7 +60,8 @@ impl Step<'_> {
             Verdict::Start => (rules::started(spec, task.attempts, now), Rare::DecidedToStart),
             Verdict::FanOut { items } => {
                 let ready = rules::started(spec, task.attempts, now);
-                work.size(decision.task, items, TaskState::Undecided { since: decision.since });
+                let (since, tries) = (decision.since, Tries::default());
+                work.size(decision.task, items, TaskState::Undecided { since, tries });
                 range = work.task(decision.task).map_or(range, |task| task.cells.indices());
                 match items.is_empty() {
                     // Nothing is to be done, and that is done.
@@ -64,9 +72,11 @@ impl Step<'_> {
                     false => (ready, Rare::SizedLate),
                 }
             }
+            Verdict::StartRun { .. } => return,
             Verdict::Skip => (TaskState::Skipped { by_failure: false }, Rare::DecidedToSkip),
             Verdict::Fail { .. } => {
-                let (tries, reason) = (Tries::default(), FailureReason::Undecidable);
+                let tries = task.cells.at(range.first).map(|(_, state)| state.tries());
+                let (tries, reason) = (tries.unwrap_or_default(), FailureReason::Undecidable);
                 (TaskState::Failed { tries, reason, last: None }, Rare::Undecidable)
             }
         };
@@ -75,10 +85,12 @@ impl Step<'_> {
     }
 }
 
-/// Whether a verdict is one for such a task: a size for those that wait for one, and for no other.
+/// Whether a verdict is one for such a task: a size for those that wait for one, a run for those that start one, and
+/// neither for any other.
 fn fits(verdict: &Verdict, spec: &TaskSpec) -> bool {
     match verdict {
-        Verdict::Start => !rules::is_sized_late(spec),
+        Verdict::Start => !rules::is_sized_late(spec) && !rules::is_parent(spec),
+        Verdict::StartRun { .. } => rules::is_parent(spec),
         Verdict::FanOut { items } => rules::is_sized_late(spec) && rules::are_bounded(items),
         Verdict::Skip | Verdict::Fail { .. } => true,
     }

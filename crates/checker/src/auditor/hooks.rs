@@ -20,7 +20,9 @@ const CANCELS: u8 = 2;
 /// What the tasks of a run came to, by why it was told to stop and how they ended.
 fn came_to(stop: Option<StopReason>, ends: &[TaskEnd]) -> RunResult {
     match stop {
-        Some(StopReason::Cancelled | StopReason::Replaced) => RunResult::Cancelled,
+        Some(StopReason::Cancelled | StopReason::Replaced | StopReason::ByParent) => {
+            RunResult::Cancelled
+        }
         Some(StopReason::RunTimedOut | StopReason::AttemptTimedOut) => RunResult::TimedOut,
         Some(StopReason::FailFast) => RunResult::Failed,
         None if ends.contains(&TaskEnd::Failed) => RunResult::Failed,

@@ -7,6 +7,7 @@
 
 mod attempts;
 mod book;
+mod children;
 mod compare;
 mod decisions;
 mod groups;

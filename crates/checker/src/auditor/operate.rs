@@ -6,7 +6,9 @@ use muster_core::command::{EndTask, PauseRun, PrioritizeRun, ReopenTasks, Wanted
 use muster_core::ids::{RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::state::cells::IndexRange;
-use muster_core::state::task::{FailureReason, StopReason, TaskEnd, TaskState, TaskStatus, Tries};
+use muster_core::state::task::{
+    Awaited, FailureReason, StopReason, TaskEnd, TaskState, TaskStatus, Tries,
+};
 
 use super::rules;
 use super::step::Step;
@@ -76,7 +78,7 @@ impl Step<'_> {
             self.found(Invariant::I6, format!("run {id} task {index} has ended, and was ended"));
             return self.doubt(id);
         }
-        if !is_stop && cells.iter().any(|(_, is, _)| is.attempt().is_some()) {
+        if !is_stop && cells.iter().any(|(_, is, _)| rules::is_live(is)) {
             self.found(Invariant::I4, format!("run {id} task {index} was ended while it is live"));
             return self.doubt(id);
         }
@@ -117,7 +119,8 @@ impl Step<'_> {
     /// Whether all of the task that a command names waits for a person.
     fn awaits(&mut self, command: &EndTask) -> bool {
         let task = self.live_run(command.run).and_then(|work| work.task(command.task));
-        let is_awaiting = |state: &TaskState| matches!(state, TaskState::Awaiting { .. });
+        let is_awaiting =
+            |state: &TaskState| matches!(state, TaskState::Awaiting { what: Awaited::Person, .. });
         task.is_some_and(|task| task.cells.iter().all(|(_, state)| is_awaiting(state)))
     }
 
@@ -179,7 +182,7 @@ impl Step<'_> {
         let is_live = |(task, ranges): (&usize, &Vec<IndexRange>)| {
             let cells = &work.tasks[*task].cells;
             let mut within = ranges.iter().flat_map(|range| cells.within(*range));
-            within.any(|(_, state)| state.attempt().is_some())
+            within.any(|(_, state)| rules::is_live(state))
         };
         if ranges.iter().any(is_live) {
             self.found(Invariant::I4, format!("of run {id} live tasks were reopened"));

@@ -129,6 +129,7 @@ fn run_print(run: &Run) -> u64 {
         retry,
         backfill,
         trigger,
+        parent,
         asked_by,
         paused,
         stop,
@@ -138,7 +139,8 @@ fn run_print(run: &Run) -> u64 {
         open,
         ended,
     } = run;
-    let identity = (id, number, version.id, params, priority, submitted_at, origin, backfill);
+    let made_for = (origin, backfill, parent);
+    let identity = (id, number, version.id, params, priority, submitted_at, made_for);
     let (hooks, causes) = ((cancels, result), (retry, trigger));
     mix(&(identity, asked_by, causes, begun_at, paused, stop, hooks, tasks, open, ended))
 }
@@ -236,6 +238,10 @@ fn hash_decisions(decisions: &[Decision], mixer: &mut Mixer) {
             Verdict::FanOut { items } => {
                 items.hash(mixer);
                 (3, None)
+            }
+            Verdict::StartRun { params } => {
+                params.hash(mixer);
+                (4, None)
             }
         };
         (it.run, it.task, it.since, verdict).hash(mixer);

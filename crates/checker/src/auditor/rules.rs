@@ -2,6 +2,7 @@
 //! an attempt, and from time alone. Written apart from the core, which is what is judged by them.
 
 use muster_core::command::Outcome;
+use muster_core::ids::LogIndex;
 use muster_core::limits;
 use muster_core::spec::{
     ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, Items, OnLost, OnTimeout,
@@ -10,7 +11,7 @@ use muster_core::spec::{
 use muster_core::state::cells::Cells;
 use muster_core::state::run::Run;
 use muster_core::state::task::{
-    Attempt, FailureReason, LastAttempt, Stop, StopReason, TaskEnd, TaskState, Tries,
+    Attempt, Awaited, FailureReason, LastAttempt, Stop, StopReason, TaskEnd, TaskState, Tries,
 };
 use muster_core::time::{Millis, Timestamp};
 
@@ -66,7 +67,24 @@ pub(super) fn is_array(spec: &TaskSpec) -> bool {
 
 /// Whether the leader has something to work out before the task starts.
 pub(super) fn is_asked(spec: &TaskSpec) -> bool {
-    matches!(spec.condition, Condition::Expression(_)) || is_sized_late(spec)
+    matches!(spec.condition, Condition::Expression(_)) || is_sized_late(spec) || is_parent(spec)
+}
+
+/// Whether a run of another workflow is started for the task.
+pub(super) fn is_parent(spec: &TaskSpec) -> bool {
+    matches!(spec.executor, ExecutorSpec::Workflow(_))
+}
+
+/// What a task is while the leader works something out before it starts. One that starts runs counts them on.
+pub(super) fn asked(spec: &TaskSpec, attempts: u32, index: LogIndex) -> TaskState {
+    let attempts = if is_parent(spec) { attempts } else { 0 };
+    TaskState::Undecided { since: index, tries: Tries { attempts, ..Tries::default() } }
+}
+
+/// Whether something of a task goes on elsewhere: an attempt on a worker, or a run.
+pub(super) fn is_live(state: &TaskState) -> bool {
+    state.attempt().is_some()
+        || matches!(state, TaskState::Awaiting { what: Awaited::Run { .. }, .. })
 }
 
 /// Whether the number of its indices is known only once it starts.
@@ -149,11 +167,12 @@ pub(super) fn fate(spec: &TaskSpec, upstream: &[Option<TaskEnd>]) -> Fate {
     }
 }
 
-/// What a task is that may start: it waits for a worker, or for a person if that is what it is about.
+/// What a task is that may start: it waits for a worker, or for a person if that is what it is about. One for which a
+/// run is started is asked about instead.
 pub(super) fn started(spec: &TaskSpec, attempts: u32, now: Timestamp) -> TaskState {
     match &spec.executor {
-        ExecutorSpec::Approval(_) => TaskState::Awaiting { since: now },
-        ExecutorSpec::Process(_) | ExecutorSpec::Noop => {
+        ExecutorSpec::Approval(_) => TaskState::Awaiting { since: now, what: Awaited::Person },
+        ExecutorSpec::Process(_) | ExecutorSpec::Noop | ExecutorSpec::Workflow(_) => {
             let tries = Tries { attempts, ..Tries::default() };
             TaskState::Ready { tries, since: now, avoid: None }
         }
@@ -193,7 +212,8 @@ impl Ending<'_> {
                     StopReason::Cancelled
                     | StopReason::Replaced
                     | StopReason::FailFast
-                    | StopReason::RunTimedOut,
+                    | StopReason::RunTimedOut
+                    | StopReason::ByParent,
                 ),
                 _,
             ) => TaskState::Cancelled,
@@ -287,7 +307,8 @@ pub(super) fn due(spec: &TaskSpec, state: &TaskState) -> Option<Timestamp> {
     match state {
         TaskState::Ready { since, .. } => spec.queue_timeout.map(|span| *since + span),
         TaskState::Backoff { until, .. } => Some(*until),
-        TaskState::Awaiting { since } => spec.timeout.map(|span| *since + span),
+        TaskState::Awaiting { what: Awaited::Run { stop: Some(_), .. }, .. } => None,
+        TaskState::Awaiting { since, .. } => spec.timeout.map(|span| *since + span),
         TaskState::Placed { attempt, .. } => force_at(attempt),
         TaskState::Running { attempt, started_at, .. } => match attempt.stop {
             None => spec.timeout.map(|span| *started_at + span),
@@ -304,14 +325,25 @@ pub(super) fn due(spec: &TaskSpec, state: &TaskState) -> Option<Timestamp> {
 }
 
 /// What time makes of a state that is due.
-pub(super) fn overdue(spec: &TaskSpec, state: &TaskState, now: Timestamp) -> TaskState {
+pub(super) fn overdue(
+    spec: &TaskSpec,
+    state: &TaskState,
+    index: LogIndex,
+    now: Timestamp,
+) -> TaskState {
     match *state {
         TaskState::Ready { tries, .. } => {
             let reason = FailureReason::QueueTimedOut;
             plain(spec, TaskState::Failed { tries, reason, last: None })
         }
+        TaskState::Backoff { tries, .. } if is_parent(spec) => {
+            TaskState::Undecided { since: index, tries }
+        }
         TaskState::Backoff { tries, avoid, .. } => TaskState::Ready { tries, since: now, avoid },
-        TaskState::Awaiting { .. } => {
+        TaskState::Awaiting { what: Awaited::Run { .. }, .. } => {
+            stopped(spec, state, StopReason::AttemptTimedOut, now)
+        }
+        TaskState::Awaiting { what: Awaited::Person, .. } => {
             let tries = Tries::default();
             let is_given = spec.executor.approval().map(|it| it.on_timeout);
             match is_given == Some(OnTimeout::Approve) {
@@ -361,7 +393,13 @@ pub(super) fn stopped(
         | TaskState::Ready { .. }
         | TaskState::Backoff { .. }
         | TaskState::Held { .. }
-        | TaskState::Awaiting { .. } => TaskState::Cancelled,
+        | TaskState::Awaiting { what: Awaited::Person, .. } => TaskState::Cancelled,
+        // Its run is told, and the task ends with that. What may not be followed by another run stays.
+        TaskState::Awaiting { since, what: Awaited::Run { run, tries, stop } } => {
+            let may_follow = stop.is_none_or(|it| it == StopReason::AttemptTimedOut);
+            let stop = if may_follow { Some(reason) } else { stop };
+            TaskState::Awaiting { since, what: Awaited::Run { run, tries, stop } }
+        }
         TaskState::Succeeded { .. }
         | TaskState::Failed { .. }
         | TaskState::Skipped { .. }

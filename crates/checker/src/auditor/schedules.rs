@@ -119,6 +119,8 @@ impl Step<'_> {
             origin: run.origin.clone(),
             trigger,
             retries: retries.map(|command| command.of.run),
+            // Compared with the task that it should be.
+            parent: run.parent.as_ref().map(|parent| parent.run),
             task_cancelled: None,
         };
         self.ledger.runs.insert(id, record);
@@ -134,9 +136,7 @@ impl Step<'_> {
     /// A run that was made, with what it was made for.
     fn fresh_work(&mut self, run: &Run, retries: Option<&RetryRun>) -> Work {
         let shape = self.book.shapes.of(&run.version);
-        let (version, priority) = (run.version.clone(), run.priority);
-        let mut work = Work::new(run.id, version, shape, priority, self.index, self.now);
-        work.origin = run.origin.clone();
+        let mut work = Work::new(run, shape, self.index, self.now);
         work.retry = retries.map(|command| command.of.clone());
         work.trigger = self.cause.take();
         work.asked_by = self.asker.clone();
@@ -349,6 +349,11 @@ impl Step<'_> {
         if run.retry != work.retry {
             let what = format!("run {} retries another run than it was made for", run.id);
             self.found(Invariant::I2, what);
+        }
+        if run.parent != work.parent {
+            let (is, wanted) = (&run.parent, &work.parent);
+            let what = format!("run {} was started for {is:?}, should be {wanted:?}", run.id);
+            self.found(Invariant::I20, what);
         }
         if run.asked_by != work.asked_by {
             let (is, wanted) = (&run.asked_by, &work.asked_by);

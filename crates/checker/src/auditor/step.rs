@@ -16,7 +16,7 @@ use muster_core::snapshot::Snapshot;
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{Run, TriggerOrigin};
-use muster_core::state::task::{StopReason, TaskEnd, TaskState, TaskStatus};
+use muster_core::state::task::{Awaited, StopReason, TaskEnd, TaskState, TaskStatus};
 use muster_core::state::trail::Asker;
 use muster_core::state::worker::WorkerStatus;
 use muster_core::time::Timestamp;
@@ -330,7 +330,7 @@ impl<'a> Step<'a> {
     }
 
     fn advance_run(&mut self, run_id: RunId) {
-        let now = self.now;
+        let (now, index) = (self.now, self.index);
         let Some(work) = self.run(run_id) else { return };
         match work.first_due() {
             None => {}
@@ -343,9 +343,8 @@ impl<'a> Step<'a> {
                 let Some((range, state)) = found.map(|(range, state)| (range, *state)) else {
                     return;
                 };
-                let Some(to) = work.spec(task).map(|spec| rules::overdue(spec, &state, now)) else {
-                    return;
-                };
+                let Some(spec) = work.spec(task) else { return };
+                let to = rules::overdue(spec, &state, index, now);
                 self.count_overdue(&state, &to);
                 if to == TaskState::Cancelled {
                     self.record_end(run_id, task, range, &state, Cause::Forced);
@@ -355,30 +354,49 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// What failed by one command, or in one moment, cancels the rest of its array task or of its run, if these say so.
-    pub(super) fn fail_fast(&mut self) {
-        let now = self.now;
-        while let Some((id, task)) = self.failed.pop_first() {
-            let stopped = self.live_run(id).map(|work| work.failed_fast(task, now));
-            for (range, to) in stopped.unwrap_or_default() {
-                self.change(id, task, range, to);
-            }
-            if let Some(work) = self.live_run(id)
-                && work.version.spec.fail_fast
-                && work.result.is_none()
-                && work.end_of(task.0 as usize) == Some(TaskEnd::Failed)
-            {
-                work.stop(StopReason::FailFast, now);
-                self.mark_dirty(id);
+    /// What one command, or one moment, brings about in other runs than its own, and by `failFast`: first what ended is
+    /// told, then what must stop, then what failed, then the workflows that follow others.
+    fn follow_up(&mut self) {
+        let mut tasks = 0;
+        loop {
+            self.begin_waiting();
+            if let Some(child) = self.untold_child() {
+                self.tell_parent(child);
+            } else if let Some(child) = self.stopped_child() {
+                self.stop_child(child);
+            } else if let Some((id, task)) = self.failed.pop_first() {
+                self.fail_fast(id, task);
+            } else if let Some(id) = self.unfollowed.pop_first() {
+                self.follow_end(id, &mut tasks);
+            } else {
+                return;
             }
         }
-        self.begin_waiting();
+    }
+
+    /// What failed cancels the rest of its array task or of its run, if these say so.
+    fn fail_fast(&mut self, id: RunId, task: TaskIndex) {
+        let now = self.now;
+        let stopped = self.live_run(id).map(|work| work.failed_fast(task, now));
+        for (range, to) in stopped.unwrap_or_default() {
+            self.change(id, task, range, to);
+        }
+        if let Some(work) = self.live_run(id)
+            && work.version.spec.fail_fast
+            && work.result.is_none()
+            && work.end_of(task.0 as usize) == Some(TaskEnd::Failed)
+        {
+            work.stop(StopReason::FailFast, now);
+            self.mark_dirty(id);
+        }
     }
 
     fn count_overdue(&mut self, from: &TaskState, to: &TaskState) {
         match (from, to) {
             (TaskState::Ready { .. }, TaskState::Failed { .. }) => self.count(Rare::QueueTimedOut),
-            (TaskState::Awaiting { .. }, _) => self.count(Rare::ApprovalTimedOut),
+            (TaskState::Awaiting { what: Awaited::Person, .. }, _) => {
+                self.count(Rare::ApprovalTimedOut);
+            }
             (_, TaskState::Running { .. }) => self.count(Rare::AttemptTimedOut),
             (_, TaskState::Cancelled) => self.count(Rare::StopForced),
             _ => {}

@@ -54,37 +54,41 @@ struct End {
 }
 
 impl Step<'_> {
-    /// What failed takes the rest with it, and what ended makes the runs that follow it, older runs first.
-    pub(super) fn follow_up(&mut self) {
-        self.fail_fast();
-        let mut tasks = 0;
-        while let Some(id) = self.unfollowed.pop_first() {
-            if let Some(end) = self.end_to_follow(id) {
-                let key = &end.key;
-                let all =
-                    self.book.workflows.iter().filter(|((namespace, _), _)| *namespace == key.0);
-                let followers = all.flat_map(|(follower, known)| {
-                    let triggers = known.follows.triggers.iter().enumerate();
-                    let after = triggers.filter(|(_, (spec, _))| spec.after == key.1);
-                    after.map(|(at, _)| (follower.clone(), at))
-                });
-                let followers: Vec<(Key, usize)> = followers.collect();
-                for (follower, at) in followers {
-                    self.follow(&end, &follower, at, &mut tasks);
-                }
-            }
-            self.fail_fast();
+    /// A run that ended makes the runs that follow it. `tasks` is what all such runs of the command have so far.
+    pub(super) fn follow_end(&mut self, id: RunId, tasks: &mut usize) {
+        let Some(end) = self.end_to_follow(id) else { return };
+        let key = &end.key;
+        let all = self.book.workflows.iter().filter(|((namespace, _), _)| *namespace == key.0);
+        let followers = all.flat_map(|(follower, known)| {
+            let triggers = known.follows.triggers.iter().enumerate();
+            let after = triggers.filter(|(_, (spec, _))| spec.after == key.1);
+            after.map(|(at, _)| (follower.clone(), at))
+        });
+        let followers: Vec<(Key, usize)> = followers.collect();
+        for (follower, at) in followers {
+            self.follow(&end, &follower, at, tasks);
         }
     }
 
     /// The end of a run, unless nothing follows it: one that never began or was replaced, a one-off, or one of a
-    /// backfill.
+    /// backfill or of a task.
     fn end_to_follow(&self, id: RunId) -> Option<End> {
-        let Work { version, begun_at, origin, retry, trigger, submitted_at, stop, ended, .. } =
-            self.work.get(&id)?;
+        let Work {
+            version,
+            begun_at,
+            origin,
+            retry,
+            trigger,
+            parent,
+            submitted_at,
+            stop,
+            ended,
+            ..
+        } = self.work.get(&id)?;
         let left = self.left.get(&id)?;
         let is_replaced = matches!(stop, Some((_, StopReason::Replaced)));
-        if begun_at.is_none() || is_replaced || version.number == 0 || left.backfill.is_some() {
+        let is_made_apart = version.number == 0 || left.backfill.is_some() || parent.is_some();
+        if begun_at.is_none() || is_replaced || is_made_apart {
             return None;
         }
         let is_late = matches!(stop, Some((_, StopReason::RunTimedOut)));

@@ -8,8 +8,10 @@ use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::{Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::{FireOrigin, RetryOrigin, Run, RunStatus, TriggerOrigin};
-use muster_core::state::task::{Outputs, StopReason, TaskEnd, TaskState};
+use muster_core::state::run::{
+    FireOrigin, Params, ParentTask, RetryOrigin, Run, RunStatus, TriggerOrigin,
+};
+use muster_core::state::task::{Awaited, ChildRun, Outputs, StopReason, TaskEnd, TaskState};
 use muster_core::state::trail::Asker;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
@@ -26,6 +28,8 @@ pub(super) struct WorkTask {
     pub(super) outputs: Option<Arc<Outputs>>,
     /// What it goes through, if that was decided.
     pub(super) items: Option<Items>,
+    /// The latest run that was started for it.
+    pub(super) child: Option<Arc<ChildRun>>,
     /// Some accepted item of this entry named it.
     pub(super) is_touched: bool,
     /// Some refused item of this entry named it.
@@ -36,16 +40,24 @@ pub(super) struct WorkTask {
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) id: RunId,
+    pub(super) number: u64,
     pub(super) version: Arc<WorkflowVersion>,
     shape: Arc<Shape>,
     /// Of the entry.
     index: LogIndex,
     pub(super) tasks: Vec<WorkTask>,
+    pub(super) params: Arc<Params>,
     pub(super) submitted_at: Timestamp,
     pub(super) begun_at: Option<Timestamp>,
     pub(super) origin: Option<FireOrigin>,
+    pub(super) backfill: Option<FireOrigin>,
     pub(super) retry: Option<RetryOrigin>,
     pub(super) trigger: Option<TriggerOrigin>,
+    /// The task that it was started for, and whether that was told of its end.
+    pub(super) parent: Option<ParentTask>,
+    pub(super) is_told: bool,
+    /// Runs that must stop since their tasks of this run do, and were not told yet.
+    pub(super) stopped: BTreeSet<RunId>,
     /// Who asked for it.
     pub(super) asked_by: Option<Asker>,
     pub(super) priority: i32,
@@ -68,20 +80,27 @@ impl Work {
             attempts: task.attempts,
             outputs: task.outputs.clone(),
             items: task.items.clone(),
+            child: task.child.clone(),
             is_touched: false,
             is_refused: false,
         };
         Work {
             id: run.id,
+            number: run.number,
             version: run.version.clone(),
             shape,
             index,
             tasks: run.tasks.iter().map(task).collect(),
+            params: run.params.clone(),
             submitted_at: run.submitted_at,
             begun_at: run.begun_at,
             origin: run.origin.clone(),
+            backfill: run.backfill.clone(),
             retry: run.retry.clone(),
             trigger: run.trigger.clone(),
+            parent: run.parent.clone(),
+            is_told: false,
+            stopped: BTreeSet::new(),
             asked_by: run.asked_by.clone(),
             priority: run.priority,
             paused: run.paused,
@@ -93,36 +112,37 @@ impl Work {
         }
     }
 
-    /// A run that was made and has not begun.
-    pub(super) fn new(
-        id: RunId,
-        version: Arc<WorkflowVersion>,
-        shape: Arc<Shape>,
-        priority: i32,
-        index: LogIndex,
-        now: Timestamp,
-    ) -> Self {
+    /// A run that was made and has not begun, for what it was made for.
+    pub(super) fn new(run: &Run, shape: Arc<Shape>, index: LogIndex, now: Timestamp) -> Self {
+        let version = run.version.clone();
         let task = |spec: &TaskSpec| WorkTask {
             cells: Cells::new(rules::indices(spec, None), TaskState::Blocked),
             attempts: 0,
             outputs: None,
             items: None,
+            child: None,
             is_touched: true,
             is_refused: false,
         };
         Work {
-            id,
+            id: run.id,
+            number: run.number,
             tasks: version.spec.tasks.iter().map(task).collect(),
+            params: run.params.clone(),
             version,
             shape,
             index,
             submitted_at: now,
             begun_at: None,
-            origin: None,
+            origin: run.origin.clone(),
+            backfill: run.backfill.clone(),
             retry: None,
             trigger: None,
+            parent: None,
+            is_told: false,
+            stopped: BTreeSet::new(),
             asked_by: None,
-            priority,
+            priority: run.priority,
             paused: None,
             stop: None,
             cancels: 0,
@@ -188,7 +208,7 @@ impl Work {
             let it = &mut self.tasks[task];
             let is_whole = it.cells.iter().all(|(_, state)| *state == TaskState::Blocked);
             let fresh = match is_asked && is_whole {
-                true => TaskState::Undecided { since: self.index },
+                true => rules::asked(spec, it.attempts, self.index),
                 false => rules::started(spec, it.attempts, now),
             };
             let to = match rules::fate(spec, &ends) {
@@ -215,7 +235,7 @@ impl Work {
     ) {
         for (task, cells) in changes {
             let it = &mut self.tasks[task];
-            it.outputs = None;
+            (it.outputs, it.child) = (None, None);
             it.is_touched = true;
             cells.into_iter().for_each(|(range, to)| it.cells.set(range, to));
             // Of what begins anew as a whole the items are asked for anew.
@@ -307,6 +327,11 @@ impl Work {
     ) {
         let was_open = self.end_of(task.0 as usize).is_none();
         let Some(it) = self.tasks.get_mut(task.0 as usize) else { return };
+        if let (Some(child), false) =
+            (stopped_child(&to), it.cells.at(range.first) == Some((range, &to)))
+        {
+            self.stopped.insert(child);
+        }
         it.cells.set(range, to);
         it.is_touched = true;
         if was_open && self.end_of(task.0 as usize).is_some() {
@@ -334,7 +359,7 @@ impl Work {
             let to = match rules::fate(spec, &ends) {
                 Fate::Waits => continue,
                 Fate::Starts if !rules::is_asked(spec) => rules::started(spec, it.attempts, now),
-                Fate::Starts | Fate::Undecided => TaskState::Undecided { since: self.index },
+                Fate::Starts | Fate::Undecided => rules::asked(spec, it.attempts, self.index),
                 Fate::Skipped { by_failure } => TaskState::Skipped { by_failure },
             };
             it.cells.set(it.cells.indices(), to);
@@ -369,6 +394,7 @@ impl Work {
                 if to != state {
                     task.cells.set(range, to);
                     task.is_touched = true;
+                    self.stopped.extend(stopped_child(&to));
                 }
             }
         }
@@ -398,6 +424,14 @@ impl Work {
             })
         });
         own.into_iter().chain(cells).min()
+    }
+}
+
+/// The run that a task waits for, if that must stop.
+fn stopped_child(state: &TaskState) -> Option<RunId> {
+    match state {
+        TaskState::Awaiting { what: Awaited::Run { run, stop: Some(_), .. }, .. } => Some(*run),
+        _ => None,
     }
 }
 

@@ -68,7 +68,7 @@ pub fn judge(history: &History, ledger: &Ledger, expected: &Expectations) -> Ver
     // No call made these by itself, or more than calls about the run as a whole says how they end: calls alone say
     // too little about them.
     let others = ledger.runs.values().filter(|run| {
-        let is_made = run.origin.is_some() || run.trigger.is_some();
+        let is_made = run.origin.is_some() || run.trigger.is_some() || run.parent.is_some();
         is_made || run.retries.is_some() || run.task_cancelled.is_some()
     });
     let others = others.map(|run| run.run).collect();

@@ -145,8 +145,13 @@ impl ByLog<'_> {
         for record in runs.filter(|_| !operations.is_empty()) {
             let is_asked = match &record.request {
                 Some(request) => asked.contains(request),
-                // Of a schedule or a trigger.
-                None if record.origin.is_some() || record.trigger.is_some() => true,
+                // Of a schedule, a trigger, or a task.
+                None if record.origin.is_some()
+                    || record.trigger.is_some()
+                    || record.parent.is_some() =>
+                {
+                    true
+                }
                 None => is_some_submitted,
             };
             if !is_asked {

@@ -37,6 +37,7 @@ fn ledger(runs: &[Line]) -> Ledger {
             origin: None,
             trigger: None,
             retries: None,
+            parent: None,
             task_cancelled: None,
         };
         let answer = RequestRecord { digest: 0, index: LogIndex(*accepted), reply: Reply::Done };

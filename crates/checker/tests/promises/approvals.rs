@@ -7,7 +7,7 @@ use muster_core::ids::{RunId, TaskIndex};
 use muster_core::reply::{Rejection, Reply};
 use muster_core::spec::{ApprovalSpec, ExecutorSpec, OnTimeout, WorkflowSpec};
 use muster_core::state::cells::Cells;
-use muster_core::state::task::{FailureReason, TaskState, Tries};
+use muster_core::state::task::{Awaited, FailureReason, TaskState, Tries};
 use muster_core::time::{Millis, Timestamp};
 
 use super::log::{Log, STEP, name, submit, workflow};
@@ -101,7 +101,7 @@ fn i7_an_approval_that_ends_by_itself() {
 fn i7_a_wait_that_is_put_off() {
     let mut log = Log::default();
     log.go(submit("r1", &asking(Some(60_000), OnTimeout::Fail)));
-    let put_off = TaskState::Awaiting { since: Timestamp(50 * STEP) };
+    let put_off = TaskState::Awaiting { since: Timestamp(50 * STEP), what: Awaited::Person };
     let late = edited(&log.state, |run| run.tasks[0].cells = Cells::One(put_off));
     log.turn_into(late);
     expect(log, &[I7]);

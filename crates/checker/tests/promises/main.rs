@@ -10,6 +10,7 @@ mod quotas;
 mod replicas;
 mod runs;
 mod seen;
+mod sub_workflows;
 mod trail;
 mod triggers;
 mod workers;

@@ -9,7 +9,8 @@ use muster_core::spec::quantity::{Cpu, Memory};
 
 use crate::names::label;
 use crate::output::{
-    Shown, Table, asker, has_ended, hook_word, on_word, rounded, run_word, task_word, upstream,
+    Shown, Table, asker, child, has_ended, hook_word, on_word, parent, rounded, run_word,
+    task_word, upstream,
 };
 use crate::units::{between, clock, now_ms, short};
 
@@ -92,6 +93,7 @@ pub(crate) fn run(
         .add("Id", run.id)
         .add("Priority", run.priority)
         .add("Retries", retries)
+        .add("Started for", run.parent.as_ref().map(parent).unwrap_or_default())
         .add("Schedule", &run.schedule)
         .add("After", run.trigger.as_ref().map(after).unwrap_or_default())
         .add("Fire time", fire_time)
@@ -101,6 +103,7 @@ pub(crate) fn run(
         .add("Ended", moment(run.ended_at_ms))
         .add("Took", took(run.begun_at_ms, run.ended_at_ms))
         .add("Params", pairs(&run.params))
+        .add("Outputs", pairs(&run.outputs))
         .add("Labels", pairs(&run.labels));
     let mut table = Table::new(v1::Task::columns(is_wide));
     for task in tasks {
@@ -161,12 +164,14 @@ pub(crate) fn task(run: &v1::Run, task: &v1::Task, why: &str, needs: &[String]) 
         facts.add("Losses", task.losses);
     }
     let message = match task.status() {
-        v1::TaskStatus::Awaiting => "Asks",
+        v1::TaskStatus::Awaiting if task.child.is_none() => "Asks",
+        v1::TaskStatus::Awaiting => "Failed before",
         // Who has no attempts was answered by a person.
         v1::TaskStatus::Succeeded if task.attempts > 0 => "Failed before",
         _ => "Message",
     };
     facts
+        .add("Run", task.child.as_ref().map(child).unwrap_or_default())
         .add("Worker", &task.worker)
         .add("Fence", if task.fence > 0 { task.fence.to_string() } else { String::new() })
         .add("Started", moment(task.started_at_ms))

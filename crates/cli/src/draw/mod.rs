@@ -73,7 +73,9 @@ fn remarks(task: &TaskSpec) -> String {
         Hook::OnExit => "hook: once all ended",
     });
     let person = task.is_approval().then_some("a person approves");
+    let runs = task.executor.sub_workflow().map(|it| format!("runs {}", it.name));
     let words = [hook, person, rule, condition].into_iter().flatten().map(str::to_owned);
+    let words = runs.into_iter().chain(words);
     count.into_iter().chain(at_once).chain(may_fail).chain(words).collect::<Vec<_>>().join(", ")
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_client::{RunUpdate, v1};
 use tokio::time::Instant;
 
-use crate::output::task_word;
+use crate::output::{child, task_word};
 use crate::units::{between, short};
 
 /// The rate is that of this last while.
@@ -231,6 +231,10 @@ fn what_is_new(run: &str, before: Option<&v1::Task>, task: &v1::Task) -> Option<
         return Some(News { text, is_bad: true });
     }
     let awaits = |task: Option<&v1::Task>| task.map_or(0, |it| it.awaiting_since_ms);
+    if let (true, Some(it)) = (awaits(Some(task)) > awaits(before), &task.child) {
+        let text = format!("→ {}: run {} was started", task.id, child(it));
+        return Some(News { text, is_bad: false });
+    }
     if awaits(Some(task)) > awaits(before) {
         let name = format!("{run}/{}", task.id);
         let question = task.message.lines().next().unwrap_or_default();
@@ -400,6 +404,23 @@ mod tests {
         assert_eq!(news, ["? t0: Ship it?; to answer: muster approve etl/1/t0 (or reject)"]);
         assert!(board.absorb(&update(vec![asks]), now).is_empty(), "it is told once");
         assert_eq!(board.counts().waiting, 1);
+    }
+
+    #[test]
+    fn a_sub_workflow_says_which_run_it_started() {
+        let now = Instant::now();
+        let mut board = Board::new("etl/1".to_owned(), now);
+        board.absorb(&update(vec![task(0, v1::TaskStatus::Undecided)]), now);
+        let child = v1::ChildRun { run_id: 9, workflow: "load".to_owned(), number: 7 };
+        let waits = v1::Task {
+            tally: Some(v1::Tally { awaiting: 1, ..Default::default() }),
+            awaiting_since_ms: 7,
+            child: Some(child),
+            ..task(0, v1::TaskStatus::Awaiting)
+        };
+        let news = texts(board.absorb(&update(vec![waits.clone()]), now));
+        assert_eq!(news, ["→ t0: run load/7 was started"]);
+        assert!(board.absorb(&update(vec![waits]), now).is_empty(), "it is told once");
     }
 
     #[test]

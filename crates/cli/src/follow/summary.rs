@@ -5,7 +5,7 @@ use muster_client::v1;
 use super::board::why;
 use crate::exit::Exit;
 use crate::names::label;
-use crate::output::run_word;
+use crate::output::{child, run_word};
 use crate::units::{between, short};
 
 /// Failed tasks that are named, at most.
@@ -37,7 +37,9 @@ pub(crate) fn summarize(run: &v1::Run, tasks: &[v1::Task]) -> String {
     for task in failed.iter().take(FAILED_MAX) {
         text.push_str(&format!("\n  ✗ {}: {}", task.id, why(task)));
         // What never began has nothing to read.
-        if task.attempts > 0 {
+        if let Some(it) = &task.child {
+            text.push_str(&format!("\n    muster describe run {}", child(it)));
+        } else if task.attempts > 0 {
             text.push_str(&format!("\n    muster logs {}/{}", label(run), log_name(task)));
         }
     }

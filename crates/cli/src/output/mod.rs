@@ -16,7 +16,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Value, json};
 
 pub(crate) use self::past::asker;
-pub(crate) use self::shown::{Shown, has_ended, hook_word, rounded, run_word, task_word, upstream};
+pub(crate) use self::shown::{
+    Shown, child, has_ended, hook_word, parent, rounded, run_word, task_word, upstream,
+};
 pub(crate) use self::table::Table;
 pub(crate) use self::triggers::on_word;
 

@@ -65,6 +65,16 @@ pub(crate) fn task_word(status: v1::TaskStatus) -> &'static str {
     }
 }
 
+/// The task that a run was started for: `etl/42/load`.
+pub(crate) fn parent(parent: &v1::ParentTask) -> String {
+    format!("{}/{}/{}", parent.workflow, parent.number, parent.task)
+}
+
+/// The run that a task started: `load/7`.
+pub(crate) fn child(child: &v1::ChildRun) -> String {
+    format!("{}/{}", child.workflow, child.number)
+}
+
 fn worker_word(status: v1::WorkerStatus) -> &'static str {
     match status {
         v1::WorkerStatus::Unspecified => "unknown",
@@ -146,6 +156,7 @@ impl Shown for v1::Run {
                 "PRIORITY",
                 "SUBMITTED (UTC)",
                 "AFTER",
+                "STARTED FOR",
                 "PARAMS",
                 "LABELS",
             ],
@@ -173,6 +184,7 @@ impl Shown for v1::Run {
                 self.priority.to_string(),
                 clock(self.submitted_at_ms),
                 self.trigger.as_ref().map(upstream).unwrap_or_default(),
+                self.parent.as_ref().map(parent).unwrap_or_default(),
                 pairs(&self.params),
                 pairs(&self.labels),
             ]);
@@ -298,9 +310,12 @@ impl Shown for v1::Task {
             _ => task_word(self.status()).to_owned(),
         };
         // What an earlier attempt ended with is no news about a task that succeeded.
-        let message = match self.status() {
-            v1::TaskStatus::Succeeded => "",
-            _ => self.message.lines().next().unwrap_or_default(),
+        let message = match (self.status(), &self.child) {
+            (v1::TaskStatus::Succeeded | v1::TaskStatus::Awaiting, Some(it)) => {
+                format!("run {}", child(it))
+            }
+            (v1::TaskStatus::Succeeded, None) => String::new(),
+            _ => self.message.lines().next().unwrap_or_default().to_owned(),
         };
         let mut row = vec![
             self.id.clone(),

@@ -6,7 +6,7 @@ use crate::ids::{RunId, TaskIndex, WorkerId};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::state::Due;
-use crate::state::task::{Attempt, FailureReason, Stop, StopReason, TaskState};
+use crate::state::task::{Attempt, Awaited, FailureReason, Stop, StopReason, TaskState, Tries};
 
 impl Step<'_> {
     /// Carries out everything that is due at the log's time.
@@ -42,10 +42,13 @@ impl Step<'_> {
             TaskState::Ready { tries, .. } => {
                 TaskState::Failed { tries, reason: FailureReason::QueueTimedOut, last: None }
             }
-            TaskState::Backoff { tries, avoid, .. } => {
-                TaskState::Ready { tries, since: self.now, avoid }
+            TaskState::Backoff { tries, avoid, .. } => self.tried_again(run_id, task, tries, avoid),
+            TaskState::Awaiting { what: Awaited::Person, .. } => {
+                return self.let_approval_time_out(run_id, task);
             }
-            TaskState::Awaiting { .. } => return self.let_approval_time_out(run_id, task),
+            TaskState::Awaiting { what: Awaited::Run { .. }, .. } => {
+                return self.stop_awaiting(run_id, task, StopReason::AttemptTimedOut);
+            }
             TaskState::Running { tries, attempt, started_at } if attempt.stop.is_none() => {
                 let stop = Stop { reason: StopReason::AttemptTimedOut, force_at: None };
                 let attempt = Attempt { stop: Some(stop), ..attempt };
@@ -74,6 +77,22 @@ impl Step<'_> {
             to
         };
         self.change(run_id, task, range, to);
+    }
+
+    /// What a task is once its wait after a failure is over.
+    fn tried_again(
+        &self,
+        run: RunId,
+        task: TaskIndex,
+        tries: Tries,
+        avoid: Option<WorkerId>,
+    ) -> TaskState {
+        match self.state.run(run).and_then(|run| run.spec(task)) {
+            Some(spec) if spec.is_sub_workflow() => {
+                TaskState::Undecided { since: self.index, tries }
+            }
+            Some(_) | None => TaskState::Ready { tries, since: self.now, avoid },
+        }
     }
 
     /// Tells a run to stop: what has no live attempt ends now, what has one is told to. The first reason stays. Hooks
@@ -132,7 +151,11 @@ impl Step<'_> {
                 | TaskState::Ready { .. }
                 | TaskState::Backoff { .. }
                 | TaskState::Held { .. }
-                | TaskState::Awaiting { .. } => TaskState::Cancelled,
+                | TaskState::Awaiting { what: Awaited::Person, .. } => TaskState::Cancelled,
+                TaskState::Awaiting { what: Awaited::Run { .. }, .. } => {
+                    self.stop_awaiting(run_id, task, reason);
+                    continue;
+                }
                 TaskState::Succeeded { .. } if mutant::is_on(Mutant::EndOverwritten) => {
                     TaskState::Cancelled
                 }

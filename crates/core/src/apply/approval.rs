@@ -8,7 +8,7 @@ use crate::ids::{RunId, TaskIndex, Text};
 use crate::mutant::{self, Mutant};
 use crate::reply::{Rejection, Reply};
 use crate::spec::OnTimeout;
-use crate::state::task::{FailureReason, TaskState, Tries};
+use crate::state::task::{Awaited, FailureReason, TaskState, Tries};
 
 /// What is said of an approval that time alone ended, so that silence is not taken for a person's word.
 const UNANSWERED: &str = "nobody answered in time";
@@ -20,7 +20,7 @@ impl Step<'_> {
         let (id, index) = (command.run, command.task);
         let (task, name) = task_of(self.changeable(id)?, index)?;
         let state = task.cells.at(task.cells.indices().first);
-        if !matches!(state, Some((_, TaskState::Awaiting { .. }))) {
+        if !matches!(state, Some((_, TaskState::Awaiting { what: Awaited::Person, .. }))) {
             return Err(Rejection::NotAwaiting { task: name.clone() });
         }
         let is_refused =

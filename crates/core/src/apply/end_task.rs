@@ -38,7 +38,7 @@ impl Step<'_> {
         if cells.is_empty() {
             return Err(ended);
         }
-        if task.cells.iter().any(|(_, state)| state.attempt().is_some()) {
+        if task.cells.iter().any(|(_, state)| state.is_live()) {
             return Err(Rejection::TaskLive { task: name.clone() });
         }
         if has_ended {

@@ -6,19 +6,16 @@ use crate::mutant::{self, Mutant};
 use crate::state::task::{StopReason, TaskEnd};
 
 impl Step<'_> {
-    /// Follows up on what failed or ended since this was last asked. All that a command or a moment brings is
-    /// carried out first, so that it does not matter in which order it is told.
-    pub(super) fn fail_fast(&mut self) {
+    /// Follows up on a task that ended, or of which something failed.
+    pub(super) fn fail_fast(&mut self, run: RunId, task: TaskIndex) {
         if mutant::is_on(Mutant::FailFastIgnored) {
-            self.failed.clear();
+            return;
         }
-        while let Some((run, task)) = self.failed.pop_first() {
-            if self.state.run(run).is_some_and(|run| run.fails_fast(task)) {
-                self.stop_task(run, task, StopReason::FailFast);
-            }
-            if self.ends_run(run, task) {
-                self.stop_run(run, StopReason::FailFast);
-            }
+        if self.state.run(run).is_some_and(|run| run.fails_fast(task)) {
+            self.stop_task(run, task, StopReason::FailFast);
+        }
+        if self.ends_run(run, task) {
+            self.stop_run(run, StopReason::FailFast);
         }
     }
 

@@ -4,21 +4,22 @@
 use super::Step;
 use super::advance::without_history;
 use crate::command::{AttemptRef, Finish, FinishAttempts, Outcome};
-use crate::ids::Text;
+use crate::ids::{RunId, TaskIndex, Text};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::reply::{ItemRefusal, Reply};
 use crate::spec::{Backoff, OnLost, TaskSpec};
 use crate::state::cells::IndexRange;
-use crate::state::run::Run;
 use crate::state::task::{
     Attempt, FailureReason, LastAttempt, Outputs, StopReason, TaskState, Tries,
 };
 use crate::time::{Millis, Timestamp};
 
+/// What is said of outputs beyond [`limits::OUTPUT_BYTES_MAX`].
+pub(super) const TOO_LARGE: &str = "the outputs are larger than 64 KiB together";
+
 /// A live attempt that ended.
 struct Ended<'a> {
-    run: &'a Run,
     spec: &'a TaskSpec,
     attempt_ref: AttemptRef,
     tries: Tries,
@@ -67,7 +68,6 @@ impl Step<'_> {
             };
             let is_array = spec.is_array();
             let ended = Ended {
-                run,
                 spec,
                 attempt_ref: AttemptRef { range, ..finish.attempt },
                 tries: state.tries(),
@@ -119,7 +119,7 @@ impl Step<'_> {
                 task.outputs.clone_from(outputs);
             }
             Outcome::Succeeded { outputs: Some(_) } if matches!(to, TaskState::Failed { .. }) => {
-                task.message = Some("the outputs are larger than 64 KiB together".into());
+                task.message = Some(TOO_LARGE.into());
             }
             Outcome::Failed { message: Some(message), .. }
                 if !is_array || task.message.is_none() =>
@@ -153,7 +153,8 @@ impl Ended<'_> {
                     StopReason::Cancelled
                     | StopReason::Replaced
                     | StopReason::FailFast
-                    | StopReason::RunTimedOut,
+                    | StopReason::RunTimedOut
+                    | StopReason::ByParent,
                 ),
             ) => TaskState::Cancelled,
             (
@@ -175,16 +176,13 @@ impl Ended<'_> {
 
     fn after_failure(&self, reason: FailureReason, may_retry: bool) -> TaskState {
         let tries = Tries { failures: self.tries.failures.saturating_add(1), ..self.tries };
-        let is_spent = u32::from(tries.failures) > self.spec.retry.limit;
-        if !may_retry || is_spent && !mutant::is_on(Mutant::RetryLimitIgnored) {
-            return TaskState::Failed { tries, reason, last: Some(self.last) };
-        }
+        let AttemptRef { run, task, range, .. } = self.attempt_ref;
         let avoid = Some(self.attempt.worker);
-        let wait = backoff(&self.spec.retry.backoff, tries.failures, self.jitter_seed());
-        if wait == Millis(0) {
-            return TaskState::Ready { tries, since: self.now, avoid };
+        match wait_after_failure(self.spec, tries, may_retry, (run, task, range.first)) {
+            None => TaskState::Failed { tries, reason, last: Some(self.last) },
+            Some(Millis(0)) => TaskState::Ready { tries, since: self.now, avoid },
+            Some(wait) => TaskState::Backoff { tries, until: self.now + wait, avoid },
         }
-        TaskState::Backoff { tries, until: self.now + wait, avoid }
     }
 
     fn after_loss(&self) -> TaskState {
@@ -202,17 +200,24 @@ impl Ended<'_> {
             }
         }
     }
+}
 
-    /// Equal on all replicas, different for every attempt.
-    fn jitter_seed(&self) -> u64 {
-        let parts = [
-            self.run.id.0,
-            u64::from(self.attempt_ref.task.0),
-            u64::from(self.attempt_ref.range.first),
-            u64::from(self.tries.attempts),
-        ];
-        parts.into_iter().fold(0, |seed, part| scramble(seed ^ part))
+/// How long a task waits after a try of it failed, which `tries` counts; `None` if no other may follow. `of` names the
+/// run, the task and its index: the jitter is equal on all replicas, and different for every try.
+pub(super) fn wait_after_failure(
+    spec: &TaskSpec,
+    tries: Tries,
+    may_retry: bool,
+    of: (RunId, TaskIndex, u32),
+) -> Option<Millis> {
+    let is_spent = u32::from(tries.failures) > spec.retry.limit;
+    if !may_retry || is_spent && !mutant::is_on(Mutant::RetryLimitIgnored) {
+        return None;
     }
+    let (RunId(run), TaskIndex(task), first) = of;
+    let parts = [run, u64::from(task), u64::from(first), u64::from(tries.attempts)];
+    let seed = parts.into_iter().fold(0, |seed, part| scramble(seed ^ part));
+    Some(backoff(&spec.retry.backoff, tries.failures, seed))
 }
 
 fn last_attempt(

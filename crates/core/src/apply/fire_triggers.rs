@@ -13,23 +13,17 @@ use crate::state::run::{Params, Run, RunStatus, TriggerOrigin};
 use crate::state::workflow::WorkflowVersion;
 
 impl Step<'_> {
-    /// What failed takes the rest with it, and what ended by now makes the runs that follow it: older runs first,
-    /// whatever the order of their ends. Runs that are made here end here only if another one replaces them, and then
-    /// nothing follows them, so that this comes to an end.
-    pub(super) fn follow_up(&mut self) {
-        self.fail_fast();
-        let mut tasks = 0;
-        while let Some((_, run)) = self.ended.pop_first() {
-            let version = &run.version;
-            let after = self.state.triggers.after(&version.namespace, &version.workflow);
-            let followers: Vec<(Name, u32)> = after.cloned().collect();
-            for (workflow, position) in followers {
-                self.fire_trigger(&run, &workflow, position, &mut tasks);
-                if mutant::is_on(Mutant::TriggerDoubled) {
-                    self.fire_trigger(&run, &workflow, position, &mut tasks);
-                }
+    /// What ended makes the runs that follow it. Runs that are made here end here only if another one replaces them, and
+    /// then nothing follows them, so that this comes to an end. `tasks` is what all such runs of the command have so far.
+    pub(super) fn fire_triggers(&mut self, run: &Arc<Run>, tasks: &mut usize) {
+        let version = &run.version;
+        let after = self.state.triggers.after(&version.namespace, &version.workflow);
+        let followers: Vec<(Name, u32)> = after.cloned().collect();
+        for (workflow, position) in followers {
+            self.fire_trigger(run, &workflow, position, tasks);
+            if mutant::is_on(Mutant::TriggerDoubled) {
+                self.fire_trigger(run, &workflow, position, tasks);
             }
-            self.fail_fast();
         }
     }
 
@@ -42,8 +36,7 @@ impl Step<'_> {
         }
     }
 
-    /// Makes the run of a workflow that follows another one's end, or passes it over. `tasks` is what all such runs of
-    /// the command have so far.
+    /// Makes the run of a workflow that follows another one's end, or passes it over.
     fn fire_trigger(&mut self, ended: &Arc<Run>, workflow: &Name, at: u32, tasks: &mut usize) {
         let at = at as usize;
         let namespace = ended.version.namespace.as_str();
@@ -107,8 +100,6 @@ impl Step<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use super::*;
     use crate::ids::LogIndex;
     use crate::spec::trigger::TriggerSpec;
@@ -123,18 +114,7 @@ mod tests {
         let mut spec = WorkflowSpec::new(name("report"), vec![task("a"), task("b")]);
         spec.triggers.push(TriggerSpec::new(name("t"), name("ingest")));
         let mut state = State::default();
-        let mut step = Step {
-            state: &mut state,
-            index: LogIndex(1),
-            now: Timestamp(0),
-            events: Vec::new(),
-            ended_at_once: Vec::new(),
-            failed: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            is_beginning: false,
-            asker: None,
-            intent: None,
-        };
+        let mut step = Step::new(&mut state, LogIndex(1), Timestamp(0));
         let (version, _) = step.latest_version(&name("default"), &spec).expect("it is sound");
         let is_admitted = |tasks| step.admit_triggered(1, &version, 0, tasks).is_some();
         assert!(is_admitted(limits::TRIGGERED_TASKS_MAX - 2));

@@ -27,6 +27,7 @@ mod reopen_tasks;
 mod retry_run;
 mod settle;
 mod start_attempts;
+mod sub_workflow;
 mod submit_run;
 mod suspend_schedule;
 
@@ -43,7 +44,7 @@ use crate::state::State;
 use crate::state::cells::IndexRange;
 use crate::state::requests::AnsweredRequest;
 use crate::state::run::Run;
-use crate::state::task::{TaskState, TaskStatus};
+use crate::state::task::{StopReason, TaskState, TaskStatus};
 use crate::state::trail::Asker;
 use crate::time::Timestamp;
 
@@ -72,6 +73,10 @@ struct Step<'a> {
     failed: BTreeSet<(RunId, TaskIndex)>,
     /// Runs that ended, and whose end nothing has followed yet.
     ended: BTreeMap<RunId, Arc<Run>>,
+    /// Runs that ended, and about which the tasks that they were started for have not been told yet.
+    ended_children: BTreeMap<RunId, Arc<Run>>,
+    /// Runs that must stop with the tasks that they were started for, and have not been told yet.
+    stopped_children: BTreeSet<RunId>,
     /// Whether runs that waited are being begun.
     is_beginning: bool,
     /// Who asked for the command that is being carried out, if that is known.
@@ -88,18 +93,7 @@ impl State {
         self.meta.now = now;
         self.requests.expire(now);
         self.trail.expire(now);
-        let mut step = Step {
-            state: self,
-            index,
-            now,
-            events: Vec::new(),
-            ended_at_once: Vec::new(),
-            failed: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            is_beginning: false,
-            asker: None,
-            intent: None,
-        };
+        let mut step = Step::new(self, index, now);
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in &entry.commands {
             step.advance();
@@ -111,6 +105,25 @@ impl State {
             }
         }
         Applied { replies, events: step.events }
+    }
+}
+
+impl<'a> Step<'a> {
+    fn new(state: &'a mut State, index: LogIndex, now: Timestamp) -> Self {
+        Step {
+            state,
+            index,
+            now,
+            events: Vec::new(),
+            ended_at_once: Vec::new(),
+            failed: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            ended_children: BTreeMap::new(),
+            stopped_children: BTreeSet::new(),
+            is_beginning: false,
+            asker: None,
+            intent: None,
+        }
     }
 }
 
@@ -201,6 +214,28 @@ impl Step<'_> {
             reply: reply.clone(),
         });
         Ok(reply)
+    }
+
+    /// Follows up on what ended, failed or must stop since this was last asked, beyond the run that it happened in: on
+    /// the tasks that ended runs were started for, the runs that stopped tasks wait for, `failFast`, and the workflows
+    /// that follow others. All that a command or a moment brings is carried out first, so that it does not matter in
+    /// which order it is told; and runs above one another are gone through one by one here, so that the stack does not
+    /// grow with them.
+    fn follow_up(&mut self) {
+        let mut tasks = 0;
+        loop {
+            if let Some((_, child)) = self.ended_children.pop_first() {
+                self.end_awaiting(&child);
+            } else if let Some(child) = self.stopped_children.pop_first() {
+                self.stop_run(child, StopReason::ByParent);
+            } else if let Some((run, task)) = self.failed.pop_first() {
+                self.fail_fast(run, task);
+            } else if let Some((_, run)) = self.ended.pop_first() {
+                self.fire_triggers(&run, &mut tasks);
+            } else {
+                return;
+            }
+        }
     }
 
     /// Puts indices of a task into a state, and everything that follows from it: downstream tasks, the run's end.

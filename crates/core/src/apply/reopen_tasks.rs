@@ -53,9 +53,8 @@ impl Step<'_> {
         let mut changes = Changes::new();
         for (index, ranges) in wanted {
             let (task, name) = task_of(run, index)?;
-            let is_live = |range: &IndexRange| {
-                task.cells.within(*range).any(|(_, state)| state.attempt().is_some())
-            };
+            let is_live =
+                |range: &IndexRange| task.cells.within(*range).any(|(_, state)| state.is_live());
             if ranges.iter().any(is_live) {
                 return Err(Rejection::TaskLive { task: name.clone() });
             }
@@ -76,7 +75,7 @@ impl Step<'_> {
             let Some(run) = self.state.runs.get_mut(id.0) else { return };
             let is_sized_late = run.spec(index).is_some_and(TaskSpec::is_sized_late);
             if let Some(task) = run.tasks.get_mut(index.0 as usize) {
-                (task.outputs, task.message) = (None, None);
+                (task.outputs, task.message, task.child) = (None, None, None);
                 // What it needs may come to other items this time. Where some of its indices keep their ends, the
                 // others keep their items.
                 let is_whole = task.cells.iter().all(|(_, state)| *state == TaskState::Blocked);

@@ -7,7 +7,6 @@ use super::Step;
 use super::submit_run::{NewRun, effective_params};
 use crate::command::RetryRun;
 use crate::ids::RunId;
-use crate::limits;
 use crate::reply::{Rejection, Reply};
 use crate::retry;
 use crate::spec::ConcurrencyPolicy;
@@ -17,12 +16,7 @@ use crate::state::workflow::WorkflowVersion;
 
 impl Step<'_> {
     pub(super) fn retry_run(&mut self, command: &RetryRun) -> Result<Reply, Rejection> {
-        if self.state.runs.len() >= limits::RUNS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "live runs",
-                max: limits::RUNS_MAX as u64,
-            });
-        }
+        self.check_run_limit()?;
         let (namespace, name) = (command.namespace.as_str(), command.spec.name.as_str());
         let workflow = self.state.workflow(namespace, name).ok_or_else(|| {
             let (namespace, name) = (command.namespace.clone(), name.to_owned());

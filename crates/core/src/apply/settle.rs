@@ -9,7 +9,7 @@ use crate::ids::{RunId, TaskIndex};
 use crate::mutant::{self, Mutant};
 use crate::spec::{Condition, DependencyRule, TaskSpec};
 use crate::state::run::{Run, RunEnded};
-use crate::state::task::{Task, TaskEnd, TaskState, Tries};
+use crate::state::task::{Awaited, Task, TaskEnd, TaskState, Tries};
 use crate::state::workflow::WorkflowVersion;
 use crate::state::{Changed, Due};
 
@@ -118,11 +118,14 @@ impl Step<'_> {
     /// Indices that begin anew beside others do not ask again: the condition held for the task.
     pub(super) fn fresh(&self, run_id: RunId, index: TaskIndex) -> TaskState {
         let run = self.state.run(run_id);
-        let task = run.and_then(|run| run.task(index));
-        let spec = run.and_then(|run| run.spec(index));
+        let found = run.and_then(|run| run.task(index).zip(run.spec(index)));
         let is_whole = |task: &Task| task.cells.iter().all(|(_, it)| *it == TaskState::Blocked);
-        if spec.is_some_and(TaskSpec::needs_decision) && task.is_some_and(is_whole) {
-            return TaskState::Undecided { since: self.index };
+        if let Some((task, spec)) = found
+            && spec.needs_decision()
+            && is_whole(task)
+        {
+            let tries = if spec.is_sub_workflow() { task.fresh_tries() } else { Tries::default() };
+            return TaskState::Undecided { since: self.index, tries };
         }
         self.started(run_id, index)
     }
@@ -134,7 +137,7 @@ impl Step<'_> {
             if mutant::is_on(Mutant::ApprovalHasty) {
                 return TaskState::Succeeded { tries: Tries::default(), last: None };
             }
-            return TaskState::Awaiting { since: self.now };
+            return TaskState::Awaiting { since: self.now, what: Awaited::Person };
         }
         let task = run.and_then(|run| run.task(index));
         let tries = task.map_or_else(Tries::default, Task::fresh_tries);
@@ -198,6 +201,9 @@ impl Step<'_> {
         self.state.uncount_run(&run.version.namespace);
         self.release_version(&run);
         self.note_end(&run);
+        if run.parent.is_some() {
+            self.ended_children.insert(run_id, run.clone());
+        }
         self.events.push(Event::RunEnded { run });
         if let Some(workflow) = workflow {
             self.begin_next(workflow);

@@ -12,7 +12,7 @@ use crate::reply::{Rejection, Reply};
 use crate::retry::TakenOver;
 use crate::spec::{ConcurrencyPolicy, WorkflowSpec};
 use crate::state::Due;
-use crate::state::run::{FireOrigin, Params, RetryOrigin, Run, TriggerOrigin};
+use crate::state::run::{FireOrigin, Params, ParentTask, RetryOrigin, Run, TriggerOrigin};
 use crate::state::task::StopReason;
 use crate::state::workflow::WorkflowVersion;
 
@@ -25,6 +25,7 @@ pub(super) struct NewRun<'a> {
     pub(super) retry: Option<RetryOrigin>,
     pub(super) backfill: Option<FireOrigin>,
     pub(super) trigger: Option<TriggerOrigin>,
+    pub(super) parent: Option<ParentTask>,
     pub(super) taken_over: &'a [TakenOver],
 }
 
@@ -38,6 +39,7 @@ impl NewRun<'_> {
             retry: None,
             backfill: None,
             trigger: None,
+            parent: None,
             taken_over: &[],
         }
     }
@@ -56,12 +58,7 @@ pub(super) enum Admission {
 
 impl Step<'_> {
     pub(super) fn submit_run(&mut self, command: &SubmitRun) -> Result<Reply, Rejection> {
-        if self.state.runs.len() >= limits::RUNS_MAX {
-            return Err(Rejection::LimitReached {
-                what: "live runs",
-                max: limits::RUNS_MAX as u64,
-            });
-        }
+        self.check_run_limit()?;
         let existing;
         let spec: &WorkflowSpec = match &command.source {
             RunSource::Workflow { workflow, version } => {
@@ -96,6 +93,15 @@ impl Step<'_> {
         let run = NewRun { priority, backfill, ..NewRun::fresh(params) };
         let (run, number) = self.start_run(version.clone(), run, admission);
         Ok(Reply::RunSubmitted { run, workflow: version.workflow.clone(), number })
+    }
+
+    /// One more run may be live, in all of the cluster.
+    pub(super) fn check_run_limit(&self) -> Result<(), Rejection> {
+        if self.state.runs.len() >= limits::RUNS_MAX {
+            let max = limits::RUNS_MAX as u64;
+            return Err(Rejection::LimitReached { what: "live runs", max });
+        }
+        Ok(())
     }
 
     /// The parameters that a submission gives. One for a fire time of a schedule begins with those of the schedule.
@@ -145,7 +151,7 @@ impl Step<'_> {
         }
     }
 
-    fn existing_version(
+    pub(super) fn existing_version(
         &self,
         namespace: &Name,
         workflow: &Name,
@@ -190,6 +196,7 @@ impl Step<'_> {
         run.retry = new.retry;
         run.backfill = new.backfill;
         run.trigger = new.trigger;
+        run.parent = new.parent;
         run.asked_by = self.asker.clone();
         if !new.taken_over.is_empty() {
             run.take_over(new.taken_over);

@@ -68,6 +68,9 @@ pub struct WorkflowSpec {
     pub concurrency: ConcurrencyPolicy,
     /// Whether the first task that fails cancels what is left of a run.
     pub fail_fast: bool,
+    /// What a run gives to the task that it was started for, by key; values hold references to parameters and to what
+    /// tasks wrote (see [`template`]).
+    pub outputs: BTreeMap<Text, Text>,
     /// The tasks, in file order, and behind them the hooks. A [`crate::ids::TaskIndex`] is a position in this list.
     pub tasks: Vec<TaskSpec>,
 }
@@ -105,7 +108,7 @@ pub struct TaskSpec {
     pub executor: ExecutorSpec,
     /// Environment; values may hold `${{ … }}` references (see [`template`]).
     pub env: BTreeMap<Text, Text>,
-    /// Keys the task promises to write to `$MUSTER_OUTPUT`.
+    /// Keys that the task promises to write to `$MUSTER_OUTPUT`; of a sub-workflow those that it takes of its run.
     pub outputs: Vec<Text>,
     /// Present for an array task whose indices are written as a range.
     pub array: Option<ArraySpec>,
@@ -125,7 +128,7 @@ pub struct TaskSpec {
     pub on_lost: OnLost,
     /// Losses after which the task fails: a task that kills its workers ends.
     pub max_lost: u32,
-    /// Bound on one attempt, from its start; of an approval, on waiting for a person.
+    /// Bound on one attempt, from its start; of an approval, on waiting for a person; of a sub-workflow, on one run.
     pub timeout: Option<Millis>,
     /// Bound on waiting for a worker, from the moment the task becomes ready.
     pub queue_timeout: Option<Millis>,
@@ -178,6 +181,18 @@ pub enum ExecutorSpec {
     Noop,
     /// No worker does: a person says whether the task succeeds.
     Approval(ApprovalSpec),
+    /// No worker does: a run of another workflow is started, and the task comes to what that comes to.
+    Workflow(SubWorkflowSpec),
+}
+
+/// A task that waits for a run of another workflow, which is started for it. Nothing that is about workers may be said
+/// of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SubWorkflowSpec {
+    /// The workflow, of the same namespace. Its latest version is run.
+    pub name: Name,
+    /// Values for its parameters; may hold `${{ … }}` references (see [`template`]).
+    pub params: BTreeMap<Name, Text>,
 }
 
 /// A task that waits for a person. It has no attempts, so nothing that is about attempts or workers may be said of it.
@@ -204,7 +219,15 @@ impl ExecutorSpec {
     pub fn approval(&self) -> Option<&ApprovalSpec> {
         match self {
             ExecutorSpec::Approval(approval) => Some(approval),
-            ExecutorSpec::Process(_) | ExecutorSpec::Noop => None,
+            ExecutorSpec::Process(_) | ExecutorSpec::Noop | ExecutorSpec::Workflow(_) => None,
+        }
+    }
+
+    /// Which workflow is run, if that is what it is.
+    pub fn sub_workflow(&self) -> Option<&SubWorkflowSpec> {
+        match self {
+            ExecutorSpec::Workflow(it) => Some(it),
+            ExecutorSpec::Process(_) | ExecutorSpec::Noop | ExecutorSpec::Approval(_) => None,
         }
     }
 }
@@ -356,6 +379,7 @@ impl WorkflowSpec {
             triggers: Vec::new(),
             concurrency: ConcurrencyPolicy::default(),
             fail_fast: false,
+            outputs: BTreeMap::new(),
             tasks,
         }
     }
@@ -391,7 +415,14 @@ impl TaskSpec {
 
     /// Whether a leader must evaluate something before the task starts.
     pub fn needs_decision(&self) -> bool {
-        matches!(self.condition, Condition::Expression(_)) || self.is_sized_late()
+        matches!(self.condition, Condition::Expression(_))
+            || self.is_sized_late()
+            || self.is_sub_workflow()
+    }
+
+    /// Whether a run of another workflow is started for it, and no worker has part in it.
+    pub fn is_sub_workflow(&self) -> bool {
+        self.executor.sub_workflow().is_some()
     }
 
     /// Whether a person decides about it, and no worker has part in it.

@@ -26,6 +26,7 @@ pub(super) fn workflow_bytes(spec: &WorkflowSpec) -> usize {
         bytes += text(name.as_str()) + optional(&param.default) + optional(&param.description);
         bytes += optional(&param.minimum) + optional(&param.maximum) + texts(&param.allowed);
     }
+    bytes += map(&spec.outputs);
     bytes += spec.schedules.iter().map(schedule_bytes).sum::<usize>();
     bytes += spec.webhooks.iter().map(webhook_bytes).sum::<usize>();
     bytes += spec.triggers.iter().map(trigger_bytes).sum::<usize>();
@@ -89,6 +90,12 @@ fn executor(executor: &ExecutorSpec) -> usize {
     match executor {
         ExecutorSpec::Noop => 0,
         ExecutorSpec::Approval(approval) => optional(&approval.message),
+        ExecutorSpec::Workflow(it) => {
+            let params = it.params.iter();
+            let param =
+                |(name, value): (&Name, &Text)| TEXT_OVERHEAD + text(name.as_str()) + text(value);
+            text(it.name.as_str()) + params.map(param).sum::<usize>()
+        }
         ExecutorSpec::Process(process) => {
             let command = match &process.command {
                 ProcessCommand::Argv(argv) => texts(argv),

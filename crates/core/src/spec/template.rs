@@ -1,5 +1,5 @@
-//! `${{ … }}` in env values and in what approvals ask: plain references to parameters, to outputs of upstream tasks,
-//! and to the run itself.
+//! `${{ … }}` in env values, in what approvals ask, in parameters of sub-workflows and in outputs of workflows: plain
+//! references to parameters, to what tasks wrote, and to the run itself.
 //!
 //! There are no expressions: a reference is replaced by the text it stands for and nothing is computed, so the result
 //! is the same on every replica. Names may be written with `_` where they have `-` (see [`is_same_name`]).
@@ -18,6 +18,13 @@ pub enum Reference {
     /// `needs.TASK.outputs.KEY`: what an upstream task wrote. Names as the user wrote them, perhaps with `_` for `-`.
     Output {
         /// The upstream task.
+        task: Text,
+        /// The output's key.
+        key: Text,
+    },
+    /// `tasks.TASK.outputs.KEY`: what a task wrote, as the outputs of a workflow read it. Names as above.
+    TaskOutput {
+        /// The task.
         task: Text,
         /// The output's key.
         key: Text,
@@ -72,7 +79,8 @@ pub enum TemplateError {
     #[error(
         "`{found}` is not a reference: write params.NAME, needs.TASK.outputs.KEY, run.id, run.number, run.workflow, \
          run.namespace, run.result, run.schedule, run.fireTime, run.fireDate, task.id, array.index, matrix.AXIS, \
-         item or item.KEY; expressions and filters are not supported yet"
+         item or item.KEY, and in outputs of a workflow tasks.TASK.outputs.KEY; expressions and filters are not \
+         supported yet"
     )]
     NotAReference {
         /// What stands there, shortened.
@@ -103,6 +111,7 @@ impl std::fmt::Display for Reference {
         match self {
             Reference::Param(name) => write!(f, "params.{name}"),
             Reference::Output { task, key } => write!(f, "needs.{task}.outputs.{key}"),
+            Reference::TaskOutput { task, key } => write!(f, "tasks.{task}.outputs.{key}"),
             Reference::RunId => f.write_str("run.id"),
             Reference::RunNumber => f.write_str("run.number"),
             Reference::RunResult => f.write_str("run.result"),
@@ -132,7 +141,7 @@ pub fn is_same_name(written: &str, name: &str) -> bool {
 }
 
 /// `name` as expressions see it, with `_` for `-`. Two names are the same to [`is_same_name`] if this is equal.
-pub(super) fn in_expressions(name: &str) -> String {
+pub(crate) fn in_expressions(name: &str) -> String {
     name.replace('-', "_")
 }
 
@@ -212,6 +221,9 @@ fn reference(text: &str) -> Result<Reference, TemplateError> {
         ["needs", task, "outputs", key] => {
             Ok(Reference::Output { task: task.into(), key: key.into() })
         }
+        ["tasks", task, "outputs", key] => {
+            Ok(Reference::TaskOutput { task: task.into(), key: key.into() })
+        }
         ["run", "id"] => Ok(Reference::RunId),
         ["run", "number"] => Ok(Reference::RunNumber),
         ["run", "result"] => Ok(Reference::RunResult),
@@ -261,6 +273,7 @@ mod tests {
         for text in [
             "params.a_b",
             "needs.t.outputs.k",
+            "tasks.t.outputs.k",
             "run.id",
             "run.number",
             "run.result",

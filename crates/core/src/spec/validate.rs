@@ -11,6 +11,7 @@ mod references;
 mod schedule;
 mod task;
 mod trigger;
+mod waiting;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
     names::labels(&spec.labels, top.key("labels"), report);
     task::timeout(spec.timeout, top.key("timeout"), report);
     task::priority(spec.priority, top.key("priority"), report);
+    waiting::outputs(spec, top.key("outputs"), report);
     let unsound = params::params(spec, report);
     schedule::schedules(spec, &unsound, report);
     webhook::webhooks(spec, &unsound, report);
@@ -96,6 +98,7 @@ pub(super) fn check(spec: &WorkflowSpec, report: &mut Report<'_>, is_whole: bool
         references::texts(spec, &names, path, report, is_whole);
         references::foreach(spec, &names, path, report, is_whole);
     }
+    references::outputs(spec, &names, report, is_whole);
     graph(spec, path, report);
     if size::workflow_bytes(spec) > limits::SPEC_BYTES_MAX {
         report.error_with_help(top, size::too_large(), "split the workflow, or shorten its texts");

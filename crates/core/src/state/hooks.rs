@@ -14,7 +14,7 @@ pub enum RunResult {
     Succeeded,
     /// One failed.
     Failed,
-    /// The run was cancelled or replaced, or one of them was cancelled while none failed.
+    /// The run was cancelled, replaced or stopped by its parent, or one of them was cancelled while none failed.
     Cancelled,
     /// The run's timeout was over.
     TimedOut,
@@ -94,7 +94,9 @@ impl Run {
         let tasks = || tasks.clone().filter(|(_, spec)| spec.hook.is_none());
         let some = |end| tasks().any(|(task, _)| task.end() == Some(end));
         match self.stop {
-            Some((_, StopReason::Cancelled | StopReason::Replaced)) => RunResult::Cancelled,
+            Some((_, StopReason::Cancelled | StopReason::Replaced | StopReason::ByParent)) => {
+                RunResult::Cancelled
+            }
             Some((_, StopReason::RunTimedOut | StopReason::AttemptTimedOut)) => RunResult::TimedOut,
             Some((_, StopReason::FailFast)) => RunResult::Failed,
             None if some(TaskEnd::Failed) => RunResult::Failed,

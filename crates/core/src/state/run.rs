@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::cells::Cells;
 use super::hooks::RunResult;
-use super::task::{StopReason, Task, TaskSpans, TaskState};
+use super::task::{Outputs, StopReason, Task, TaskSpans, TaskState};
 use super::trail::Asker;
 use super::workflow::WorkflowVersion;
 use crate::ids::{LogIndex, Name, RunId, TaskIndex, Text};
+use crate::limits;
 use crate::spec::TaskSpec;
+use crate::spec::template::{self, Reference, TemplateError};
 use crate::time::Timestamp;
 
 /// How often a person can cancel a run with hooks: once its tasks, and once its hooks.
@@ -48,7 +50,9 @@ pub struct Run {
     pub backfill: Option<FireOrigin>,
     /// The end of another workflow's run that made it.
     pub trigger: Option<TriggerOrigin>,
-    /// Who asked for it; `None` if a schedule or a trigger made it, or whoever asked did not say.
+    /// The task that it was started for, if there is one. That waits for it.
+    pub parent: Option<ParentTask>,
+    /// Who asked for it; `None` if a schedule, a trigger or a task made it, or whoever asked did not say.
     pub asked_by: Option<Asker>,
     /// Present while it is paused: since when. Nothing of it is placed then.
     pub paused: Option<Timestamp>,
@@ -106,6 +110,35 @@ pub struct TriggerOrigin {
     pub result: RunResult,
     /// What it was about: see [`Run::fire_time`].
     pub fire_time: Timestamp,
+}
+
+/// The task that a run was started for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ParentTask {
+    /// The run of the task.
+    pub run: RunId,
+    /// The workflow of that run.
+    pub workflow: Name,
+    /// The number of that run within its workflow.
+    pub number: u64,
+    /// Where the task stands in that run.
+    pub task: TaskIndex,
+    /// The name of the task.
+    pub name: Name,
+    /// How many runs are above: 1 if that run has no parent, and at most
+    /// [`SUB_WORKFLOW_DEPTH_MAX`](crate::limits::SUB_WORKFLOW_DEPTH_MAX).
+    pub depth: u32,
+    /// What that run was made for: see [`Run::fire_time`].
+    pub fire_time: Timestamp,
+    /// The schedule that that run was made for.
+    pub schedule: Option<Name>,
+}
+
+impl ParentTask {
+    /// `etl/42/load`.
+    pub fn label(&self) -> String {
+        format!("{}/{}/{}", self.workflow, self.number, self.name)
+    }
 }
 
 /// How and when a run ended.
@@ -169,6 +202,7 @@ impl Run {
                 attempts: 0,
                 outputs: None,
                 message: None,
+                child: None,
             }
         });
         let tasks: Vec<Task> = tasks.collect();
@@ -185,6 +219,7 @@ impl Run {
             retry: None,
             backfill: None,
             trigger: None,
+            parent: None,
             asked_by: None,
             paused: None,
             stop: None,
@@ -208,21 +243,21 @@ impl Run {
     }
 
     /// The time that the run is about: the fire time it was made for, by its schedule or after the fact, else when it
-    /// was submitted; of a retry, the time that the run is about that it retries, and of a run that follows another
-    /// one's end, what that is about.
+    /// was submitted; of a retry, the time that the run is about that it retries; of a run that follows another one's
+    /// end, or that a task started, what that one, or the task's run, is about.
     pub fn fire_time(&self) -> Timestamp {
-        match (self.origin.as_ref().or(self.backfill.as_ref()), &self.retry, &self.trigger) {
-            (Some(origin), _, _) => origin.fire_time,
-            (None, Some(retry), _) => retry.fire_time,
-            (None, None, Some(trigger)) => trigger.fire_time,
-            (None, None, None) => self.submitted_at,
-        }
+        let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| origin.fire_time);
+        let own = own.or_else(|| self.retry.as_ref().map(|retry| retry.fire_time));
+        let own = own.or_else(|| self.trigger.as_ref().map(|trigger| trigger.fire_time));
+        own.or_else(|| self.parent.as_ref().map(|parent| parent.fire_time))
+            .unwrap_or(self.submitted_at)
     }
 
-    /// The schedule that the run was made for, or the run that it retries.
+    /// The schedule that the run was made for, or the run that it retries, or that a task of it started.
     pub fn schedule(&self) -> Option<&Name> {
         let own = self.origin.as_ref().or(self.backfill.as_ref()).map(|origin| &origin.schedule);
-        own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()))
+        let own = own.or_else(|| self.retry.as_ref().and_then(|retry| retry.schedule.as_ref()));
+        own.or_else(|| self.parent.as_ref().and_then(|parent| parent.schedule.as_ref()))
     }
 
     /// The end that the run was made for, or the run that it retries.
@@ -243,12 +278,12 @@ impl Run {
         }
     }
 
-    /// Whether its end can make runs of other workflows: not if it never began, was replaced by a later run, is one of
-    /// a backfill or a one-off.
+    /// Whether its end can make runs of other workflows: not if it never began, was replaced by a later run, was
+    /// started for a task, is one of a backfill or a one-off.
     pub fn may_be_followed(&self) -> bool {
         let is_replaced = matches!(self.stop, Some((_, StopReason::Replaced)));
         let has_begun = self.begun_at.is_some() && self.version.number > 0;
-        has_begun && !is_replaced && self.backfill.is_none()
+        has_begun && !is_replaced && self.parent.is_none() && self.backfill.is_none()
     }
 
     /// Counts anew which tasks have not ended, and how many each one waits for.
@@ -298,6 +333,45 @@ impl Run {
     /// When the run's own timeout is over. It bounds what its tasks take, and not its hooks.
     pub(crate) fn tasks_deadline(&self) -> Option<Timestamp> {
         self.version.spec.timeout.zip(self.begun_at).map(|(span, at)| at + span)
+    }
+
+    /// What it gives to the task that it was started for, of the keys that are wanted; `None` if that is too large. A
+    /// value that refers to what no task wrote is left out. Final once the run has ended.
+    pub fn outputs(&self, is_wanted: impl Fn(&Text) -> bool) -> Option<Outputs> {
+        let spec = &self.version.spec;
+        let mut outputs = Outputs::new();
+        if spec.outputs.is_empty() {
+            return Some(outputs);
+        }
+        let ids = spec.tasks.iter().map(|task| template::in_expressions(task.id.as_str()));
+        let tasks: BTreeMap<String, &Task> = ids.zip(&self.tasks).collect();
+        let value = |reference: &Reference| match reference {
+            Reference::Param(name) => {
+                let mut params = self.params.iter();
+                let found = params.find(|(it, _)| template::is_same_name(name, it.as_str()));
+                found.map(|(_, value)| value.clone())
+            }
+            Reference::TaskOutput { task, key } => {
+                let written = tasks.get(&template::in_expressions(task))?.outputs.as_ref()?;
+                let found = written.iter().find(|(it, _)| template::is_same_name(key, it));
+                found.map(|(_, value)| value.clone())
+            }
+            _ => None,
+        };
+        let mut bytes = 0;
+        for (key, text) in spec.outputs.iter().filter(|(key, _)| is_wanted(key)) {
+            let text = match template::render(text, &value) {
+                Ok(text) => text,
+                Err(TemplateError::TooLong) => return None,
+                Err(_) => continue,
+            };
+            bytes += key.len() + text.len();
+            if bytes > limits::OUTPUT_BYTES_MAX {
+                return None;
+            }
+            outputs.insert(key.clone(), text.into());
+        }
+        Some(outputs)
     }
 
     /// `etl/42`.

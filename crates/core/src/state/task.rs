@@ -9,11 +9,13 @@
 //!                  └── Backoff ◄─ failed ┘         Held: lost, and `onLost: hold`
 //!
 //!  An approval is Awaiting where another task is Ready, and goes to an end from there: no worker takes it.
+//!  A sub-workflow is Undecided, then Awaiting the run that was started for it; a try that fails goes to Backoff, and
+//!  from there to Undecided again.
 //! ```
 
 mod status;
 
-use crate::ids::{Fence, LogIndex, Text, WorkerId};
+use crate::ids::{Fence, LogIndex, RunId, Text, WorkerId};
 use crate::mutant::{self, Mutant};
 use crate::spec::{ArraySpec, FanOut, Items, TaskSpec};
 use crate::state::cells::{Cells, IndexRange};
@@ -47,6 +49,8 @@ pub enum StopReason {
     RunTimedOut,
     /// The attempt's timeout is over.
     AttemptTimedOut,
+    /// Of a run alone: the task that it was started for must stop, or ran out of time.
+    ByParent,
 }
 
 /// A live attempt that has been told to stop.
@@ -102,6 +106,34 @@ pub enum FailureReason {
     Undecidable,
     /// It is an approval, and a person rejected it.
     NotApproved,
+    /// It is a sub-workflow, and the run that was started for it failed or was cancelled.
+    RunFailed,
+}
+
+/// What an awaiting task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    /// A person, who says whether it is approved.
+    Person,
+    /// The end of a run that was started for it.
+    Run {
+        /// Which: a live one, whose parent is this task.
+        run: RunId,
+        /// Tries, this run included.
+        tries: Tries,
+        /// Present once that run must stop, and why. It stops with its parent run, or for its task's timeout.
+        stop: Option<StopReason>,
+    },
+}
+
+impl Awaited {
+    /// Why the awaited run must stop, if it must.
+    pub fn stop(&self) -> Option<StopReason> {
+        match self {
+            Awaited::Run { stop, .. } => *stop,
+            Awaited::Person => None,
+        }
+    }
 }
 
 /// The state of one task, or of a range of indices of an array task.
@@ -113,6 +145,8 @@ pub enum TaskState {
     Undecided {
         /// The log index of the entry that made it so. A decision about an earlier one is stale.
         since: LogIndex,
+        /// Of a sub-workflow: earlier tries.
+        tries: Tries,
     },
     /// Waits for a worker.
     Ready {
@@ -153,10 +187,13 @@ pub enum TaskState {
         /// Tries so far.
         tries: Tries,
     },
-    /// An approval that waits for a person. It has no attempts and takes nothing of any worker.
+    /// An approval that waits for a person, or a sub-workflow that waits for its run. It has no attempts and takes
+    /// nothing of any worker.
     Awaiting {
         /// Since when.
         since: Timestamp,
+        /// For what.
+        what: Awaited,
     },
     /// Ended well.
     Succeeded {
@@ -220,6 +257,19 @@ impl TaskState {
         }
     }
 
+    /// The run that it waits for, if it does.
+    pub fn awaited_run(&self) -> Option<RunId> {
+        match self {
+            TaskState::Awaiting { what: Awaited::Run { run, .. }, .. } => Some(*run),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a live attempt, or waits for a live run: something of it goes on outside of the state.
+    pub fn is_live(&self) -> bool {
+        self.attempt().is_some() || self.awaited_run().is_some()
+    }
+
     /// How often the task was tried so far.
     pub fn tries(&self) -> Tries {
         match self {
@@ -227,12 +277,13 @@ impl TaskState {
             | TaskState::Placed { tries, .. }
             | TaskState::Running { tries, .. }
             | TaskState::Backoff { tries, .. }
+            | TaskState::Undecided { tries, .. }
+            | TaskState::Awaiting { what: Awaited::Run { tries, .. }, .. }
             | TaskState::Held { tries }
             | TaskState::Succeeded { tries, .. }
             | TaskState::Failed { tries, .. } => *tries,
             TaskState::Blocked
-            | TaskState::Undecided { .. }
-            | TaskState::Awaiting { .. }
+            | TaskState::Awaiting { what: Awaited::Person, .. }
             | TaskState::Skipped { .. }
             | TaskState::Cancelled => Tries::default(),
         }
@@ -248,7 +299,9 @@ impl TaskState {
                 None => spans.timeout.map(|span| *started_at + span),
             },
             TaskState::Backoff { until, .. } => Some(*until),
-            TaskState::Awaiting { since } => spans.timeout.map(|span| *since + span),
+            TaskState::Awaiting { since, what } => {
+                spans.timeout.filter(|_| what.stop().is_none()).map(|span| *since + span)
+            }
             TaskState::Blocked
             | TaskState::Undecided { .. }
             | TaskState::Held { .. }
@@ -263,7 +316,7 @@ impl TaskState {
 /// The spans of a task's spec that make deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskSpans {
-    /// Bound on one attempt, or on waiting for a person.
+    /// Bound on one attempt, or on waiting for a person or a run.
     pub timeout: Option<Millis>,
     /// Bound on waiting for a worker.
     pub queue_timeout: Option<Millis>,
@@ -271,6 +324,15 @@ pub struct TaskSpans {
 
 /// What a task wrote to `$MUSTER_OUTPUT`.
 pub type Outputs = BTreeMap<Text, Text>;
+
+/// The run that was started for a sub-workflow. Its workflow stands in the task's spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChildRun {
+    /// Its number in the cluster.
+    pub run: RunId,
+    /// Its number within its workflow.
+    pub number: u64,
+}
 
 /// A task within a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -287,10 +349,12 @@ pub struct Task {
     pub waiting: u32,
     /// The highest number of an attempt of it. A task that is reopened goes on from here, at every index.
     pub attempts: u32,
-    /// Outputs of the attempt that succeeded.
+    /// Outputs of the attempt that succeeded, or of the run that was started for it.
     pub outputs: Option<Arc<Outputs>>,
     /// What the latest failed attempt said, for people; the first one's for array tasks.
     pub message: Option<Text>,
+    /// Of a sub-workflow: the latest run that was started for it, live or not.
+    pub child: Option<Arc<ChildRun>>,
 }
 
 /// How a task ended as a whole.

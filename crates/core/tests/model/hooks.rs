@@ -51,7 +51,7 @@ impl Model {
         let run = self.runs.get_mut(&run_id).expect("the caller saw it");
         let Some(ends) = run.ends(false) else { return };
         let result = match run.stop {
-            Some(StopReason::Cancelled) => RunResult::Cancelled,
+            Some(StopReason::Cancelled | StopReason::ByParent) => RunResult::Cancelled,
             Some(StopReason::RunTimedOut) => RunResult::TimedOut,
             Some(_) => RunResult::Failed,
             None if ends.iter().any(is_failed) => RunResult::Failed,
@@ -86,7 +86,9 @@ impl Model {
             RunResult::Succeeded => RunStatus::Succeeded,
         };
         self.ended.push(Ended { run: run_id, status, cells: run.cells.clone() });
-        self.history.extend(self.runs.remove(&run_id).map(|run| (run_id, run)));
+        let run = self.runs.remove(&run_id).expect("it was looked at above");
+        self.untold.extend(run.parent.map(|(above, task, _)| (run_id, (above, task, status))));
+        self.history.push((run_id, run));
     }
 }
 

@@ -162,6 +162,8 @@ impl Lockstep {
             same!(run.cancels, cancels, "cancels of run {}", run.id);
             same!(run.result, modelled.result, "what the tasks of run {} came to", run.id);
             same!(run.priority, modelled.priority, "priority of run {}", run.id);
+            let parent = run.parent.as_ref().map(|it| (it.run.0, it.task.0, it.depth));
+            same!(parent, modelled.parent, "parent of run {}", run.id);
         }
         let ended = applied.events.iter().filter_map(|event| match event {
             Event::RunEnded { run } => {
@@ -344,6 +346,7 @@ impl Lockstep {
                 Event::RunEnded { run } => {
                     seen.extend(run.result.map(|result| format!("hooks after {result:?}")));
                     seen.push(format!("ended {:?}", run.status()));
+                    seen.extend(run.stop.map(|(_, reason)| format!("stopped {reason:?}")));
                     seen.extend(failures_of(run));
                 }
                 Event::TaskChanged { status, range, .. } => {

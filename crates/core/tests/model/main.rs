@@ -1,6 +1,8 @@
 //! The core against a naive model: random commands, compared after each entry, on two replicas of which one is now and
 //! then restored from a snapshot. The number of cases is `PROPTEST_CASES`.
 
+mod children;
+mod decisions;
 mod hooks;
 mod lockstep;
 mod naive;
@@ -9,6 +11,7 @@ mod ops;
 mod quota;
 mod rules;
 mod specs;
+mod workers;
 
 use std::collections::BTreeMap;
 
@@ -59,7 +62,12 @@ proptest! {
 }
 
 /// What the checker must have met among the random commands.
-const CHECKED: [Rare; 44] = [
+const CHECKED: [Rare; 49] = [
+    Rare::ChildStarted,
+    Rare::ChildRefused,
+    Rare::ChildSucceeded,
+    Rare::ChildFailed,
+    Rare::ChildStopped,
     Rare::HooksBegun,
     Rare::HooksCancelled,
     Rare::EntryAudited,
@@ -107,7 +115,8 @@ const CHECKED: [Rare; 44] = [
 ];
 
 /// What must happen in some sequence.
-const WANTED: [&str; 68] = [
+const WANTED: [&str; 70] = [
+    "stopped ByParent",
     "hooks after Succeeded",
     "hooks after Failed",
     "hooks after Cancelled",
@@ -171,6 +180,7 @@ const WANTED: [&str; 68] = [
     "failed Rejected",
     "failed Undecidable",
     "failed NotApproved",
+    "failed RunFailed",
     "failFast of a task",
     "failFast of a run",
     "failures that may be",
@@ -185,7 +195,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..560 {
+    for _ in 0..700 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))

@@ -3,28 +3,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_core::command::{Command, Entry, Placement, RegisterWorker, RequestKey, SubmitRun};
-use muster_core::ids::{Name, RunId, TaskIndex, WorkerId};
+use muster_core::command::{Command, Entry, RequestKey, SubmitRun};
+use muster_core::ids::{Name, RunId, TaskIndex};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
 use muster_core::spec::namespace::NamespaceSpec;
-use muster_core::spec::{FanOut, Request, Resources, TaskSpec, WorkflowSpec};
+use muster_core::spec::{FanOut, Request, TaskSpec, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
 use muster_core::state::hooks::RunResult;
 use muster_core::state::run::RunStatus;
-use muster_core::state::task::{FailureReason, StopReason, TaskState, Tries};
+use muster_core::state::task::{Awaited, FailureReason, StopReason, TaskState, Tries};
+
+use super::workers::Worker;
 
 /// What becomes of one task index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Blocked,
-    Undecided { since: u64 },
+    Undecided { since: u64, tries: Tries },
     Ready { tries: Tries, since: u64, avoid: Option<u64> },
     Live(Live),
     Backoff { tries: Tries, until: u64, avoid: Option<u64> },
     Held { tries: Tries },
     Awaiting { since: u64 },
+    Child(Child),
     Ended(End),
+}
+
+/// A run that a task started and waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) run: u64,
+    pub(crate) tries: Tries,
+    pub(crate) since: u64,
+    pub(crate) stop: Option<StopReason>,
 }
 
 /// A live attempt of one index.
@@ -51,7 +63,7 @@ impl Cell {
     pub(crate) fn of(state: &TaskState) -> Cell {
         match *state {
             TaskState::Blocked => Cell::Blocked,
-            TaskState::Undecided { since } => Cell::Undecided { since: since.0 },
+            TaskState::Undecided { since, tries } => Cell::Undecided { since: since.0, tries },
             TaskState::Ready { tries, since, avoid } => {
                 Cell::Ready { tries, since: since.0, avoid: avoid.map(|it| it.0) }
             }
@@ -63,7 +75,12 @@ impl Cell {
                 Cell::Backoff { tries, until: until.0, avoid: avoid.map(|it| it.0) }
             }
             TaskState::Held { tries } => Cell::Held { tries },
-            TaskState::Awaiting { since } => Cell::Awaiting { since: since.0 },
+            TaskState::Awaiting { since, what: Awaited::Person } => {
+                Cell::Awaiting { since: since.0 }
+            }
+            TaskState::Awaiting { since, what: Awaited::Run { run, tries, stop } } => {
+                Cell::Child(Child { run: run.0, tries, since: since.0, stop })
+            }
             TaskState::Succeeded { .. } => Cell::Ended(End::Succeeded),
             TaskState::Failed { reason, .. } => Cell::Ended(End::Failed(reason)),
             TaskState::Skipped { by_failure } => Cell::Ended(End::Skipped { by_failure }),
@@ -82,6 +99,11 @@ impl Cell {
         })
     }
 
+    /// Whether something of it goes on elsewhere.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self, Cell::Live(_) | Cell::Child(_))
+    }
+
     pub(crate) fn ended(&self) -> Option<End> {
         match self {
             Cell::Ended(end) => Some(*end),
@@ -97,6 +119,8 @@ pub(crate) struct Run {
     /// Its number within its workflow.
     pub(crate) number: u64,
     pub(crate) spec: WorkflowSpec,
+    /// The run and the task that it was started for, and how many runs are above it.
+    pub(crate) parent: Option<(u64, u32, u32)>,
     pub(crate) priority: i32,
     pub(crate) submitted: u64,
     pub(crate) is_paused: bool,
@@ -188,18 +212,11 @@ impl Run {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Worker {
-    pub(crate) stated: RegisterWorker,
-    pub(crate) is_draining: bool,
-    pub(crate) lost_at: Option<u64>,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workflow {
     pub(super) versions: u32,
     /// By number: those that are kept, the last of them the latest.
-    kept: BTreeMap<u32, WorkflowSpec>,
+    pub(super) kept: BTreeMap<u32, WorkflowSpec>,
     pub(super) runs: u64,
 }
 
@@ -231,7 +248,7 @@ pub(crate) struct Model {
     pub(super) namespace: Option<NamespaceSpec>,
     answers: BTreeMap<String, Answer>,
     pub(super) runs_ever: u64,
-    workers_ever: u64,
+    pub(super) workers_ever: u64,
     pub(crate) ended: Vec<Ended>,
     /// What was taken back in the current entry: run, task and index.
     pub(crate) reopened: BTreeSet<(u64, u32, u32)>,
@@ -239,6 +256,10 @@ pub(crate) struct Model {
     pub(super) ended_at_once: BTreeSet<(u64, u32)>,
     /// Tasks of which an index failed since `failFast` was last asked.
     pub(super) failed: BTreeSet<(u64, u32)>,
+    /// Runs that ended, and of which the tasks that they were started for do not know.
+    pub(super) untold: BTreeMap<u64, (u64, u32, RunStatus)>,
+    /// Runs that must stop with the tasks that they were started for.
+    pub(super) stopped: BTreeSet<u64>,
 }
 
 pub(crate) type Answered = Result<Reply, Rejection>;
@@ -255,9 +276,9 @@ impl Model {
         let mut answers = Vec::new();
         for command in &entry.commands {
             self.advance();
-            self.fail_fast();
+            self.follow_up();
             answers.push(self.answer(command));
-            self.fail_fast();
+            self.follow_up();
         }
         answers
     }
@@ -405,6 +426,7 @@ impl Model {
         let run = Run {
             number,
             spec,
+            parent: None,
             priority,
             submitted: self.now,
             is_paused: false,
@@ -420,40 +442,6 @@ impl Model {
         self.settle(id);
         self.end_if_over(id);
         Reply::RunSubmitted { run: RunId(id), workflow: name, number }
-    }
-
-    fn register(&mut self, stated: &RegisterWorker) -> Reply {
-        let known = self.workers.iter_mut().find(|(_, it)| {
-            it.lost_at.is_none()
-                && it.stated.name == stated.name
-                && it.stated.incarnation == stated.incarnation
-        });
-        if let Some((id, it)) = known {
-            it.stated.lease = it.stated.lease.max(stated.lease);
-            return Reply::WorkerRegistered { worker: WorkerId(*id) };
-        }
-        self.workers_ever += 1;
-        let worker = Worker { stated: stated.clone(), is_draining: false, lost_at: None };
-        self.workers.insert(self.workers_ever, worker);
-        Reply::WorkerRegistered { worker: WorkerId(self.workers_ever) }
-    }
-
-    /// What the live attempts on a worker take, counted afresh.
-    pub(crate) fn used(&self, worker: u64) -> Resources {
-        let mut used = Resources::ZERO;
-        for run in self.runs.values() {
-            for ((task, _), cell) in &run.cells {
-                if matches!(cell, Cell::Live(live) if live.worker == worker) {
-                    let part = &run.spec.tasks[*task as usize].request.resources;
-                    used.cpu_millis += part.cpu_millis;
-                    used.memory_bytes += part.memory_bytes;
-                    for (name, amount) in part.custom.iter().filter(|(_, amount)| **amount > 0) {
-                        *used.custom.entry(name.clone()).or_default() += amount;
-                    }
-                }
-            }
-        }
-        used
     }
 
     /// Every ready index that may be placed, as the queue counts them: request, priority, run, task, indices.
@@ -474,20 +462,6 @@ impl Model {
         }
         ready.retain(|_, count| *count > 0);
         ready
-    }
-
-    pub(super) fn fits(&self, placement: &Placement, request: &Request) -> bool {
-        let worker = &self.workers[&placement.worker.0].stated;
-        let used = self.used(placement.worker.0);
-        let wanted = &request.resources;
-        let count = u64::from(placement.range.last - placement.range.first + 1);
-        let enough = |has: u64, used: u64, wanted: u64| used + wanted * count <= has;
-        let custom = |name| worker.capacity.custom.get(name).copied().unwrap_or(0);
-        enough(worker.capacity.cpu_millis, used.cpu_millis, wanted.cpu_millis)
-            && enough(worker.capacity.memory_bytes, used.memory_bytes, wanted.memory_bytes)
-            && wanted.custom.iter().all(|(name, wanted)| {
-                enough(custom(name), used.custom.get(name).copied().unwrap_or(0), *wanted)
-            })
     }
 }
 

@@ -76,7 +76,7 @@ impl Model {
         if changed.is_empty() || is_stop && has_ended {
             return Err(Rejection::TaskEnded { task: name });
         }
-        if !is_stop && changed.iter().any(|(_, cell)| matches!(cell, Cell::Live(_))) {
+        if !is_stop && changed.iter().any(|(_, cell)| cell.is_live()) {
             return Err(Rejection::TaskLive { task: name });
         }
         if has_ended {
@@ -104,6 +104,10 @@ impl Model {
                 Cell::Live(mut live) => {
                     live.stop = Some((StopReason::Cancelled, Some(now + grace)));
                     Cell::Live(live)
+                }
+                Cell::Child(mut child) => {
+                    self.stopped.extend(child.stop(StopReason::Cancelled));
+                    Cell::Child(child)
                 }
                 _ => Cell::Ended(wanted),
             };
@@ -200,8 +204,7 @@ impl Model {
         if run.result.is_some() {
             return Err(Rejection::HooksBegun { run: RunId(id) });
         }
-        let is_live =
-            |(key, cell): &(&(u32, u32), &Cell)| is_meant(key) && matches!(cell, Cell::Live(_));
+        let is_live = |(key, cell): &(&(u32, u32), &Cell)| is_meant(key) && cell.is_live();
         if let Some(((task, _), _)) = run.cells.iter().find(is_live) {
             let task = run.spec.tasks[*task as usize].id.clone();
             return Err(Rejection::TaskLive { task });

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision, DrainWorker, EndTask,
-    Finish, FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
+    ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, DrainWorker, EndTask, Finish,
+    FinishAttempts, LoseWorker, Outcome, PauseRun, PlaceAttempts, Placement, PrioritizeRun,
     RegisterWorker, ReleaseTask, ReopenTasks, RequestKey, RetryRun, RunSource, Start,
-    StartAttempts, SubmitRun, Verdict, WantedEnd,
+    StartAttempts, SubmitRun, WantedEnd,
 };
-use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, WorkerId};
+use muster_core::ids::{Fence, Name, RunId, TaskIndex, WorkerId};
 use muster_core::spec::namespace::NamespaceSpec;
 use muster_core::spec::{Resources, WorkflowSpec};
 use muster_core::state::cells::IndexRange;
@@ -17,7 +17,8 @@ use muster_core::state::run::RetryOrigin;
 use muster_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
 
-use super::naive::{Cell, Model, is_sized_late};
+use super::decisions;
+use super::naive::{Cell, Model};
 use super::operate;
 use super::specs;
 
@@ -187,7 +188,7 @@ impl Op {
             | Op::Retry { .. } => self.operation(model),
             Op::Release { pick, rerun } => release(model, *pick, *rerun),
             Op::Decide { picks } => Command::DecideTasks(DecideTasks {
-                decisions: picks.iter().map(|pick| decision(model, *pick)).collect(),
+                decisions: picks.iter().map(|pick| decisions::drawn(model, *pick)).collect(),
             }),
             Op::Drain { worker, is_draining, request } => Command::DrainWorker(DrainWorker {
                 request: request_key(*request),
@@ -384,32 +385,6 @@ fn release(model: &Model, at: u8, rerun: bool) -> Command {
     let any = (RunId(u64::from(at % 5)), TaskIndex(u32::from(at % 7)));
     let (run, task) = pick(held.iter(), at).unwrap_or(any);
     Command::ReleaseTask(ReleaseTask { request: None, run, task, rerun })
-}
-
-/// A verdict on an undecided task, or on any task, and now and then for another wait than its own.
-fn decision(model: &Model, (at, how): (u16, u8)) -> Decision {
-    let undecided = model.runs.iter().flat_map(|(run, it)| {
-        it.cells.iter().filter_map(|((task, _), cell)| match cell {
-            Cell::Undecided { since } => Some((*run, *task, *since)),
-            _ => None,
-        })
-    });
-    let undecided: Vec<_> = undecided.collect();
-    let any = (u64::from(at % 5), u32::from(at % 7), u64::from(how));
-    let found = undecided.get(usize::from(at) % undecided.len().max(1)).copied();
-    let (run, task, since) = found.filter(|_| how < 240).unwrap_or(any);
-    let spec = model.runs.get(&run).and_then(|it| it.task(task));
-    // Now and then one that does not fit.
-    let wants_items = spec.is_some_and(is_sized_late) != (how % 32 == 1);
-    let items = || (0..u32::from(at) % 7).map(|item| format!("{at}/{item}"));
-    let verdict = match (how % 8, wants_items) {
-        (0..6, true) => Verdict::FanOut { items: items().collect() },
-        (0..4, false) => Verdict::Start,
-        (4..6, false) | (6, true) => Verdict::Skip,
-        _ => Verdict::Fail { message: "if: no".into() },
-    };
-    let since = LogIndex(since.saturating_sub(u64::from(how % 16 == 15)));
-    Decision { run: RunId(run), task: TaskIndex(task), since, verdict }
 }
 
 /// A ready index and some of its neighbours, on some worker. Neighbours need not be ready, and the worker need not fit.

@@ -1,6 +1,6 @@
 //! The model's rules: what attempts, time, stops and upstream ends do to task indices.
 
-use muster_core::command::{AttemptRef, Decision, Finish, Outcome, Placement, Start, Verdict};
+use muster_core::command::{AttemptRef, Finish, Outcome, Placement, Start};
 use muster_core::ids::{Fence, RunId, TaskIndex, WorkerId};
 use muster_core::limits;
 use muster_core::reply::{ItemRefusal, Rejection, Reply};
@@ -11,7 +11,7 @@ use muster_core::state::cells::IndexRange;
 use muster_core::state::task::{FailureReason, StopReason, Tries};
 use muster_core::time::Millis;
 
-use super::naive::{Answered, Cell, End, Live, Model, Run, indices_of, is_sized_late};
+use super::naive::{Answered, Cell, Child, End, Live, Model, Run, is_sized_late};
 
 /// What is due, in the order in which things due at one time happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,69 +151,6 @@ impl Model {
         Ok(Reply::Done)
     }
 
-    pub(super) fn decide(&mut self, decision: &Decision) -> Result<(), ItemRefusal> {
-        let (run_id, task) = (decision.run.0, decision.task.0);
-        let run = self.runs.get(&run_id).ok_or(ItemRefusal::RunNotLive)?;
-        if run.task(task).is_none() {
-            return Err(ItemRefusal::NoSuchTask);
-        }
-        let cells = run.cells.iter().filter(|((of, _), _)| *of == task);
-        let cells: Vec<(u32, Cell)> = cells.map(|((_, index), cell)| (*index, *cell)).collect();
-        let wanted = Cell::Undecided { since: decision.since.0 };
-        if cells.iter().any(|(_, cell)| *cell != wanted) {
-            return Err(ItemRefusal::NotUndecided);
-        }
-        let attempts = run.attempts.get(&task).copied().unwrap_or_default();
-        let tries = Tries { attempts, ..Tries::default() };
-        let ready = Cell::Ready { tries, since: self.now, avoid: None };
-        let spec = &run.spec.tasks[task as usize];
-        let cell = match &decision.verdict {
-            Verdict::Start if is_sized_late(spec) => return Err(ItemRefusal::WrongVerdict),
-            Verdict::Start => fresh(run, task, self.now),
-            Verdict::FanOut { items } => {
-                let items: Vec<String> = items.iter().map(str::to_owned).collect();
-                if !is_sized_late(spec) || items.len() > limits::ITEMS_MAX {
-                    return Err(ItemRefusal::WrongVerdict);
-                }
-                return self.give_items(run_id, task, items, ready);
-            }
-            Verdict::Skip => Cell::Ended(End::Skipped { by_failure: false }),
-            Verdict::Fail { .. } => Cell::Ended(End::Failed(FailureReason::Undecidable)),
-        };
-        // All indices are decided at once: none of them may end the task or the run alone.
-        let it = self.runs.get_mut(&run_id).expect("it was looked at above");
-        it.cells.extend(cells.into_iter().map(|(index, _)| ((task, index), cell)));
-        if let Some(End::Failed(_)) = cell.ended() {
-            self.failed.insert((run_id, task));
-        }
-        if cell.ended().is_some() {
-            self.settle(run_id);
-            self.end_if_over(run_id);
-        }
-        Ok(())
-    }
-
-    /// A task that is undecided goes through items: it has as many indices as there are.
-    fn give_items(
-        &mut self,
-        run_id: u64,
-        task: u32,
-        items: Vec<String>,
-        ready: Cell,
-    ) -> Result<(), ItemRefusal> {
-        let it = self.runs.get_mut(&run_id).expect("the caller saw it");
-        it.cells.retain(|(of, _), _| *of != task);
-        let cell = if items.is_empty() { Cell::Ended(End::Succeeded) } else { ready };
-        let indices = indices_of(&it.spec.tasks[task as usize], Some(items.len()));
-        it.cells.extend(indices.map(|index| ((task, index), cell)));
-        it.items.insert(task, items);
-        if cell.ended().is_some() {
-            self.settle(run_id);
-            self.end_if_over(run_id);
-        }
-        Ok(())
-    }
-
     pub(super) fn stop_run(&mut self, run_id: u64, reason: StopReason) {
         let now = self.now;
         let Some(run) = self.runs.get_mut(&run_id) else { return };
@@ -229,20 +166,15 @@ impl Model {
     }
 
     /// Follows up on what failed: the rest of its task, or of its run, is told to stop.
-    pub(super) fn fail_fast(&mut self) {
-        for (id, task) in std::mem::take(&mut self.failed) {
-            let Some(run) = self.runs.get(&id) else { continue };
-            if run.spec.tasks[task as usize].fail_fast && run.has_too_many_failures(task) {
-                self.stop_cells(id, StopReason::FailFast, |_, of| of == task);
-            }
-            let Some(run) = self.runs.get(&id) else { continue };
-            let is_at_hooks = run.result.is_some();
-            if run.spec.fail_fast
-                && !is_at_hooks
-                && matches!(run.end_of(task), Some(End::Failed(_)))
-            {
-                self.stop_run(id, StopReason::FailFast);
-            }
+    pub(super) fn fail_fast(&mut self, id: u64, task: u32) {
+        let Some(run) = self.runs.get(&id) else { return };
+        if run.spec.tasks[task as usize].fail_fast && run.has_too_many_failures(task) {
+            self.stop_cells(id, StopReason::FailFast, |_, of| of == task);
+        }
+        let Some(run) = self.runs.get(&id) else { return };
+        let has_failed = matches!(run.end_of(task), Some(End::Failed(_)));
+        if run.spec.fail_fast && run.result.is_none() && has_failed {
+            self.stop_run(id, StopReason::FailFast);
         }
     }
 
@@ -264,6 +196,7 @@ impl Model {
                     live.stop = Some((reason, Some(now + grace + limits::CANCEL_PATIENCE.0)))
                 }
                 Cell::Ended(_) => {}
+                Cell::Child(child) => self.stopped.extend(child.stop(reason)),
                 _ => *cell = Cell::Ended(End::Cancelled),
             }
         }
@@ -303,10 +236,13 @@ impl Model {
                 // Those that begin anew beside others do not ask again.
                 Some(Cell::Undecided { .. }) if blocked.len() < all => Some(fresh(run, task, now)),
                 // Until there is a list nobody knows what to start.
+                Some(Cell::Ready { tries, .. }) if run.is_parent(task) => {
+                    Some(Cell::Undecided { since: index, tries })
+                }
                 Some(Cell::Ready { .. })
                     if is_sized_late(&run.spec.tasks[task as usize]) && blocked.len() == all =>
                 {
-                    Some(Cell::Undecided { since: index })
+                    Some(Cell::Undecided { since: index, tries: Tries::default() })
                 }
                 other => other,
             };
@@ -353,6 +289,13 @@ impl Model {
                         Cell::Ready { .. } => {
                             Cell::Ended(End::Failed(FailureReason::QueueTimedOut))
                         }
+                        Cell::Backoff { tries, .. } if self.runs[&run].is_parent(task) => {
+                            Cell::Undecided { since: self.index, tries }
+                        }
+                        Cell::Child(mut child) => {
+                            self.stopped.extend(child.stop(StopReason::AttemptTimedOut));
+                            Cell::Child(child)
+                        }
                         Cell::Backoff { tries, avoid, .. } => {
                             Cell::Ready { tries, since: self.now, avoid }
                         }
@@ -378,10 +321,13 @@ fn due_at(spec: &TaskSpec, cell: &Cell) -> Option<u64> {
     match cell {
         Cell::Ready { since, .. } => spec.queue_timeout.map(|span| since + span.0),
         Cell::Backoff { until, .. } => Some(*until),
-        Cell::Awaiting { since } => spec.timeout.map(|span| since + span.0),
+        Cell::Awaiting { since } | Cell::Child(Child { since, stop: None, .. }) => {
+            spec.timeout.map(|span| since + span.0)
+        }
         Cell::Live(Live { stop: Some((_, force_at)), .. }) => *force_at,
         Cell::Live(Live { started: Some(at), .. }) => spec.timeout.map(|span| at + span.0),
         Cell::Live(_)
+        | Cell::Child(_)
         | Cell::Blocked
         | Cell::Undecided { .. }
         | Cell::Held { .. }
@@ -448,7 +394,11 @@ fn judge(run: &Run, task: u32, now: u64, index: u64) -> Option<Cell> {
         (Condition::Success, DependencyRule::AnySucceeded) => Some(skip),
         (Condition::Failure, _) => Some(if failure { start } else { skip }),
         (Condition::Cancelled, _) => Some(if cancelled { start } else { own_skip }),
-        (Condition::Expression(_), _) => Some(Cell::Undecided { since: index }),
+        (Condition::Expression(_), _) => {
+            let attempts = run.attempts.get(&task).copied().filter(|_| run.is_parent(task));
+            let tries = Tries { attempts: attempts.unwrap_or_default(), ..Tries::default() };
+            Some(Cell::Undecided { since: index, tries })
+        }
         (Condition::Success, _) | (Condition::Always, _) => Some(start),
     }
 }
@@ -491,10 +441,15 @@ fn after(spec: &TaskSpec, live: &Live, outcome: &Outcome, now: u64) -> Cell {
     if !may_retry || u32::from(tries.failures) > spec.retry.limit {
         return Cell::Ended(End::Failed(reason));
     }
-    let backoff = spec.retry.backoff;
-    let growth = u64::from(backoff.factor_millis / 1000).pow(u32::from(tries.failures) - 1);
-    match (backoff.initial.0 * growth).min(backoff.cap.0) {
+    match wait(spec, tries) {
         0 => Cell::Ready { tries, since: now, avoid },
         wait => Cell::Backoff { tries, until: now + wait, avoid },
     }
+}
+
+/// How long a task waits after a failure, which is counted already.
+pub(super) fn wait(spec: &TaskSpec, tries: Tries) -> u64 {
+    let backoff = spec.retry.backoff;
+    let growth = u64::from(backoff.factor_millis / 1000).pow(u32::from(tries.failures) - 1);
+    (backoff.initial.0 * growth).min(backoff.cap.0)
 }

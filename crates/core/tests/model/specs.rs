@@ -7,7 +7,7 @@ use muster_core::ids::Name;
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, OnLost,
-    OnTimeout, ParamSpec, Request, RetryPolicy, TaskSpec, WorkflowSpec,
+    OnTimeout, ParamSpec, Request, RetryPolicy, SubWorkflowSpec, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 use proptest::prelude::*;
@@ -17,7 +17,8 @@ use super::hooks;
 /// A workflow of 1 to 7 tasks, or rarely of none, which is invalid.
 pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
     let tasks = prop_oneof![
-        30 => prop::collection::vec(task(), 1..8),
+        20 => prop::collection::vec(task(), 1..8),
+        10 => prop::collection::vec(task(), 1..3),
         1 => Just(Vec::new()),
     ];
     let timeout = prop::option::weighted(0.2, 5_000..60_000u64);
@@ -66,7 +67,7 @@ pub(crate) fn name_of(letter: &str, number: usize) -> Name {
 
 /// A task, with the bits of the tasks before it that it needs.
 fn task() -> impl Strategy<Value = (TaskSpec, u8)> {
-    or_approval(plain_task())
+    or_sub_workflow(or_approval(plain_task()))
 }
 
 fn plain_task() -> impl Strategy<Value = (TaskSpec, u8)> {
@@ -83,7 +84,7 @@ fn plain_task() -> impl Strategy<Value = (TaskSpec, u8)> {
     let array = prop::option::weighted(0.4, (0..4u32, 0..9u32));
     let fails = (prop_oneof![2 => Just(0u32), 3 => 1..6u32], prop::bool::weighted(0.4));
     // A list that is known only at run time, or one that the file has.
-    let list = prop::option::weighted(0.35, 0..6u8);
+    let list = prop::option::weighted(0.45, 0..6u8);
     let array = (array, list);
     let fan_out = (array, prop::option::weighted(0.4, 1..4u32), fails);
     let times = (
@@ -153,6 +154,21 @@ fn or_approval(
         let timeout = timeout.filter(|_| has_timeout);
         let plain = TaskSpec::new(task.id, executor);
         (TaskSpec { rule, condition, timeout, ..plain }, mask)
+    })
+}
+
+/// The task, or now and then one that starts runs: of some workflow, or of one that there never is.
+fn or_sub_workflow(
+    task: impl Strategy<Value = (TaskSpec, u8)>,
+) -> impl Strategy<Value = (TaskSpec, u8)> {
+    let of = prop_oneof![9 => 0..3usize, 1 => Just(3)];
+    (task, prop::option::weighted(0.15, of)).prop_map(|((task, mask), of)| {
+        let Some(of) = of else { return (task, mask) };
+        let name = name_of("w", of);
+        let executor = ExecutorSpec::Workflow(SubWorkflowSpec { name, params: BTreeMap::new() });
+        let TaskSpec { rule, condition, timeout, retry, priority, .. } = task;
+        let plain = TaskSpec::new(task.id, executor);
+        (TaskSpec { rule, condition, timeout, retry, priority, ..plain }, mask)
     })
 }
 

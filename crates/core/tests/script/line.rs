@@ -14,6 +14,7 @@
 //! start etl/1/a#1 age=2s              `#1` is the number of the attempt; `@7` a fence instead
 //! finish etl/1/a#1 ok rows=3, etl/1/b#1 failed 2 message, etl/1/c#1 timeout|cancelled|lost
 //! decide etl/1/b start, etl/1/c skip, etl/1/d fail message    `etl/1/b@7` for the wait since log index 7
+//! decide etl/1/s run day=today      the parameters of a sub-workflow's run
 //! decide etl/1/e each x y z, etl/1/f many 9                    the items of a task that is sized late
 //! fire etl/nightly until=9s times=5s,9s missed=1 next=12s due=13s   `next=never`; `after=` and `version=` unless right
 //! suspend etl/nightly | resume etl    one schedule of a workflow, or all of them
@@ -419,13 +420,17 @@ fn decide(world: &World, rest: &str) -> Command {
         let state = world.state.run(id).and_then(|run| run.task(index)?.cells.at(range.first));
         let since = match (since, state) {
             (Some(since), _) => LogIndex(since.parse().expect("a log index")),
-            (None, Some((_, TaskState::Undecided { since }))) => *since,
+            (None, Some((_, TaskState::Undecided { since, .. }))) => *since,
             (None, _) => LogIndex(0),
         };
         let (word, message) = how.split_once(' ').unwrap_or((how, ""));
         let verdict = match word {
             "start" => Verdict::Start,
             "skip" => Verdict::Skip,
+            "run" => {
+                let params = pairs(message).into_iter().map(|it| (name(it.0), it.1.into()));
+                Verdict::StartRun { params: Arc::new(params.collect()) }
+            }
             "each" => Verdict::FanOut { items: message.split_whitespace().collect() },
             "many" => {
                 let count = message.parse().expect("a number");
@@ -473,8 +478,11 @@ fn outcome(how: &str) -> Outcome {
     let (word, rest) = how.split_once(' ').unwrap_or((how, ""));
     match word {
         "ok" => {
-            let value =
-                |value: &str| if value == "huge" { "x".repeat(65_536) } else { value.to_owned() };
+            let value = |value: &str| match value {
+                "huge" => "x".repeat(65_536),
+                "large" => "x".repeat(40_000),
+                _ => value.to_owned(),
+            };
             let outputs = pairs(rest);
             let outputs = outputs.into_iter().map(|it| (it.0.into(), value(it.1).into()));
             Outcome::Succeeded { outputs: (!rest.is_empty()).then(|| Arc::new(outputs.collect())) }

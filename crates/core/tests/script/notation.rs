@@ -2,7 +2,10 @@
 //!
 //! `etl[timeout=1m]: a, b -> c[retry=2 rule=any_succeeded]; d`: `c` needs `a` and `b`; `d` needs nothing. Tasks stand
 //! in the file in the order of their first mention; options may stand at any mention. Tasks are `noop` and have no
-//! jitter. `on-exit[hook=onExit]` is a hook; hooks stand last.
+//! jitter. `on-exit[hook=onExit]` is a hook; hooks stand last. `a[workflow=etl takes=rows]` is a sub-workflow;
+//! `etl[out.rows=load.rows out.day=params.day]` has outputs.
+
+use std::collections::BTreeMap;
 
 use muster_core::ids::{Name, Text};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
@@ -12,7 +15,7 @@ use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Axis, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec,
     FanOut, Hook, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec,
-    RetryPolicy, TaskSpec, WorkflowSpec,
+    RetryPolicy, SubWorkflowSpec, TaskSpec, WorkflowSpec,
 };
 
 use super::line::{name, pairs, span};
@@ -40,6 +43,14 @@ pub(crate) fn workflow(text: &str) -> WorkflowSpec {
                     "queue" => ConcurrencyPolicy::Queue,
                     _ => panic!("`{value}` is not a policy"),
                 }
+            }
+            ("out", key) => {
+                let (task, written) = value.split_once('.').expect("TASK.KEY or params.NAME");
+                let reference = match task {
+                    "params" => format!("${{{{ params.{written} }}}}"),
+                    _ => format!("${{{{ tasks.{task}.outputs.{written} }}}}"),
+                };
+                spec.outputs.insert(key.into(), reference.into());
             }
             ("schedule", schedule) => schedule_of(&mut spec, schedule, value),
             ("trigger", trigger) => spec.triggers.push(trigger_of(trigger, value)),
@@ -150,6 +161,12 @@ fn approval(task: &mut TaskSpec, value: &str) {
     task.retry = RetryPolicy::default();
 }
 
+/// `workflow=NAME`; the decision says what the parameters are.
+fn sub_workflow(value: &str) -> ExecutorSpec {
+    let params = BTreeMap::new();
+    ExecutorSpec::Workflow(SubWorkflowSpec { name: name(value), params })
+}
+
 fn set(task: &mut TaskSpec, key: &str, value: &str) {
     let number = || value.parse::<u32>().unwrap_or_else(|_| panic!("{key}={value} is no number"));
     match key.split_once('.').unwrap_or((key, "")) {
@@ -208,6 +225,8 @@ fn set(task: &mut TaskSpec, key: &str, value: &str) {
             task.executor = ExecutorSpec::Process(ProcessSpec { command, working_dir: None });
         }
         ("approval", _) => approval(task, value),
+        ("workflow", _) => task.executor = sub_workflow(value),
+        ("takes", _) => task.outputs.extend(value.split('|').map(Text::from)),
         ("hook", _) => task.hook = Hook::ALL.into_iter().find(|hook| hook.field() == value),
         ("pool", _) => task.request.pool = Some(value.into()),
         ("group", _) => drop(task.request.groups.insert(name(value))),

@@ -2,7 +2,7 @@
 
 use muster_core::ids::TaskIndex;
 use muster_core::state::run::Run;
-use muster_core::state::task::{Attempt, LastAttempt, TaskState, Tries};
+use muster_core::state::task::{Attempt, Awaited, LastAttempt, TaskState, Tries};
 use muster_core::state::trail::Action;
 use muster_core::state::workflow::{NextFire, Schedule, Trigger};
 use muster_core::time::Timestamp;
@@ -118,6 +118,10 @@ fn run(world: &World, run: &Run) -> String {
         .schedule()
         .filter(|_| run.origin.is_none())
         .map_or_else(String::new, |it| format!(", about {} of {it}", time(run.fire_time())));
+    let about = match &run.parent {
+        Some(parent) => format!("{about}, for {} at depth {}", parent.label(), parent.depth),
+        None => about,
+    };
     let status = run.status().word();
     let hooks = run.result.map_or_else(String::new, |it| format!(", tasks {}", it.word()));
     let label = run.label();
@@ -134,7 +138,13 @@ fn run(world: &World, run: &Run) -> String {
             text += &format!("    items: {items}\n");
         }
         for (key, value) in task.outputs.iter().flat_map(|outputs| outputs.iter()) {
+            let value: String = value.chars().take(60).collect();
             text += &format!("    output {key}={value}\n");
+        }
+        if let Some(child) = &task.child {
+            let workflow = run.spec(index).and_then(|spec| spec.executor.sub_workflow());
+            let workflow = workflow.expect("only a sub-workflow starts runs");
+            text += &format!("    started {}/{}\n", workflow.name, child.number);
         }
         if let Some(message) = &task.message {
             let short: String = message.chars().take(60).collect();
@@ -172,7 +182,9 @@ fn words(world: &World, state: &TaskState) -> String {
     };
     match state {
         TaskState::Blocked => "blocked".to_owned(),
-        TaskState::Undecided { since } => format!("undecided at index {since}"),
+        TaskState::Undecided { since, tries: tried } => {
+            format!("undecided at index {since}{}", tries(*tried))
+        }
         TaskState::Ready { tries: tried, since, avoid: worker } => {
             format!("ready since {}{}{}", time(*since), tries(*tried), avoid(*worker))
         }
@@ -184,7 +196,19 @@ fn words(world: &World, state: &TaskState) -> String {
             format!("backs off until {}{}{}", time(*until), tries(*tried), avoid(*worker))
         }
         TaskState::Held { tries: tried } => format!("held{}", tries(*tried)),
-        TaskState::Awaiting { since } => format!("awaits a person since {}", time(*since)),
+        TaskState::Awaiting { since, what: Awaited::Person } => {
+            format!("awaits a person since {}", time(*since))
+        }
+        TaskState::Awaiting { since, what: Awaited::Run { run, tries: tried, stop } } => {
+            let label = world.runs.get(run).map_or_else(|| run.to_string(), |it| it.label());
+            let stop = stop.map_or_else(String::new, |why| format!(", must stop ({why:?})"));
+            format!(
+                "awaits {label} #{} since {}{}{stop}",
+                tried.attempts,
+                time(*since),
+                tries(*tried)
+            )
+        }
         TaskState::Succeeded { tries: tried, last: it } => {
             format!("succeeded{}{}", tries(*tried), last(it))
         }

@@ -77,7 +77,12 @@ pub(crate) fn event(world: &World, event: &Event) -> String {
                     let time = origin.fire_time.since(Timestamp(0));
                     format!("{} is run#{id}, for {time} of {}\n", run(world, *id), origin.schedule)
                 }
-                (None, None) => String::new(),
+                (None, None) => match &world.runs[id].parent {
+                    Some(parent) => {
+                        format!("{} is run#{id}, for {}\n", run(world, *id), parent.label())
+                    }
+                    None => String::new(),
+                },
             }
         }
         Event::RunBegun { run: id } => format!("{} begins\n", run(world, *id)),

@@ -172,7 +172,10 @@ impl RunService for Runs {
         self.replica.barrier(body.read.as_ref()).await?;
         let found = self.replica.find_run(body.run.as_ref())?;
         let (run, spec) = self.replica.with_run(found.id, |run| {
-            (view::run(run), body.with_spec.then(|| convert::spec_to_proto(&run.version.spec)))
+            (
+                view::run_in_full(run),
+                body.with_spec.then(|| convert::spec_to_proto(&run.version.spec)),
+            )
         })?;
         Ok(answer(&self.replica, v1::GetRunResponse { run: Some(run), spec }))
     }

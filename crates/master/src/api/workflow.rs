@@ -91,14 +91,8 @@ impl WorkflowService for Workflows {
         let spec = convert::spec_to_proto(&spec);
         let is_new = applied.as_ref().and_then(|it| it.spec.as_ref()) != Some(&spec);
         let spec = Some(spec);
-        let response = v1::PlanWorkflowResponse {
-            spec,
-            applied,
-            is_new,
-            placements,
-            remarks,
-            unknown_groups,
-        };
+        let response =
+            v1::PlanWorkflowResponse { spec, applied, is_new, placements, remarks, unknown_groups };
         Ok(answer(&self.replica, response))
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use muster_calendar::Moment;
 use muster_core::command::AttemptRef;
 use muster_core::ids::{Fence, RunId, TaskIndex, Text, WorkerId};
+use muster_core::limits;
 use muster_core::spec::column::Column;
 use muster_core::spec::schedule::ScheduleSpec;
 use muster_core::spec::template::{self, Reference};
@@ -12,7 +13,7 @@ use muster_core::spec::{ExecutorSpec, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::Run;
+use muster_core::state::run::{Params, Run};
 use muster_core::state::task::{Task, TaskEnd};
 use muster_proto::convert;
 use muster_proto::internal::v1 as wire;
@@ -167,6 +168,25 @@ pub(crate) fn question(run: &Run, spec: &TaskSpec) -> Option<String> {
     Some(text)
 }
 
+/// What the parameters of a sub-workflow's run come to. As in variables, outputs that nobody wrote are empty.
+///
+/// # Errors
+/// If they are larger than those of any run; for people.
+pub(super) fn parameters(run: &Run, spec: &TaskSpec) -> Result<Params, String> {
+    let columns = Columns::none(spec);
+    let (mut params, mut bytes) = (Params::new(), 0);
+    for (name, value) in spec.executor.sub_workflow().into_iter().flat_map(|it| &it.params) {
+        let value = template::render(value, &|reference| resolve(run, spec, &columns, reference))
+            .map_err(|error| format!("workflow: parameter `{name}`: {error}"))?;
+        bytes += name.as_str().len() + value.len();
+        if bytes > limits::PARAM_BYTES_MAX {
+            return Err("workflow: the parameters are larger than 64 KiB together".to_owned());
+        }
+        params.insert(name.clone(), value.into());
+    }
+    Ok(params)
+}
+
 fn resolve(
     run: &Run,
     spec: &TaskSpec,
@@ -192,6 +212,8 @@ fn resolve(
             // A task that was skipped or failed has no outputs; its readers see the empty string.
             Some(written.map_or_else(|| "".into(), |(_, value)| without_mark(value)))
         }
+        // Of outputs of workflows alone, which the core fills in.
+        Reference::TaskOutput { .. } => None,
         Reference::RunId => text(&run.id),
         Reference::RunNumber => text(&run.number),
         Reference::RunResult => Some(result(run).into()),

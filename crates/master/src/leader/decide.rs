@@ -11,13 +11,14 @@ use std::time::Duration;
 use muster_core::command::{Command, DecideTasks, Decision, Verdict};
 use muster_core::ids::TaskIndex;
 use muster_core::reply::Reply;
+use muster_core::spec::TaskSpec;
 use muster_core::state::State;
 use muster_core::state::run::Run;
 use muster_core::state::task::TaskState;
 use muster_expressions::Moment;
 use tokio::time::Instant;
 
-use super::assignment::fire_moment;
+use super::assignment::{fire_moment, parameters};
 use crate::replica::Replica;
 
 /// The state is looked at this often at least.
@@ -26,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most tasks that are decided about at once.
 const DECISIONS_MAX: usize = 512;
-/// Once the decisions of a round bring so many bytes of items they are proposed, and the rest follows.
-const ITEMS_BYTES: usize = 512 << 10;
+/// Once the decisions of a round bring so many bytes of items or parameters they are proposed, and the rest follows.
+const BROUGHT_BYTES: usize = 512 << 10;
 /// What is worked out in this time is proposed first; the rest follows.
 const ROUND: Duration = Duration::from_millis(20);
 
@@ -51,10 +52,13 @@ pub(super) async fn run(replica: Arc<Replica>) {
     }
 }
 
-/// The first undecided tasks. Cheap, for meanwhile nothing is applied.
+/// The first undecided tasks. Cheap, for meanwhile nothing is applied. A sub-workflow waits while its run is paused.
 fn open(state: &State) -> Vec<(Arc<Run>, TaskIndex)> {
     let open = state.undecided().filter_map(|(run, task)| Some((state.run(run)?.clone(), task)));
-    open.take(DECISIONS_MAX).collect()
+    let may_start = |(run, task): &(Arc<Run>, TaskIndex)| {
+        run.paused.is_none() || !run.spec(*task).is_some_and(TaskSpec::is_sub_workflow)
+    };
+    open.filter(may_start).take(DECISIONS_MAX).collect()
 }
 
 /// What becomes of them, as far as that is worked out in a round; at least of the first.
@@ -64,9 +68,9 @@ async fn decisions(open: Vec<(Arc<Run>, TaskIndex)>) -> Vec<Decision> {
     let mut bytes = 0;
     for (run, task) in open {
         let decision = decision(&run, task);
-        bytes += decision.as_ref().map_or(0, |it| items_bytes(&it.verdict));
+        bytes += decision.as_ref().map_or(0, |it| brought_bytes(&it.verdict));
         decisions.extend(decision);
-        if Instant::now() >= end || bytes >= ITEMS_BYTES {
+        if Instant::now() >= end || bytes >= BROUGHT_BYTES {
             break;
         }
         tokio::task::yield_now().await;
@@ -74,18 +78,31 @@ async fn decisions(open: Vec<(Arc<Run>, TaskIndex)>) -> Vec<Decision> {
     decisions
 }
 
-fn items_bytes(verdict: &Verdict) -> usize {
+fn brought_bytes(verdict: &Verdict) -> usize {
     match verdict {
         Verdict::FanOut { items } => items.bytes(),
+        Verdict::StartRun { params } => {
+            params.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+        }
         Verdict::Start | Verdict::Skip | Verdict::Fail { .. } => 0,
     }
 }
 
 fn decision(run: &Arc<Run>, task: TaskIndex) -> Option<Decision> {
     let cells = &run.task(task)?.cells;
-    let (_, TaskState::Undecided { since }) = cells.at(cells.indices().first)? else { return None };
+    let (_, TaskState::Undecided { since, .. }) = cells.at(cells.indices().first)? else {
+        return None;
+    };
     let moment = fire_moment(run);
     let moment = Arc::new(Moment { time: moment.time, date: moment.date });
-    let verdict = muster_expressions::decide(run, task, &moment)?;
+    let verdict = match muster_expressions::decide(run, task, &moment)? {
+        Verdict::Start if run.spec(task)?.is_sub_workflow() => {
+            match parameters(run, run.spec(task)?) {
+                Ok(params) => Verdict::StartRun { params: Arc::new(params) },
+                Err(why) => Verdict::Fail { message: why.into() },
+            }
+        }
+        verdict => verdict,
+    };
     Some(Decision { run: run.id, task, since: *since, verdict })
 }

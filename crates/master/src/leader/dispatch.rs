@@ -163,9 +163,10 @@ pub(super) fn stops(state: &State, worker: WorkerId, attempts: &[AttemptRef]) ->
         for (range, live) in live_ranges(state, attempt, worker) {
             let Some(stop) = live.stop else { continue };
             let reason = match stop.reason {
-                StopReason::Cancelled | StopReason::Replaced | StopReason::FailFast => {
-                    wire::StopReason::Cancelled
-                }
+                StopReason::Cancelled
+                | StopReason::Replaced
+                | StopReason::FailFast
+                | StopReason::ByParent => wire::StopReason::Cancelled,
                 StopReason::RunTimedOut => wire::StopReason::RunTimedOut,
                 StopReason::AttemptTimedOut => wire::StopReason::AttemptTimedOut,
             };

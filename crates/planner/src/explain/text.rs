@@ -4,7 +4,9 @@ use std::fmt;
 
 use muster_core::ids::WorkerId;
 use muster_core::spec::{Condition, DependencyRule, OnTimeout};
-use muster_core::state::task::{Attempt, FailureReason, StopReason, TaskState, TaskStatus, Tries};
+use muster_core::state::task::{
+    Attempt, Awaited, FailureReason, StopReason, TaskState, TaskStatus, Tries,
+};
 use muster_core::time::Timestamp;
 
 use super::{
@@ -35,10 +37,14 @@ impl fmt::Display for Explanation {
             writeln!(f, "To let it fail: muster release {name} --fail")?;
         }
         self.write_approval(f)?;
+        if let Some(of) = &self.sub_workflow {
+            write!(f, "{of}")?;
+        }
         if let Some(message) = self.message.as_deref().and_then(|it| it.lines().next())
             && !self.is_said(message)
         {
-            let who = if self.approval.is_some() { "Reason" } else { "It said" };
+            let is_said_of = self.approval.is_some() || self.sub_workflow.is_some();
+            let who = if is_said_of { "Reason" } else { "It said" };
             writeln!(f, "{who}: {message}")?;
         }
         if let Some(late) = &self.sized_late {
@@ -103,11 +109,11 @@ impl Explanation {
 
     /// What a person is asked, and how to answer.
     fn write_approval(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(approval) = &self.approval else { return Ok(()) };
         if self.tally.of(TaskStatus::Awaiting) == 0 {
             return Ok(());
         }
-        let question = self.approval.as_ref().and_then(|approval| approval.message.as_deref());
-        if let Some(question) = question.and_then(|it| it.lines().next()) {
+        if let Some(question) = approval.message.as_deref().and_then(|it| it.lines().next()) {
             writeln!(f, "It asks: {question}")?;
         }
         let name = &self.name;
@@ -117,6 +123,9 @@ impl Explanation {
 
     /// What is to be said of the run.
     fn write_run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = &self.parent {
+            writeln!(f, "The run was started for {parent}.")?;
+        }
         match (self.run_ended, self.run_stop) {
             (Some(status), Some((_, reason))) => {
                 writeln!(f, "The run ended as {}: {}.", status.word(), stop_words(reason))?;
@@ -208,7 +217,10 @@ impl fmt::Display for Sentence<'_> {
             TaskState::Held { .. } => f.write_str(
                 "is held: its attempt was lost, and `onLost: hold` lets a person decide",
             ),
-            TaskState::Awaiting { since } => {
+            TaskState::Awaiting { since, what: Awaited::Run { tries, stop, .. } } => {
+                self.write_child(f, since, tries, stop)
+            }
+            TaskState::Awaiting { since, what: Awaited::Person } => {
                 let since = of.ago(since);
                 write!(f, "has been waiting for {since} for a person to approve or reject it")?;
                 self.write_silence(f)
@@ -242,6 +254,23 @@ impl Sentence<'_> {
             Some(OnTimeout::Fail) | None => "fails",
         };
         write!(f, "; it {end} if nobody does in {}", self.of.ahead(until))
+    }
+
+    /// The run that a sub-workflow waits for.
+    fn write_child(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        since: Timestamp,
+        tries: Tries,
+        stop: Option<StopReason>,
+    ) -> fmt::Result {
+        let (span, number) = (self.of.ago(since), tries.attempts);
+        write!(f, "has been waiting for {span} for its run (attempt {number})")?;
+        match (stop, self.part.waits_until) {
+            (Some(reason), _) => write!(f, "; that was told to stop: {}", stop_words(reason)),
+            (None, Some(until)) => write!(f, "; its timeout is over in {}", self.of.ahead(until)),
+            (None, None) => Ok(()),
+        }
     }
 
     fn write_attempt(
@@ -284,6 +313,7 @@ fn write_failure(f: &mut fmt::Formatter<'_>, reason: FailureReason) -> fmt::Resu
         FailureReason::QueueTimedOut => "found no worker in time",
         FailureReason::Lost => "was lost",
         FailureReason::NotApproved => "was rejected by a person",
+        FailureReason::RunFailed => "failed with its run",
         FailureReason::Undecidable => "failed, since an expression of it could not be evaluated",
     })
 }
@@ -308,6 +338,7 @@ fn stop_words(reason: StopReason) -> &'static str {
         StopReason::FailFast => "something failed, and `failFast` cancels the rest",
         StopReason::RunTimedOut => "the run's timeout is over",
         StopReason::AttemptTimedOut => "the attempt's timeout is over",
+        StopReason::ByParent => "the task that it was started for must stop",
     }
 }
 

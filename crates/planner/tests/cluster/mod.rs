@@ -8,6 +8,7 @@
 //! policy strategy=binPack cpu=0 locality=50                 changes what is named
 //! submit etl namespace=n priority=1: a cpu=1 x3; b needs=a1 array=0-9   one-off run; `x3` makes a1, a2, a3
 //! start etl/1/a · finish etl/1/a ok|fail|killed|lost · finish etl/1/b[0-3] fail what it said · cancel etl/1
+//! apply etl: a · decide etl/1/a                             a version of a workflow · starts the run of a sub-workflow
 //! namespace n weight=2 tasks=5 cpu=2 memory=1Gi group.db=2  its weight, its quota and its concurrency groups
 //! reset                                                     starts over with an empty cluster
 //! tick 5                                                    lets seconds pass
@@ -22,8 +23,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use muster_core::command::{
-    ApplyNamespace, AttemptRef, CancelRun, Command, DrainWorker, EndTask, Entry, Finish,
-    FinishAttempts, LoseWorker, Outcome, RegisterWorker, Start, StartAttempts, WantedEnd,
+    ApplyNamespace, ApplyWorkflow, AttemptRef, CancelRun, Command, DecideTasks, Decision,
+    DrainWorker, EndTask, Entry, Finish, FinishAttempts, LoseWorker, Outcome, RegisterWorker,
+    RunSource, Start, StartAttempts, SubmitRun, Verdict, WantedEnd,
 };
 use muster_core::event::Event;
 use muster_core::ids::{LogIndex, Name, RunId, TaskIndex, WorkerId};
@@ -33,6 +35,7 @@ use muster_core::spec::namespace::{GroupSpec, NamespaceSpec};
 use muster_core::state::State;
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::Run;
+use muster_core::state::task::TaskState;
 use muster_core::time::{Millis, Timestamp};
 use muster_planner::{
     Limit, LiveView, Load, Policy, Strategy, WorkerView, explain, explain_progress, plan,
@@ -117,9 +120,11 @@ impl Cluster {
                 let submit = submit::parse(rest)?;
                 self.apply(Command::SubmitRun(submit))?;
             }
+            "apply" => self.apply_workflow(rest)?,
             "namespace" => self.namespace(&words)?,
             "start" => self.start(first()?)?,
             "finish" => self.finish(first()?, words.get(1..).unwrap_or_default())?,
+            "decide" => self.start_run(first()?)?,
             "approve" => self.answer(WantedEnd::Approved, &words)?,
             "reject" => self.answer(WantedEnd::Rejected, &words)?,
             "cancel" => {
@@ -177,6 +182,26 @@ impl Cluster {
         let (run, task, _) = self.task(words.first().ok_or("no task")?)?;
         let reason = words.get(1).map(|word| (*word).into());
         self.apply(Command::EndTask(EndTask { request: None, run, task, end, reason }))?;
+        Ok(())
+    }
+
+    fn apply_workflow(&mut self, text: &str) -> Result<()> {
+        let SubmitRun { namespace, source, .. } = submit::parse(text)?;
+        let RunSource::OneOff(spec) = source else { return Err("it is no file".to_owned()) };
+        let command = ApplyWorkflow { request: None, namespace, spec };
+        self.apply(Command::ApplyWorkflow(command)).map(|_| ())
+    }
+
+    /// Starts the run of a sub-workflow.
+    fn start_run(&mut self, text: &str) -> Result<()> {
+        let (run, task, range) = self.task(text)?;
+        let cells = &self.state.run(run).and_then(|run| run.task(task)).ok_or("gone")?.cells;
+        let Some((_, TaskState::Undecided { since, .. })) = cells.at(range.first) else {
+            return Err("there is nothing to decide".to_owned());
+        };
+        let (since, verdict) = (*since, Verdict::StartRun { params: Default::default() });
+        let decisions = vec![Decision { run, task, since, verdict }];
+        self.apply(Command::DecideTasks(DecideTasks { decisions }))?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use muster_core::command::{RunSource, SubmitRun};
 use muster_core::ids::Name;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost,
-    OnTimeout, Resources, TaskSpec, WorkflowSpec,
+    OnTimeout, Resources, SubWorkflowSpec, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
@@ -98,6 +98,10 @@ fn set(task: &mut TaskSpec, word: &str) -> Result<()> {
             let on_timeout = if value == "approve" { OnTimeout::Approve } else { OnTimeout::Fail };
             let message = Some("Ship it?".into());
             task.executor = ExecutorSpec::Approval(ApprovalSpec { message, on_timeout });
+        }
+        "workflow" => {
+            let of = SubWorkflowSpec { name: name(value)?, params: Default::default() };
+            task.executor = ExecutorSpec::Workflow(of);
         }
         "hook" => task.hook = Hook::ALL.into_iter().find(|hook| hook.field() == value),
         "timeout" => task.timeout = Some(Millis::from_secs(number(value)?)),

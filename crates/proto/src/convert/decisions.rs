@@ -1,11 +1,13 @@
 //! Decisions about undecided tasks.
 
+use std::sync::Arc;
+
 use muster_core::command::{DecideTasks, Decision, Verdict};
 use muster_core::ids::{LogIndex, RunId, TaskIndex};
 
 use super::error::DecodeError;
 use super::fan_out::{items_from_proto, items_to_proto};
-use super::read::{Within, required};
+use super::read::{Within, params_from_proto, required};
 use crate::internal::v1::decision::{self, Verdict as Stored};
 use crate::internal::v1::{self as stored};
 
@@ -27,6 +29,11 @@ fn decision_to_proto(it: &Decision) -> stored::Decision {
         Verdict::FanOut { items } => {
             Stored::FanOut(decision::FanOut { items: Some(items_to_proto(items)) })
         }
+        Verdict::StartRun { params } => {
+            let params = params.iter();
+            let params = params.map(|(name, value)| (name.to_string(), value.to_string()));
+            Stored::StartRun(decision::StartRun { params: params.collect() })
+        }
         Verdict::Skip => Stored::Skip(decision::Skip {}),
         Verdict::Fail { message } => Stored::Fail(decision::Fail { message: message.to_string() }),
     };
@@ -43,6 +50,9 @@ fn decision_from_proto(it: stored::Decision) -> Result<Decision, DecodeError> {
         Stored::Start(decision::Start {}) => Verdict::Start,
         Stored::FanOut(decision::FanOut { items }) => {
             Verdict::FanOut { items: items_from_proto(required("fan_out.items", items)?) }
+        }
+        Stored::StartRun(decision::StartRun { params }) => {
+            Verdict::StartRun { params: Arc::new(params_from_proto(params).within("start_run")?) }
         }
         Stored::Skip(decision::Skip {}) => Verdict::Skip,
         Stored::Fail(decision::Fail { message }) => Verdict::Fail { message: message.into() },

@@ -7,13 +7,15 @@ use muster_core::ids::Text;
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, Backoff, Condition, DependencyRule, ExecutorSpec, Hook, OnLost,
     OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request, Resources, RetryPolicy,
-    TaskSpec, WorkflowSpec,
+    SubWorkflowSpec, TaskSpec, WorkflowSpec,
 };
 use muster_core::time::Millis;
 
 use super::error::{DecodeError, Problem};
 use super::fan_out::{fan_out_from_proto, fan_out_to_proto};
-use super::read::{Within, known, name, required, string_map, strings, text_map, texts};
+use super::read::{
+    Within, known, name, params_from_proto, required, string_map, strings, text_map, texts,
+};
 use super::schedule::{policy_from_proto, policy_to_proto, schedule_from_proto, schedule_to_proto};
 use super::trigger::{trigger_from_proto, trigger_to_proto};
 use super::webhook::{webhook_from_proto, webhook_to_proto};
@@ -34,6 +36,7 @@ pub fn spec_to_proto(spec: &WorkflowSpec) -> v1::WorkflowSpec {
         fail_fast: spec.fail_fast,
         webhooks: spec.webhooks.iter().map(webhook_to_proto).collect(),
         triggers: spec.triggers.iter().map(trigger_to_proto).collect(),
+        outputs: string_map(&spec.outputs),
     }
 }
 
@@ -63,6 +66,7 @@ pub fn spec_from_proto(spec: v1::WorkflowSpec) -> Result<WorkflowSpec, DecodeErr
             .map(|(at, trigger)| trigger_from_proto(trigger).within_element("triggers", at))
             .collect::<Result<_, _>>()?,
         fail_fast: spec.fail_fast,
+        outputs: text_map(spec.outputs),
         concurrency: policy_from_proto("concurrency_policy", spec.concurrency_policy)?,
         tasks: tasks
             .map(|(position, task)| task_from_proto(task).within_element("tasks", position))
@@ -265,6 +269,7 @@ pub fn executor_to_proto(executor: &ExecutorSpec) -> v1::ExecutorSpec {
         ExecutorSpec::Process(process) => Kind::Process(process_to_proto(process)),
         ExecutorSpec::Noop => Kind::Noop(v1::NoopSpec {}),
         ExecutorSpec::Approval(approval) => Kind::Approval(approval_to_proto(approval)),
+        ExecutorSpec::Workflow(it) => Kind::Workflow(sub_workflow_to_proto(it)),
     };
     v1::ExecutorSpec { kind: Some(kind) }
 }
@@ -280,7 +285,19 @@ pub fn executor_from_proto(executor: v1::ExecutorSpec) -> Result<ExecutorSpec, D
         Kind::Approval(approval) => {
             ExecutorSpec::Approval(approval_from_proto(approval).within("approval")?)
         }
+        Kind::Workflow(it) => {
+            ExecutorSpec::Workflow(sub_workflow_from_proto(it).within("workflow")?)
+        }
     })
+}
+
+fn sub_workflow_to_proto(it: &SubWorkflowSpec) -> v1::SubWorkflowSpec {
+    let params = it.params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    v1::SubWorkflowSpec { name: it.name.to_string(), params: params.collect() }
+}
+
+fn sub_workflow_from_proto(it: v1::SubWorkflowSpec) -> Result<SubWorkflowSpec, DecodeError> {
+    Ok(SubWorkflowSpec { name: name("name", &it.name)?, params: params_from_proto(it.params)? })
 }
 
 fn approval_to_proto(approval: &ApprovalSpec) -> v1::ApprovalSpec {

@@ -13,9 +13,8 @@ use muster_core::ids::{Fence, LogIndex, Name, RunId, TaskIndex, Text, WorkerId};
 use muster_core::retry::{TakenEnd, TakenOver};
 use muster_core::spec::template::Reference;
 use muster_core::spec::{
-    ApprovalSpec, ArraySpec, Axis, Backoff, Condition, DependencyRule, ExecutorSpec, FanOut, Hook,
-    Items, OnLost, OnTimeout, ParamSpec, ParamType, ProcessCommand, ProcessSpec, Request,
-    Resources, RetryPolicy, TaskSpec, WorkflowSpec,
+    ArraySpec, Axis, Backoff, Condition, DependencyRule, FanOut, Hook, Items, OnLost, ParamSpec,
+    ParamType, Request, Resources, RetryPolicy, TaskSpec, WorkflowSpec,
 };
 use muster_core::state::cells::IndexRange;
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -26,6 +25,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::{self, of};
 use proptest::prelude::*;
 
+use super::executors::executor;
 use crate::starts;
 use crate::triggers;
 
@@ -83,24 +83,6 @@ fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
             on_timeout,
         },
     )
-}
-
-fn executor() -> impl Strategy<Value = ExecutorSpec> {
-    let list = || vec(text(), 0..3);
-    let command = prop_oneof![
-        list().prop_map(ProcessCommand::Argv),
-        (text(), list()).prop_map(|(text, shell)| ProcessCommand::Script { text, shell }),
-    ];
-    let process = (command, of(text()))
-        .prop_map(|(command, working_dir)| ProcessSpec { command, working_dir });
-    let ends = [OnTimeout::Fail, OnTimeout::Approve];
-    let approval = (of(text()), prop::sample::select(ends.to_vec()))
-        .prop_map(|(message, on_timeout)| ApprovalSpec { message, on_timeout });
-    prop_oneof![
-        Just(ExecutorSpec::Noop),
-        process.prop_map(ExecutorSpec::Process),
-        approval.prop_map(ExecutorSpec::Approval),
-    ]
 }
 
 fn rules() -> impl Strategy<Value = (DependencyRule, Condition, OnLost)> {
@@ -193,10 +175,10 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
     let webhooks = vec(starts::webhook().boxed(), 0..3);
     let whens =
         (vec(starts::schedule().boxed(), 0..3), webhooks, vec(triggers::spec().boxed(), 0..3));
-    let when = (whens, starts::policy(), any::<bool>()).boxed();
+    let when = (whens, starts::policy(), any::<bool>(), texts()).boxed();
     (name(), texts(), of(span()), any::<i32>(), params, when, vec(task().boxed(), 0..4)).prop_map(
         |(name, labels, timeout, priority, params, when, tasks)| {
-            let ((schedules, webhooks, triggers), concurrency, fail_fast) = when;
+            let ((schedules, webhooks, triggers), concurrency, fail_fast, outputs) = when;
             WorkflowSpec {
                 name,
                 labels,
@@ -208,6 +190,7 @@ pub(crate) fn spec() -> impl Strategy<Value = WorkflowSpec> {
                 triggers,
                 concurrency,
                 fail_fast,
+                outputs,
                 tasks,
             }
         },
@@ -325,6 +308,7 @@ fn retry() -> impl Strategy<Value = RetryRun> {
         any::<i32>().prop_map(|code| TakenEnd::Failed { reason: FailureReason::Exit(code) }),
         Just(TakenEnd::Failed { reason: FailureReason::QueueTimedOut }),
         Just(TakenEnd::Failed { reason: FailureReason::NotApproved }),
+        Just(TakenEnd::Failed { reason: FailureReason::RunFailed }),
     ];
     let outputs = option::of(texts().prop_map(Arc::new));
     let taken = (small(), vec((range(), end), 0..3), outputs, option::of(items())).prop_map(
@@ -394,6 +378,8 @@ fn decide() -> impl Strategy<Value = Command> {
         Just(Verdict::Skip),
         items().prop_map(|items| Verdict::FanOut { items }),
         text().prop_map(|message| Verdict::Fail { message }),
+        btree_map(name(), text(), 0..3)
+            .prop_map(|params| Verdict::StartRun { params: Arc::new(params) }),
     ];
     let decision = (run(), small(), number(), verdict).prop_map(|(run, task, since, verdict)| {
         Decision { run, task: TaskIndex(task), since: LogIndex(since), verdict }

@@ -1,5 +1,6 @@
 //! The stored shapes of the core's types: everything comes back as it was, and nothing makes the reader panic.
 
+mod executors;
 mod fixtures;
 mod generate;
 mod history;

@@ -19,7 +19,8 @@ use muster_core::spec::template::Reference;
 use muster_core::spec::trigger::{TriggerOn, TriggerSpec};
 use muster_core::spec::{
     ApprovalSpec, ArraySpec, ConcurrencyPolicy, Condition, DependencyRule, ExecutorSpec, FanOut,
-    Hook, OnLost, OnTimeout, ParamSpec, Resources, TaskSpec, WorkflowSpec,
+    Hook, OnLost, OnTimeout, ParamSpec, Resources, RetryPolicy, SubWorkflowSpec, TaskSpec,
+    WorkflowSpec,
 };
 use muster_core::state::State;
 use muster_core::state::run::{FireOrigin, RetryOrigin, Run};
@@ -90,6 +91,15 @@ fn spec(a: u8, b: u8) -> WorkflowSpec {
             let TaskSpec { id, needs, rule, condition, .. } = task;
             let plain = TaskSpec::new(id, ExecutorSpec::Approval(approval));
             return TaskSpec { needs, rule, condition, timeout, ..plain };
+        }
+        if draw % 7 == 4 {
+            let name = name(["etl", "train", "nobody"][usize::from(draw) % 3]);
+            let of = SubWorkflowSpec { name, params: BTreeMap::new() };
+            let TaskSpec { id, needs, rule, condition, .. } = task;
+            let plain = TaskSpec::new(id, ExecutorSpec::Workflow(of));
+            let retry = RetryPolicy { limit: u32::from(draw % 3), ..RetryPolicy::default() };
+            let timeout = draw.is_multiple_of(5).then_some(Millis::from_secs(4));
+            return TaskSpec { needs, rule, condition, retry, timeout, ..plain };
         }
         if draw % 4 == 1 {
             task.array = Some(ArraySpec { first: draw.into(), last: u32::from(draw) + 9 });
@@ -263,13 +273,15 @@ impl World {
         let (run, task) = pick(&open, a)?;
         let cells = &self.state.run(run)?.task(task)?.cells;
         let (_, state) = cells.at(cells.indices().first)?;
-        let TaskState::Undecided { since } = *state else { return None };
-        let is_sized_late = self.state.run(run)?.spec(task)?.is_sized_late();
+        let TaskState::Undecided { since, .. } = *state else { return None };
+        let spec = self.state.run(run)?.spec(task)?;
+        let is_sized_late = spec.is_sized_late();
         let items = || (0..a % 5).map(|item| item.to_string()).collect();
         let verdict = match a % 4 {
             0 => Verdict::Skip,
             1 => Verdict::Fail { message: "if: no".into() },
             _ if is_sized_late => Verdict::FanOut { items: items() },
+            _ if spec.is_sub_workflow() => Verdict::StartRun { params: Arc::default() },
             _ => Verdict::Start,
         };
         let decisions = vec![Decision { run, task, since, verdict }];

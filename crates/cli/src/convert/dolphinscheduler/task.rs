@@ -65,7 +65,7 @@ pub(super) const UNWRITTEN: [(&str, &str); 39] = [
     ("DATA_QUALITY", "run the check itself"),
 ];
 const SUB_WORKFLOW: &str =
-    "a workflow within a workflow: put its tasks here, or call `muster run NAME --wait`";
+    "a workflow within a workflow: write `workflow: {name: …}`, with the other one converted too";
 
 /// Fields of a script's parameters that are taken up, or that other kinds of tasks use.
 const SCRIPT_FIELDS: [&str; 4] = ["localParams", "rawScript", "resourceList", "varPool"];

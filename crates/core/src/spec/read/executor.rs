@@ -1,22 +1,27 @@
-//! How a task is carried out: `run`, `command`, `noop` or `approval`.
+//! How a task is carried out: `run`, `command`, `noop`, `approval` or `workflow`.
+
+use std::collections::BTreeMap;
 
 use super::super::path::Path;
 use super::super::report::{NO_HELP, Report};
 use super::super::yaml::{Node, Value};
 use super::fields::{Fields, Schema};
-use super::values::{kind, one_of, text, texts};
-use crate::ids::Text;
-use crate::spec::{ApprovalSpec, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec};
+use super::values::{entries, kind, name, one_of, text, texts};
+use super::workflow::key_name;
+use crate::ids::{Name, Text};
+use crate::spec::{
+    ApprovalSpec, ExecutorSpec, OnTimeout, ProcessCommand, ProcessSpec, SubWorkflowSpec,
+};
 
 /// What a `run` script is given to unless the task says otherwise.
 const SHELL_DEFAULT: [&str; 3] = ["bash", "-euo", "pipefail"];
 
 /// The ways to say what a task does.
-const KINDS: [&str; 4] = ["run", "command", "noop", "approval"];
+const KINDS: [&str; 5] = ["run", "command", "noop", "approval", "workflow"];
 
 /// What to write into a task that does nothing.
-pub(super) const WAYS: &str =
-    "give it `run: <script>`, `command: [program, argument, …]`, `noop: {}` or `approval: {}`";
+pub(super) const WAYS: &str = "give it `run: <script>`, `command: [program, argument, …]`, `noop: {}`, `approval: {}` \
+                               or `workflow: {name: …}`";
 
 const APPROVAL: Schema = Schema {
     what: "an approval",
@@ -24,12 +29,19 @@ const APPROVAL: Schema = Schema {
     later: &["approvers", "count"],
 };
 
+const WORKFLOW: Schema = Schema {
+    what: "a sub-workflow",
+    fields: &["name", "params"],
+    later: &["version", "namespace", "priority"],
+};
+
 /// Fields of a task that belong to another executor than its own.
-const NOT_WITH: [(&str, &[&str]); 4] = [
+const NOT_WITH: [(&str, &[&str]); 5] = [
     ("run", &["args"]),
     ("command", &["shell"]),
     ("noop", &["shell", "args", "workingDir"]),
     ("approval", &["shell", "args", "workingDir"]),
+    ("workflow", &["shell", "args", "workingDir"]),
 ];
 
 /// Reads the executor of the task at `path`.
@@ -69,6 +81,7 @@ pub(super) fn executor(
     match kind {
         "noop" => noop(node, path.key("noop"), report),
         "approval" => approval(node, path.key("approval"), report),
+        "workflow" => sub_workflow(node, path.key("workflow"), report),
         "run" => {
             let command = script(fields, node, path, report)?;
             Some(process(fields, path, report, command))
@@ -137,4 +150,30 @@ fn approval(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<
         .and_then(|node| one_of(node, path.key("onTimeout"), report, &ENDS))
         .unwrap_or_default();
     Some(ExecutorSpec::Approval(ApprovalSpec { message: message.map(Text::from), on_timeout }))
+}
+
+fn sub_workflow(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> Option<ExecutorSpec> {
+    let fields = Fields::open(node, path, &WORKFLOW, report)?;
+    let params = fields
+        .get("params")
+        .map(|node| params(node, path.key("params"), report))
+        .unwrap_or_default();
+    let Some(node) = fields.get("name") else {
+        let help = "write `workflow: {name: the-other-workflow}`";
+        report.error_with_help(path, "it names no workflow", help);
+        return None;
+    };
+    let name = name(node, path.key("name"), report)?;
+    Some(ExecutorSpec::Workflow(SubWorkflowSpec { name, params }))
+}
+
+fn params(node: &Node<'_>, path: Path<'_>, report: &mut Report<'_>) -> BTreeMap<Name, Text> {
+    let mut params = BTreeMap::new();
+    for (key, value) in entries(node, path, report) {
+        let value = text(value, path.key(key), report).unwrap_or_default();
+        if let Some(name) = key_name(key, path, report) {
+            params.insert(name, value.into());
+        }
+    }
+    params
 }

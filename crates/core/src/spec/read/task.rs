@@ -24,7 +24,6 @@ const LATER: &[&str] = &[
     "artifacts",
     "cache",
     "services",
-    "workflow",
 ];
 
 const TASK: Schema = Schema {
@@ -34,6 +33,7 @@ const TASK: Schema = Schema {
         "command",
         "noop",
         "approval",
+        "workflow",
         "needs",
         "rule",
         "if",
@@ -98,8 +98,8 @@ pub(super) fn task(
         return task;
     }
     let Some(fields) = Fields::open(node, path, &TASK, report) else { return task };
-    if fields.has("approval") {
-        // The defaults are about attempts and workers, and it has neither.
+    if fields.has("approval") || fields.has("workflow") {
+        // The defaults are about attempts and workers, and these have neither.
         task = TaskSpec::new(task.id, ExecutorSpec::Noop);
     }
     task.executor = executor::executor(&fields, path, report).unwrap_or(ExecutorSpec::Noop);

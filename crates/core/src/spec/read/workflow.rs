@@ -35,6 +35,7 @@ const WORKFLOW: Schema = Schema {
         "triggers",
         "concurrencyPolicy",
         "failFast",
+        "outputs",
         "defaults",
         "tasks",
         "hooks",
@@ -111,6 +112,10 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         .unwrap_or_default();
     let fail_fast = fields.get("failFast");
     let fail_fast = fail_fast.is_some_and(|node| truth(node, top.key("failFast"), report));
+    let mut outputs = BTreeMap::new();
+    if let Some(node) = fields.get("outputs") {
+        text_map(node, top.key("outputs"), report, &mut outputs);
+    }
     let base = defaults(&fields, report);
     let tasks = required(&fields, "tasks", "the work to do", of, report)
         .and_then(|node| tasks(node, &base, top.key("tasks"), report));
@@ -128,6 +133,7 @@ pub(in super::super) fn workflow(root: &Node<'_>, report: &mut Report<'_>) -> Op
         triggers,
         concurrency,
         fail_fast,
+        outputs,
         tasks: tasks?.into_iter().chain(hooks.unwrap_or_default()).collect(),
     })
 }

@@ -48,6 +48,7 @@ pub(super) fn fields(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
         ("rule", task.rule != DependencyRule::default(), when),
         ("if", task.condition != Condition::default(), when),
         ("approval", task.is_approval(), "nothing waits for what a hook comes to"),
+        ("workflow", task.is_sub_workflow(), "let a task run the other workflow"),
         ("array", task.array.is_some(), single),
         ("matrix", matches!(task.fan_out, Some(FanOut::Matrix(_))), single),
         ("foreach", matches!(task.fan_out, Some(FanOut::Items(_) | FanOut::Reference(_))), single),

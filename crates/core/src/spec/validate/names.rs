@@ -174,23 +174,24 @@ pub(super) fn outputs(outputs: &[Text], path: Path<'_>, report: &mut Report<'_>)
     entries(outputs.len(), "outputs", path, report);
     let mut seen = BTreeSet::new();
     for (at, key) in outputs.iter().enumerate() {
-        let is_well_formed = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && key.len() <= limits::NAME_BYTES_MAX
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if !is_well_formed {
-            let help = format!(
-                "use a letter or `_`, then letters, digits, `_` or `-`, at most {} in all",
-                limits::NAME_BYTES_MAX
-            );
-            report.error_with_help(
-                path.index(at),
-                format!("{} is not the key of an output", quoted(key)),
-                help,
-            );
-        }
+        output(key, path.index(at), report);
         if !seen.insert(key) {
             report.error(path.index(at), format!("{} is listed twice", quoted(key)));
         }
     }
     collisions(outputs.iter().map(|key| &**key), path, Words::OUTPUTS, report);
+}
+
+/// The key of one output.
+pub(super) fn output(key: &str, path: Path<'_>, report: &mut Report<'_>) {
+    let is_well_formed = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.len() <= limits::NAME_BYTES_MAX
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !is_well_formed {
+        let help = format!(
+            "use a letter or `_`, then letters, digits, `_` or `-`, at most {} in all",
+            limits::NAME_BYTES_MAX
+        );
+        report.error_with_help(path, format!("{} is not the key of an output", quoted(key)), help);
+    }
 }

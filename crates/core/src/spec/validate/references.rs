@@ -1,4 +1,4 @@
-//! What the `${{ }}` in env values, and in what approvals ask, refer to.
+//! What the `${{ }}` in env values, in what approvals ask, in parameters of sub-workflows and in outputs refer to.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,50 @@ pub(super) fn texts(
     if let Some(message) = task.executor.approval().and_then(|it| it.message.as_deref()) {
         text(message, task, names, path.key("approval").key("message"), report, is_whole);
     }
+    if let Some(it) = task.executor.sub_workflow() {
+        let params = path.key("workflow");
+        let params = params.key("params");
+        for (name, value) in &it.params {
+            text(value, task, names, params.key(name.as_str()), report, is_whole);
+        }
+    }
+}
+
+/// The references in the outputs of the workflow: to its parameters, and to what its tasks write.
+pub(super) fn outputs(
+    spec: &WorkflowSpec,
+    names: &Names<'_>,
+    report: &mut Report<'_>,
+    is_whole: bool,
+) {
+    let path = Path::Root.key("outputs");
+    for (key, value) in spec.outputs.iter().filter(|(_, value)| template::has_reference(value)) {
+        let at = path.key(key);
+        let parts = match template::parse(value) {
+            Ok(parts) => parts,
+            Err(error) => {
+                report.error(at, error.to_string());
+                continue;
+            }
+        };
+        for part in parts.iter().filter(|_| is_whole) {
+            match part {
+                Part::Literal(_) => {}
+                Part::Reference(Reference::Param(name)) => param(name, names, at, report),
+                Part::Reference(Reference::TaskOutput { task, key }) => {
+                    let near = spec.tasks.iter().map(|task| task.id.as_str());
+                    if let Some(found) = writer(task, names, near, at, report) {
+                        declared(found, key, at, report);
+                    }
+                }
+                Part::Reference(other) => {
+                    let help = "write `tasks.TASK.outputs.KEY` or `params.NAME`";
+                    let message = format!("`{other}` is not known in the outputs of a workflow");
+                    report.error_with_help(at, message, help);
+                }
+            }
+        }
+    }
 }
 
 fn text(
@@ -75,17 +119,10 @@ fn reference(
     report: &mut Report<'_>,
 ) {
     match found {
-        Reference::Param(name) => {
-            if !names.params.contains_key(&template::in_expressions(name)) {
-                let help =
-                    suggest::did_you_mean(name, names.params.values().map(|name| name.as_str()))
-                        .unwrap_or_else(|| format!("declare it: `params: {{{name}: …}}`"));
-                report.error_with_help(
-                    path,
-                    format!("the workflow has no parameter {}", quoted(name)),
-                    help,
-                );
-            }
+        Reference::Param(name) => param(name, names, path, report),
+        Reference::TaskOutput { task, key } => {
+            let help = format!("write `needs.{task}.outputs.{key}`");
+            report.error_with_help(path, format!("`{found}` is known in `outputs` alone"), help);
         }
         Reference::Output { task: upstream, key } => {
             output(upstream, key, task, names, path, report)
@@ -128,7 +165,26 @@ fn reference(
 
 /// What to do about a reference to a value of one index: an approval has none, and can have none.
 fn help_for(task: &TaskSpec, help: &'static str) -> &'static str {
-    if task.is_approval() { "remove the reference: an approval is asked once" } else { help }
+    if task.is_approval() {
+        "remove the reference: an approval is asked once"
+    } else if task.is_sub_workflow() {
+        "remove the reference: one run is started for the task"
+    } else {
+        help
+    }
+}
+
+/// The parameter is declared.
+fn param(name: &str, names: &Names<'_>, path: Path<'_>, report: &mut Report<'_>) {
+    if !names.params.contains_key(&template::in_expressions(name)) {
+        let help = suggest::did_you_mean(name, names.params.values().map(|name| name.as_str()))
+            .unwrap_or_else(|| format!("declare it: `params: {{{name}: …}}`"));
+        report.error_with_help(
+            path,
+            format!("the workflow has no parameter {}", quoted(name)),
+            help,
+        );
+    }
 }
 
 /// The list that a task is to go through is there.
@@ -172,16 +228,8 @@ fn output(
     path: Path<'_>,
     report: &mut Report<'_>,
 ) {
-    let Some(found) = names.tasks.get(&template::in_expressions(upstream)) else {
-        let help = suggest::did_you_mean(upstream, task.needs.iter().map(Name::as_str));
-        report.error_with_help(path, format!("there is no task {}", quoted(upstream)), help);
-        return;
-    };
-    if found.hook.is_some() {
-        let help = "hooks begin together; read outputs of tasks";
-        report.error_with_help(path, format!("`{}` is a hook", found.id), help);
-        return;
-    }
+    let near = task.needs.iter().map(Name::as_str);
+    let Some(found) = writer(upstream, names, near, path, report) else { return };
     // A hook begins after all tasks.
     if task.hook.is_none() && !task.needs.contains(&found.id) {
         let message =
@@ -193,18 +241,46 @@ fn output(
         );
         return;
     }
-    if !found.outputs.iter().any(|output| template::is_same_name(key, output)) {
-        let help = suggest::did_you_mean(key, found.outputs.iter().map(|output| &**output))
-            .unwrap_or_else(|| {
+    declared(found, key, path, report);
+}
+
+/// The task of this name, unless it is a hook. If there is none, one of `near` may be meant.
+fn writer<'s, 'n>(
+    task: &str,
+    names: &Names<'s>,
+    near: impl Iterator<Item = &'n str>,
+    path: Path<'_>,
+    report: &mut Report<'_>,
+) -> Option<&'s TaskSpec> {
+    let Some(found) = names.tasks.get(&template::in_expressions(task)) else {
+        let help = suggest::did_you_mean(task, near);
+        report.error_with_help(path, format!("there is no task {}", quoted(task)), help);
+        return None;
+    };
+    if found.hook.is_some() {
+        let help = "hooks begin together; read outputs of tasks";
+        report.error_with_help(path, format!("`{}` is a hook", found.id), help);
+        return None;
+    }
+    Some(found)
+}
+
+/// The task says that it writes this output.
+fn declared(task: &TaskSpec, key: &str, path: Path<'_>, report: &mut Report<'_>) {
+    if !task.outputs.iter().any(|output| template::is_same_name(key, output)) {
+        let help = suggest::did_you_mean(key, task.outputs.iter().map(|output| &**output));
+        let help = help.unwrap_or_else(|| match task.executor.sub_workflow() {
+            Some(it) => {
+                format!("add it to `outputs` of `{}`, and of workflow `{}`", task.id, it.name)
+            }
+            None => {
                 format!(
                     "add it to `outputs` of `{}`, and write it to $MUSTER_OUTPUT there",
-                    found.id
+                    task.id
                 )
-            });
-        report.error_with_help(
-            path,
-            format!("`{}` declares no output {}", found.id, quoted(key)),
-            help,
-        );
+            }
+        });
+        let message = format!("`{}` declares no output {}", task.id, quoted(key));
+        report.error_with_help(path, message, help);
     }
 }

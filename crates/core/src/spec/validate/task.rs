@@ -6,10 +6,10 @@ use super::super::path::Path;
 use super::super::quantity::AMOUNT_MAX;
 use super::super::report::Report;
 use super::super::{
-    ArraySpec, Condition, DependencyRule, ExecutorSpec, FanOut, OnTimeout, ProcessCommand,
-    ProcessSpec, Request, RetryPolicy, TaskSpec,
+    ArraySpec, Condition, DependencyRule, ExecutorSpec, ProcessCommand, ProcessSpec, Request,
+    RetryPolicy, TaskSpec,
 };
-use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, hooks, names};
+use super::{BACKOFF_FACTOR_MILLIS_MAX, fan_out, hooks, names, waiting};
 use crate::limits;
 use crate::time::Millis;
 
@@ -23,7 +23,10 @@ pub(super) fn task(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
     names::env(&task.env, path.key("env"), report);
     names::outputs(&task.outputs, path.key("outputs"), report);
     if task.is_approval() {
-        return approval(task, path, report);
+        return waiting::approval(task, path, report);
+    }
+    if task.is_sub_workflow() {
+        return waiting::sub_workflow(task, path, report);
     }
     if let Some(spec) = task.array {
         array(spec, path.key("array"), report);
@@ -136,69 +139,7 @@ fn executor(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
             }
         }
         ExecutorSpec::Process(process) => self::process(process, path, report),
-        ExecutorSpec::Approval(approval) => {
-            if let Some(message) = &approval.message {
-                message_of(message, path.key("approval").key("message"), report);
-            }
-        }
-    }
-}
-
-/// What is shown to a person, in places that are about other tasks as well.
-fn message_of(message: &str, path: Path<'_>, report: &mut Report<'_>) {
-    if message.trim().is_empty() {
-        report.error_with_help(path, "the message is empty", "leave `message` out");
-    }
-    if message.len() > limits::REASON_BYTES_MAX {
-        let message = format!(
-            "a message of {} bytes is too long; at most {} are possible",
-            message.len(),
-            limits::REASON_BYTES_MAX
-        );
-        report.error_with_help(path, message, "say here where to read more");
-    }
-}
-
-/// An approval has no attempts and no worker, and what is said of them would never come true.
-fn approval(task: &TaskSpec, path: Path<'_>, report: &mut Report<'_>) {
-    let plain = TaskSpec::new(task.id.clone(), task.executor.clone());
-    let (request, wanted) = (&task.request, &plain.request);
-    let fields = [
-        ("env", task.env != plain.env),
-        ("outputs", task.outputs != plain.outputs),
-        ("array", task.array != plain.array),
-        ("matrix", matches!(task.fan_out, Some(FanOut::Matrix(_)))),
-        ("foreach", matches!(task.fan_out, Some(FanOut::Items(_) | FanOut::Reference(_)))),
-        ("maxParallel", task.max_parallel != plain.max_parallel),
-        ("maxFailures", task.max_failures != plain.max_failures),
-        ("failFast", task.fail_fast != plain.fail_fast),
-        ("resources", request.resources != wanted.resources),
-        ("pool", request.pool != wanted.pool),
-        ("selector", request.selector != wanted.selector),
-        ("concurrency", request.groups != wanted.groups),
-        ("retry", task.retry != plain.retry),
-        ("onLost", task.on_lost != plain.on_lost),
-        ("maxLost", task.max_lost != plain.max_lost),
-        ("queueTimeout", task.queue_timeout != plain.queue_timeout),
-        ("gracePeriod", task.grace_period != plain.grace_period),
-        ("priority", task.priority != plain.priority),
-    ];
-    for (field, _) in fields.into_iter().filter(|(_, is_given)| *is_given) {
-        let message =
-            format!("`{field}` says nothing about an approval, which no worker carries out");
-        let help = "beside `approval` stand `needs`, `rule`, `if`, `timeout` and `description`";
-        report.error_with_help(path.key(field), message, help);
-    }
-    timeout(task.timeout, path.key("timeout"), report);
-    let waits_for_ever = task.timeout.is_none();
-    let is_said = task.executor.approval().is_some_and(|it| it.on_timeout != OnTimeout::Fail);
-    if waits_for_ever && is_said {
-        let message = "`onTimeout` never comes true: the approval waits without bound";
-        report.error_with_help(
-            path.key("approval").key("onTimeout"),
-            message,
-            "add `timeout`, beside `approval`",
-        );
+        ExecutorSpec::Approval(_) | ExecutorSpec::Workflow(_) => {}
     }
 }
 
@@ -361,7 +302,7 @@ fn amount(amount: u64, path: Path<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn retry(retry: &RetryPolicy, path: Path<'_>, report: &mut Report<'_>) {
+pub(super) fn retry(retry: &RetryPolicy, path: Path<'_>, report: &mut Report<'_>) {
     if retry.limit > limits::RETRY_LIMIT_MAX {
         let message = format!(
             "{} retries are too many; at most {} are possible",

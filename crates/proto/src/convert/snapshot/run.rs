@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use muster_core::ids::{LogIndex, RunId};
+use muster_core::ids::{LogIndex, RunId, TaskIndex};
 use muster_core::state::hooks::RunResult;
-use muster_core::state::run::{Run, RunEnded, RunStatus};
+use muster_core::state::run::{ParentTask, Run, RunEnded, RunStatus};
 use muster_core::state::task::StopReason;
 use muster_core::state::workflow::WorkflowVersion;
 use muster_core::time::Timestamp;
 
 use super::task::{task_from_proto, task_to_proto};
 use crate::convert::error::{DecodeError, Problem};
-use crate::convert::read::{Within, known, params_from_proto};
+use crate::convert::read::{Within, known, name, params_from_proto};
 use crate::convert::retry::{retry_origin_from_proto, retry_origin_to_proto};
 use crate::convert::schedule::{fire_origin_from_proto, fire_origin_to_proto};
 use crate::convert::trail::{asker_from_proto, asker_to_proto};
@@ -48,6 +48,7 @@ pub(in crate::convert) fn run_to_proto(run: &Run) -> stored::StoredRun {
         retry: run.retry.as_ref().map(retry_origin_to_proto),
         backfill: run.backfill.as_ref().map(fire_origin_to_proto),
         trigger: run.trigger.as_ref().map(trigger_origin_to_proto),
+        parent: run.parent.as_ref().map(parent_to_proto),
         asked_by: run.asked_by.as_ref().map(asker_to_proto),
         paused_offset_ms: run.paused.map(|since| origin.offset_ms(since)),
         stop: run.stop.map(|(since, reason)| stored::StoredRunStop {
@@ -93,6 +94,7 @@ pub(in crate::convert) fn run_from_proto(
         retry: run.retry.map(|it| retry_origin_from_proto(it).within("retry")).transpose()?,
         backfill: run.backfill.map(fire_origin_from_proto).transpose().within("backfill")?,
         trigger: run.trigger.map(trigger_origin_from_proto).transpose().within("trigger")?,
+        parent: run.parent.map(|it| parent_from_proto(it).within("parent")).transpose()?,
         asked_by: run.asked_by.map(asker_from_proto),
         paused: run.paused_offset_ms.map(|since| origin.at(since)),
         stop: run.stop.map(|stop| stop_from_proto(&stop, origin).within("stop")).transpose()?,
@@ -103,6 +105,32 @@ pub(in crate::convert) fn run_from_proto(
         open: run.open,
         ended: run.end.map(|end| end_from_proto(&end, origin).within("end")).transpose()?,
         version,
+    })
+}
+
+fn parent_to_proto(it: &ParentTask) -> stored::StoredParentTask {
+    stored::StoredParentTask {
+        run_id: it.run.0,
+        workflow: it.workflow.to_string(),
+        number: it.number,
+        task_index: it.task.0,
+        task: it.name.to_string(),
+        depth: it.depth,
+        fire_time_ms: it.fire_time.0,
+        schedule: it.schedule.as_ref().map(ToString::to_string),
+    }
+}
+
+fn parent_from_proto(it: stored::StoredParentTask) -> Result<ParentTask, DecodeError> {
+    Ok(ParentTask {
+        run: RunId(it.run_id),
+        workflow: name("workflow", &it.workflow)?,
+        number: it.number,
+        task: TaskIndex(it.task_index),
+        name: name("task", &it.task)?,
+        depth: it.depth,
+        fire_time: Timestamp(it.fire_time_ms),
+        schedule: it.schedule.map(|schedule| name("schedule", &schedule)).transpose()?,
     })
 }
 
@@ -166,6 +194,7 @@ pub(super) fn stop_reason_to_proto(reason: StopReason) -> StoredStopReason {
         StopReason::FailFast => StoredStopReason::FailFast,
         StopReason::RunTimedOut => StoredStopReason::RunTimedOut,
         StopReason::AttemptTimedOut => StoredStopReason::AttemptTimedOut,
+        StopReason::ByParent => StoredStopReason::ByParent,
     }
 }
 
@@ -177,5 +206,6 @@ pub(super) fn stop_reason_from_proto(field: &str, number: i32) -> Result<StopRea
         StoredStopReason::FailFast => Ok(StopReason::FailFast),
         StoredStopReason::RunTimedOut => Ok(StopReason::RunTimedOut),
         StoredStopReason::AttemptTimedOut => Ok(StopReason::AttemptTimedOut),
+        StoredStopReason::ByParent => Ok(StopReason::ByParent),
     }
 }

@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use muster_core::ids::{Fence, LogIndex, Text, WorkerId};
+use muster_core::ids::{Fence, LogIndex, RunId, Text, WorkerId};
 use muster_core::spec::{ArraySpec, Items, TaskSpec};
 use muster_core::state::cells::{Cells, IndexRange};
-use muster_core::state::task::{Attempt, FailureReason, LastAttempt, Stop, Task, TaskState, Tries};
+use muster_core::state::task::{
+    Attempt, Awaited, ChildRun, FailureReason, LastAttempt, Stop, Task, TaskState, Tries,
+};
 
 use super::run::{Origin, stop_reason_from_proto, stop_reason_to_proto};
 use crate::convert::error::DecodeError;
 use crate::convert::fan_out::{items_from_proto, items_to_proto};
 use crate::convert::read::{Within, known, required, string_map, text_map};
 use crate::internal::v1::stored_cell::{self as cell, State};
-use crate::internal::v1::{self as stored, StoredCell, StoredFailureReason};
+use crate::internal::v1::{self as stored, StoredCell, StoredFailureReason, StoredStopReason};
 
 pub(super) fn task_to_proto(task: &Task, origin: Origin) -> stored::StoredTask {
     let cells = task.cells.iter().map(|(range, state)| {
@@ -32,6 +34,10 @@ pub(super) fn task_to_proto(task: &Task, origin: Origin) -> stored::StoredTask {
             .map(|outputs| stored::StoredOutputs { values: string_map(outputs) }),
         message: task.message.as_ref().map(Text::to_string),
         items: task.items.as_ref().map(items_to_proto),
+        child: task
+            .child
+            .as_ref()
+            .map(|it| stored::StoredChildRun { run_id: it.run.0, number: it.number }),
         attempts: if task.attempts > told(&task.cells) { task.attempts } else { 0 },
     }
 }
@@ -62,6 +68,7 @@ pub(super) fn task_from_proto(
         waiting: task.waiting,
         outputs: task.outputs.map(|outputs| Arc::new(text_map(outputs.values))),
         message: task.message.map(Text::from),
+        child: task.child.map(|it| Arc::new(ChildRun { run: RunId(it.run_id), number: it.number })),
     })
 }
 
@@ -102,7 +109,7 @@ fn cell_to_proto(state: &TaskState, count: u32, origin: Origin) -> StoredCell {
     let tries = state.tries();
     let state = match state {
         TaskState::Blocked => State::Blocked(cell::Blocked {}),
-        TaskState::Undecided { since } => {
+        TaskState::Undecided { tries: _, since } => {
             State::Undecided(cell::Undecided { since_index: since.0 })
         }
         TaskState::Ready { tries: _, since, avoid } => State::Ready(cell::Ready {
@@ -121,9 +128,10 @@ fn cell_to_proto(state: &TaskState, count: u32, origin: Origin) -> StoredCell {
             avoid_worker_id: avoid.map(|worker| worker.0),
         }),
         TaskState::Held { tries: _ } => State::Held(cell::Held {}),
-        TaskState::Awaiting { since } => {
-            State::Awaiting(cell::Awaiting { since_offset_ms: origin.offset_ms(*since) })
-        }
+        TaskState::Awaiting { since, what } => State::Awaiting(cell::Awaiting {
+            since_offset_ms: origin.offset_ms(*since),
+            run: awaited_to_proto(what),
+        }),
         TaskState::Succeeded { tries: _, last } => State::Succeeded(cell::Succeeded {
             last: last.as_ref().map(|last| last_to_proto(last, origin)),
         }),
@@ -151,7 +159,7 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
     Ok(match required("state", stored.state.as_ref())? {
         State::Blocked(cell::Blocked {}) => TaskState::Blocked,
         State::Undecided(cell::Undecided { since_index }) => {
-            TaskState::Undecided { since: LogIndex(*since_index) }
+            TaskState::Undecided { tries, since: LogIndex(*since_index) }
         }
         State::Ready(ready) => TaskState::Ready {
             tries,
@@ -173,9 +181,10 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
             avoid: backoff.avoid_worker_id.map(WorkerId),
         },
         State::Held(cell::Held {}) => TaskState::Held { tries },
-        State::Awaiting(awaiting) => {
-            TaskState::Awaiting { since: origin.at(awaiting.since_offset_ms) }
-        }
+        State::Awaiting(awaiting) => TaskState::Awaiting {
+            since: origin.at(awaiting.since_offset_ms),
+            what: awaited_from_proto(awaiting.run.as_ref(), tries).within("awaiting.run")?,
+        },
         State::Succeeded(succeeded) => TaskState::Succeeded {
             tries,
             last: succeeded.last.as_ref().map(|last| last_from_proto(last, origin)),
@@ -188,6 +197,28 @@ fn state_from_proto(stored: &StoredCell, origin: Origin) -> Result<TaskState, De
         State::Skipped(skipped) => TaskState::Skipped { by_failure: skipped.by_failure },
         State::Cancelled(cell::Cancelled {}) => TaskState::Cancelled,
     })
+}
+
+fn awaited_to_proto(what: &Awaited) -> Option<cell::AwaitedRun> {
+    match what {
+        Awaited::Person => None,
+        Awaited::Run { run, tries: _, stop } => Some(cell::AwaitedRun {
+            run_id: run.0,
+            stop: stop.map_or(StoredStopReason::Unspecified, stop_reason_to_proto).into(),
+        }),
+    }
+}
+
+fn awaited_from_proto(
+    run: Option<&cell::AwaitedRun>,
+    tries: Tries,
+) -> Result<Awaited, DecodeError> {
+    let Some(run) = run else { return Ok(Awaited::Person) };
+    let stop = match run.stop {
+        0 => None,
+        number => Some(stop_reason_from_proto("stop", number)?),
+    };
+    Ok(Awaited::Run { run: RunId(run.run_id), tries, stop })
 }
 
 fn tries_from_proto(stored: &StoredCell) -> Result<Tries, DecodeError> {
@@ -263,6 +294,7 @@ pub(in crate::convert) fn failure_to_proto(reason: FailureReason) -> (StoredFail
         FailureReason::Undecidable => (StoredFailureReason::Undecidable, 0),
         FailureReason::Lost => (StoredFailureReason::Lost, 0),
         FailureReason::NotApproved => (StoredFailureReason::NotApproved, 0),
+        FailureReason::RunFailed => (StoredFailureReason::RunFailed, 0),
     }
 }
 
@@ -279,5 +311,6 @@ pub(in crate::convert) fn failure_from_proto(
         StoredFailureReason::Undecidable => Ok(FailureReason::Undecidable),
         StoredFailureReason::Lost => Ok(FailureReason::Lost),
         StoredFailureReason::NotApproved => Ok(FailureReason::NotApproved),
+        StoredFailureReason::RunFailed => Ok(FailureReason::RunFailed),
     }
 }
