@@ -10,6 +10,7 @@ mod book;
 mod children;
 mod compare;
 mod decisions;
+mod follow_up;
 mod groups;
 mod hooks;
 mod load;

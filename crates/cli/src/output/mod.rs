@@ -1,6 +1,7 @@
 //! What goes to stdout: data only, in the format asked for.
 
 pub(crate) mod json;
+mod namespaces;
 mod past;
 mod shown;
 mod table;

@@ -13,8 +13,9 @@ use crate::state::run::{Params, Run, RunStatus, TriggerOrigin};
 use crate::state::workflow::WorkflowVersion;
 
 impl Step<'_> {
-    /// What ended makes the runs that follow it. Runs that are made here end here only if another one replaces them, and
-    /// then nothing follows them, so that this comes to an end. `tasks` is what all such runs of the command have so far.
+    /// What ended makes the runs that follow it. Runs that are made here end here only if another one replaces them,
+    /// and then nothing follows them, so that this comes to an end. `tasks` is what all such runs of the command have
+    /// so far.
     pub(super) fn fire_triggers(&mut self, run: &Arc<Run>, tasks: &mut usize) {
         let version = &run.version;
         let after = self.state.triggers.after(&version.namespace, &version.workflow);

@@ -46,7 +46,6 @@ use muster_core::command::{
 use muster_core::ids::{LogIndex, Name, TaskIndex, Text};
 use muster_core::retry::{Scope, TakenEnd, TakenOver, taken_over};
 use muster_core::snapshot::digest_of;
-use muster_core::spec::namespace::{GroupSpec, NamespaceSpec};
 use muster_core::spec::quantity::{parse_cpu, parse_memory};
 use muster_core::spec::{Resources, duration};
 use muster_core::state::run::{FireOrigin, RetryOrigin};
@@ -55,6 +54,7 @@ use muster_core::state::trail::Asker;
 use muster_core::state::workflow::NextFire;
 use muster_core::time::{Millis, Timestamp};
 
+use super::namespaces::namespace;
 use super::notation;
 use super::world::World;
 
@@ -191,27 +191,6 @@ fn plain(world: &World, line: &str, options: Options) -> Command {
         }
         _ => panic!("`{verb}` is not a command of the transcripts"),
     }
-}
-
-fn namespace(rest: &str) -> NamespaceSpec {
-    let (namespace, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    let mut spec = NamespaceSpec::new(name(namespace));
-    let number = |value: &str| value.parse().expect("a number");
-    for (key, value) in pairs(rest) {
-        match key {
-            "weight" => spec.weight = number(value),
-            "runs" => spec.quota.runs = Some(number(value)),
-            "tasks" => spec.quota.tasks = Some(number(value)),
-            "cpu" => spec.quota.cpu_millis = Some(parse_cpu(value).expect("a quantity")),
-            "memory" if value == "max" => spec.quota.memory_bytes = Some(u64::MAX),
-            "memory" => spec.quota.memory_bytes = Some(parse_memory(value).expect("a quantity")),
-            _ => {
-                let group = key.strip_prefix("group.").expect("`group.NAME=LIMIT`");
-                spec.groups.insert(name(group), GroupSpec { limit: number(value) });
-            }
-        }
-    }
-    spec
 }
 
 fn end(world: &World, rest: &str, request: Option<RequestKey>) -> Command {

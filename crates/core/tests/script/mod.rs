@@ -1,6 +1,7 @@
 //! The language of the transcripts.
 
 pub(crate) mod line;
+mod namespaces;
 pub(crate) mod notation;
 pub(crate) mod planner;
 pub(crate) mod show;
