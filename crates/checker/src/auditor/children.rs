@@ -33,6 +33,8 @@ impl Step<'_> {
     /// A task is to start its run: it does, or there can be none and the try has failed.
     pub(super) fn start_child(&mut self, decision: &Decision, given: &Params) {
         let (id, task) = (decision.run, decision.task);
+        // What an earlier decision of the command ended has left its place.
+        self.begin_waiting();
         let Some(work) = self.live_run(id) else { return };
         let Some((spec, it)) = work.spec(task).zip(work.tasks.get(task.0 as usize)) else { return };
         let ExecutorSpec::Workflow(wanted) = &spec.executor else { return };

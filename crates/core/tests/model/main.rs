@@ -195,7 +195,7 @@ fn the_random_commands_reach_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
     let mut coverage = Coverage::default();
-    for _ in 0..700 {
+    for _ in 0..900 {
         let sequence = ops::sequence().new_tree(&mut runner).expect("no filters").current();
         assert!(
             sequence.iter().any(|timed| !matches!(timed.clock, Clock::Back(_)))

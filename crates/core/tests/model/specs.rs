@@ -19,6 +19,8 @@ pub(crate) fn workflow() -> impl Strategy<Value = WorkflowSpec> {
     let tasks = prop_oneof![
         20 => prop::collection::vec(task(), 1..8),
         10 => prop::collection::vec(task(), 1..3),
+        // What others may run, and see succeed.
+        6 => Just(vec![(TaskSpec::new(name_of("t", 0), ExecutorSpec::Noop), 0)]),
         1 => Just(Vec::new()),
     ];
     let timeout = prop::option::weighted(0.2, 5_000..60_000u64);
