@@ -431,6 +431,21 @@ fn a_bad_namespace_is_told_where_and_what_to_do() {
 }
 
 #[test]
+fn a_misspelt_kind_is_all_that_is_told() {
+    let text = NAMESPACE.replace("Namespace", "Namespaces");
+    let told = |text: &str| {
+        let errors = manifest(text).expect_err("it is bad").errors;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        (errors[0].message.clone(), errors[0].help.clone().expect("what to do"))
+    };
+    let (message, help) = told(&format!("{text}weight: 0\n"));
+    assert_eq!(message, "`Namespaces` is not a known `kind`");
+    assert_eq!(help, "did you mean `Namespace`?");
+    let (_, help) = told(&text.replace("Namespaces", "CronJob"));
+    assert_eq!(help, "there are Workflow and Namespace");
+}
+
+#[test]
 fn there_are_so_many_groups_and_no_more() {
     let file = |count: usize| {
         let groups = (0..count).map(|number| format!("g{number}: 1")).collect::<Vec<_>>();

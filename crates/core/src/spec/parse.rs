@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ERRORS_MAX, Position, SpecError, SpecErrors};
+use super::error::{ERRORS_MAX, Position, SpecError, SpecErrors, quoted};
 use super::namespace::NamespaceSpec;
 use super::path::Path;
 use super::report::Report;
 use super::schedule::ScheduleSpec;
+use super::suggest::did_you_mean;
 use super::yaml::{Documents, Node};
 use super::{WorkflowSpec, read, validate};
 use crate::ids::{Name, Text};
 use crate::limits;
+
+/// What a document may be.
+const KINDS: [&str; 2] = ["Workflow", "Namespace"];
 
 const TOP: Position = Position { line: 1, column: 1, width: 1 };
 
@@ -174,6 +178,18 @@ impl File {
                 (Ok(()), None) => {}
                 (Err(errors), _) => self.add_all(errors),
             };
+        }
+        if let Some(kind) = kind.filter(|it| *it != "Workflow") {
+            let known = if self.takes_workflows_alone { &KINDS[..1] } else { &KINDS[..] };
+            let all = || format!("there are {}", known.join(" and "));
+            let help = did_you_mean(kind, known.iter().copied()).unwrap_or_else(all);
+            let message = format!("{} is not a known `kind`", quoted(kind));
+            report.error_with_help(Path::Root.key("kind"), message, help);
+            // What else is wrong depends on what it is meant to be.
+            if let Err(errors) = report.finish() {
+                self.add_all(errors);
+            }
+            return;
         }
         let workflow = read::workflow(root, &mut report);
         if let Some(workflow) = &workflow {
