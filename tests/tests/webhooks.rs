@@ -118,6 +118,32 @@ async fn every_master_takes_calls_and_each_makes_one_run() {
     assert_eq!(runs(&cluster.client).await.len(), 4);
 }
 
+/// What a web page can have a browser on this machine send.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_webhooks_is_answered_over_http_1() {
+    let cluster = Cluster::start(1, 1).await;
+    applied(&cluster);
+    // A message of gRPC with a workflow's name, and the start of a run of it.
+    let message = "\0\0\0\0\u{11}\u{12}\u{7}default\u{1a}\u{6}deploy";
+    let headers = ["Content-Type: text/plain", "Origin: http://evil.example"];
+    for path in [
+        "/muster.v1.RunService/SubmitRun",
+        "/grpc.health.v1.Health/Check",
+        "/",
+        "/webhooks",
+        "/webhooks/",
+        "/webhooks/default/deploy",
+        "/webhooks/default/deploy/push/",
+        "/webhooks/default//push",
+        "/webhooks/a/../b/c/d",
+    ] {
+        let answer = call(&cluster.addresses[0], path, &headers, message);
+        let told = (answer.status, &answer.body["reason"]);
+        assert_eq!(told, (404, &"WEBHOOK_NOT_FOUND".into()), "{path}");
+    }
+    assert_eq!(runs(&cluster.client).await.len(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_show_what_is_asked_for_starts_nothing() {
     let keys = tempfile::tempdir().expect("a folder");
@@ -132,7 +158,7 @@ async fn whoever_does_not_show_what_is_asked_for_starts_nothing() {
     };
     let whole = r#"{"head": {"id": "a"}}"#;
     let wrong = format!("{bearer}0");
-    for headers in [&[][..], &["Authorization: Basic eDp5"], &[&wrong]] {
+    for headers in [&[][..], &["Authorization: Basic eDp5"], &[&wrong], &[&bearer, &wrong]] {
         let answer = push(headers, whole);
         assert_eq!((answer.status, &answer.body["reason"]), (401, &"UNAUTHENTICATED".into()));
         assert!(answer.head.contains("\r\nwww-authenticate: bearer"), "{}", answer.head);

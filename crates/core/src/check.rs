@@ -266,7 +266,10 @@ impl State {
         if fresh.fires != self.fires || fresh.queued_runs != self.queued_runs {
             return violated("I16", "what fires or waits differs from the workflows".to_owned());
         }
-        if fresh.version_uses != self.version_uses || fresh.run_by_number != self.run_by_number {
+        if fresh.version_uses != self.version_uses
+            || fresh.run_by_number != self.run_by_number
+            || fresh.live_by_workflow != self.live_by_workflow
+        {
             return violated("I16", "the run indexes differ from the runs".to_owned());
         }
         if fresh.workflow_by_name != self.workflow_by_name

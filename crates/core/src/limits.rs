@@ -55,7 +55,9 @@ pub const TRIGGERS_MAX: usize = 100;
 /// Most workflows that follow the same one.
 pub const FOLLOWERS_MAX: usize = 100;
 /// Most tasks that the runs have together which follow what ends by one command; more than one run can have.
-pub const TRIGGERED_TASKS_MAX: usize = 1_000_000;
+pub const TRIGGERED_TASKS_MAX: usize = 500_000;
+/// How many tasks a run counts for by itself among these: one command makes 10,000 small runs at most.
+pub const TRIGGERED_RUN_WEIGHT: usize = 50;
 /// Most days off, or stretches of them, of one schedule.
 pub const EXCLUDED_DAYS_MAX: usize = 1000;
 /// Most fire times that a schedule may ask to catch up on at once.

@@ -441,7 +441,7 @@ fn a_misspelt_kind_is_all_that_is_told() {
     let (message, help) = told(&format!("{text}weight: 0\n"));
     assert_eq!(message, "`Namespaces` is not a known `kind`");
     assert_eq!(help, "did you mean `Namespace`?");
-    let (_, help) = told(&text.replace("Namespaces", "CronJob"));
+    let (_, help) = told(&text.replace("Namespaces", "Pipeline"));
     assert_eq!(help, "there are Workflow and Namespace");
 }
 

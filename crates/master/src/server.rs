@@ -234,7 +234,8 @@ async fn routes(replica: &Arc<Replica>) -> Routes {
     add!(ClusterServiceServer::new(Cluster::new(replica())));
     add!(WorkerSessionServiceServer::new(WorkerSessions { replica: replica() }));
     routes.add_service(health);
-    Routes::from(routes.routes().into_axum_router().merge(webhook::routes(replica())))
+    let routes = routes.routes().into_axum_router().merge(webhook::routes(replica()));
+    Routes::from(routes.layer(axum::middleware::from_fn(webhook::only_known_ways)))
 }
 
 /// What tells callers how the services look. Some milliseconds of work, and the same for all masters of a process.

@@ -107,6 +107,7 @@ impl Step<'_> {
             }
         };
         origin.depth <= DEPTH_MAX
+            && others < limits::FIRED_RUNS_MAX
             && policy
             && are_good(&version, given)
             && self.may_have_run(&key.0)
@@ -216,7 +217,15 @@ impl Step<'_> {
 
     /// A run that must stop with the task that waits for it, and was not told yet.
     pub(super) fn stopped_child(&mut self) -> Option<RunId> {
-        self.work.values_mut().find_map(|work| work.stopped.pop_first())
+        let stopped = self.work.values().flat_map(|work| &work.stopped);
+        let stopped: BTreeSet<RunId> = stopped.copied().collect();
+        // Those that wait come first, lest one of them begins in the place of another.
+        let mut has_begun = |id| self.run(id).is_none_or(|work| work.begun_at.is_some());
+        let (_, next) = stopped.into_iter().map(|id| (has_begun(id), id)).min()?;
+        for work in self.work.values_mut() {
+            work.stopped.remove(&next);
+        }
+        Some(next)
     }
 
     pub(super) fn stop_child(&mut self, child: RunId) {
@@ -235,6 +244,7 @@ fn origin_of(work: &Work, spec: &TaskSpec, task: TaskIndex) -> ParentTask {
     let fired = work.origin.as_ref().or(work.backfill.as_ref());
     let own = fired.map(|it| (it.fire_time, Some(it.schedule.clone())));
     let own = own.or_else(|| work.retry.as_ref().map(|it| (it.fire_time, it.schedule.clone())));
+    let own = own.or_else(|| work.trigger.as_ref().map(|it| (it.fire_time, None)));
     let own = own.or_else(|| above.map(|it| (it.fire_time, it.schedule.clone())));
     let (fire_time, schedule) = own.unwrap_or((work.submitted_at, None));
     ParentTask {

@@ -17,6 +17,9 @@ use crate::coverage::Rare;
 use crate::mix::spec_digest;
 use crate::verdict::Invariant;
 
+/// How many tasks a run counts for by itself.
+const RUN_WEIGHT: usize = 50;
+
 /// Namespace and name of a workflow.
 type Key = (Name, Name);
 
@@ -136,13 +139,13 @@ impl Step<'_> {
             }
         };
         let is_crowded = others >= limits::FIRED_RUNS_MAX
-            || *tasks + follows.tasks > limits::TRIGGERED_TASKS_MAX;
+            || *tasks + follows.tasks + RUN_WEIGHT > limits::TRIGGERED_TASKS_MAX;
         let (latest, size) = (known.latest, follows.tasks);
         if is_held || is_crowded || !self.may_have_run(&key.0) {
             self.count(Rare::TriggerPassedOver);
             return self.note_fired(key, at, false);
         }
-        *tasks += size;
+        *tasks += size + RUN_WEIGHT;
         let id = RunId(self.next_run);
         let Some(run) = self.after.run(id).or_else(|| self.left.get(&id)).cloned() else {
             let what = format!("nothing of `{}` followed run {}", key.1, end.origin.run);

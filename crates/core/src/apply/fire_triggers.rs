@@ -56,7 +56,7 @@ impl Step<'_> {
         let admitted = self.admit_triggered(id, &version, at, *tasks);
         let is_made = admitted.is_some();
         if let Some((params, admission)) = admitted {
-            *tasks += version.spec.tasks.len();
+            *tasks += weight(&version);
             let trigger = Some(TriggerOrigin {
                 trigger: spec.name.clone(),
                 workflow: ended.version.workflow.clone(),
@@ -86,10 +86,9 @@ impl Step<'_> {
     ) -> Option<(Arc<Params>, Admission)> {
         let params =
             effective_params(&version.spec, &version.spec.triggers.get(at)?.params).ok()?;
-        let is_bounded = tasks + version.spec.tasks.len() <= limits::TRIGGERED_TASKS_MAX
+        let is_bounded = tasks + weight(version) <= limits::TRIGGERED_TASKS_MAX
             && self.state.runs.len() < limits::RUNS_MAX
-            && self.state.live_runs(workflow).take(limits::FIRED_RUNS_MAX).count()
-                < limits::FIRED_RUNS_MAX;
+            && self.state.live_runs_of(workflow) < limits::FIRED_RUNS_MAX as u64;
         if !is_bounded || self.check_run_quota(&version.namespace).is_err() {
             return None;
         }
@@ -97,6 +96,11 @@ impl Step<'_> {
         let admission = self.admission(Some(workflow), &version.workflow, policy).ok()?;
         Some((params, admission))
     }
+}
+
+/// What a run counts for: its tasks, and some more for itself.
+fn weight(version: &WorkflowVersion) -> usize {
+    version.spec.tasks.len() + limits::TRIGGERED_RUN_WEIGHT
 }
 
 #[cfg(test)]
@@ -118,7 +122,8 @@ mod tests {
         let mut step = Step::new(&mut state, LogIndex(1), Timestamp(0));
         let (version, _) = step.latest_version(&name("default"), &spec).expect("it is sound");
         let is_admitted = |tasks| step.admit_triggered(1, &version, 0, tasks).is_some();
-        assert!(is_admitted(limits::TRIGGERED_TASKS_MAX - 2));
-        assert!(!is_admitted(limits::TRIGGERED_TASKS_MAX - 1));
+        let weight = 2 + limits::TRIGGERED_RUN_WEIGHT;
+        assert!(is_admitted(limits::TRIGGERED_TASKS_MAX - weight));
+        assert!(!is_admitted(limits::TRIGGERED_TASKS_MAX - weight + 1));
     }
 }

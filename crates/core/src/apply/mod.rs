@@ -75,8 +75,9 @@ struct Step<'a> {
     ended: BTreeMap<RunId, Arc<Run>>,
     /// Runs that ended, and about which the tasks that they were started for have not been told yet.
     ended_children: BTreeMap<RunId, Arc<Run>>,
-    /// Runs that must stop with the tasks that they were started for, and have not been told yet.
-    stopped_children: BTreeSet<RunId>,
+    /// Runs that must stop with the tasks that they were started for, and have not been told yet; and whether they had
+    /// begun.
+    stopped_children: BTreeSet<(bool, RunId)>,
     /// Whether runs that waited are being begun.
     is_beginning: bool,
     /// Who asked for the command that is being carried out, if that is known.
@@ -226,7 +227,7 @@ impl Step<'_> {
         loop {
             if let Some((_, child)) = self.ended_children.pop_first() {
                 self.end_awaiting(&child);
-            } else if let Some(child) = self.stopped_children.pop_first() {
+            } else if let Some(child) = self.next_stopped_child() {
                 self.stop_run(child, StopReason::ByParent);
             } else if let Some((run, task)) = self.failed.pop_first() {
                 self.fail_fast(run, task);

@@ -195,7 +195,7 @@ impl Step<'_> {
         }
         let workflow = self.state.workflow_id(&run.version);
         if let Some(workflow) = workflow {
-            self.state.run_by_number.remove(&(workflow, run.number));
+            self.state.strike_run(workflow, run.number);
             self.state.forget_queued(workflow, run_id);
         }
         self.state.uncount_run(&run.version.namespace);

@@ -72,6 +72,13 @@ impl Step<'_> {
             self.existing_version(namespace, &wanted.name, None).map_err(|no| no.to_string())?;
         let params = effective_params(&version.spec, given).map_err(|no| no.to_string())?;
         let workflow = self.state.workflow_id(&version);
+        let live = workflow.map_or(0, |workflow| self.state.live_runs_of(workflow));
+        if live >= limits::FIRED_RUNS_MAX as u64 {
+            return Err(format!(
+                "{live} runs of workflow `{}` are live; no more are started for tasks",
+                wanted.name
+            ));
+        }
         let admission = self
             .admission(workflow, &wanted.name, version.spec.concurrency)
             .map_err(|no| no.to_string())?;
@@ -206,10 +213,27 @@ impl Step<'_> {
             return;
         }
         if !mutant::is_on(Mutant::ChildOrphaned) {
-            self.stopped_children.insert(run);
+            let has_begun = self.has_begun(run);
+            self.stopped_children.insert((has_begun, run));
         }
         let what = Awaited::Run { run, tries, stop: Some(reason) };
         self.change(id, index, WHOLE, TaskState::Awaiting { since, what });
+    }
+
+    /// The run that must stop next: those that wait for earlier ones come first, so that none of them begins where
+    /// another of them stops.
+    pub(super) fn next_stopped_child(&mut self) -> Option<RunId> {
+        while let Some((had_begun, child)) = self.stopped_children.pop_first() {
+            if had_begun == self.has_begun(child) {
+                return Some(child);
+            }
+            self.stopped_children.insert((true, child));
+        }
+        None
+    }
+
+    fn has_begun(&self, run: RunId) -> bool {
+        self.state.run(run).is_none_or(|run| run.begun_at.is_some())
     }
 
     fn task_mut(&mut self, id: RunId, index: TaskIndex) -> Option<&mut Task> {

@@ -202,7 +202,7 @@ impl Step<'_> {
             run.take_over(new.taken_over);
         }
         self.state.runs.insert(id.0, Arc::new(run));
-        self.state.run_by_number.insert((workflow, number), id);
+        self.state.enlist_run(workflow, number, id);
         self.events.push(Event::RunSubmitted { run: id });
         if admission == Admission::Begin {
             self.begin_run(id);

@@ -78,6 +78,7 @@ impl State {
         self.namespace_by_name.clear();
         self.workflow_by_name.clear();
         self.run_by_number.clear();
+        self.live_by_workflow.clear();
         self.workers_by_name.clear();
         self.version_uses.clear();
         self.held.clear();
@@ -122,7 +123,7 @@ impl State {
     fn derive_run(&mut self, id: RunId) {
         let Some(run) = self.runs.get(id.0).cloned() else { return };
         if let Some(workflow) = self.workflow_id(&run.version) {
-            self.run_by_number.insert((workflow, run.number), id);
+            self.enlist_run(workflow, run.number, id);
             if run.begun_at.is_none() {
                 self.queued_runs.entry(workflow).or_default().insert(id);
             }

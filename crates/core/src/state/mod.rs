@@ -101,6 +101,8 @@ pub struct State {
     pub(crate) namespace_by_name: BTreeMap<Name, u64>,
     pub(crate) workflow_by_name: BTreeMap<Name, BTreeMap<Name, u64>>,
     pub(crate) run_by_number: BTreeMap<(u64, u64), RunId>,
+    /// How many of these each workflow has, where it has any.
+    pub(crate) live_by_workflow: BTreeMap<u64, u64>,
     pub(crate) workers_by_name: BTreeMap<Text, BTreeSet<WorkerId>>,
     /// How many live runs use a version.
     pub(crate) version_uses: BTreeMap<u64, u32>,
@@ -146,13 +148,32 @@ impl State {
 
     /// How many runs of a workflow are live.
     pub fn live_runs_of(&self, workflow: u64) -> u64 {
-        self.run_by_number.range((workflow, 0)..=(workflow, u64::MAX)).count() as u64
+        self.live_by_workflow.get(&workflow).copied().unwrap_or(0)
     }
 
     /// The live runs of a workflow, by number.
     pub fn live_runs(&self, workflow: u64) -> impl Iterator<Item = &Arc<Run>> {
         let ids = self.run_by_number.range((workflow, 0)..=(workflow, u64::MAX));
         ids.filter_map(|(_, id)| self.run(*id))
+    }
+
+    /// Makes a live run known by its number.
+    pub(crate) fn enlist_run(&mut self, workflow: u64, number: u64, run: RunId) {
+        if self.run_by_number.insert((workflow, number), run).is_none() {
+            *self.live_by_workflow.entry(workflow).or_default() += 1;
+        }
+    }
+
+    /// The reverse, of a run that ended.
+    pub(crate) fn strike_run(&mut self, workflow: u64, number: u64) {
+        if self.run_by_number.remove(&(workflow, number)).is_none() {
+            return;
+        }
+        let Some(live) = self.live_by_workflow.get_mut(&workflow) else { return };
+        *live -= 1;
+        if *live == 0 {
+            self.live_by_workflow.remove(&workflow);
+        }
     }
 
     /// Takes a run out of those that wait.

@@ -14,25 +14,28 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
 use muster_core::spec::webhook::WebhookSpec;
 use muster_proto::v1;
-use muster_proto::v1::namespace_service_server::NamespaceService;
+use muster_proto::v1::audit_service_server::AuditService;
 use muster_proto::v1::run_service_server::RunService;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tonic::metadata::MetadataMap;
 
 use self::answer::Refusal;
 use super::asker;
-use super::namespace::Namespaces;
+use super::audit::Audit;
 use super::run::Runs;
 use crate::replica::Replica;
 
 /// Largest body of a call, in bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Most bodies in memory at once.
+const BODIES_MAX: usize = 64;
 /// Longest wait for a body, and for the run.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Headers that tell the same call sent again from another one; GitHub and GitLab have their own.
@@ -42,10 +45,27 @@ const CALL_IDS: [&str; 4] =
 /// Namespace, workflow and webhook.
 type Address = (String, String, String);
 
+/// What HTTP is for here: gRPC over HTTP/2, which web pages cannot speak to a port without TLS, and webhooks over
+/// either. Whatever else comes is turned away, above all gRPC over HTTP/1.1: a web page in a browser on this machine
+/// can send that to a master that listens on loopback alone.
+pub(crate) async fn only_known_ways(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if let Some(rest) = path.strip_prefix("/webhooks") {
+        let segments = rest.strip_prefix('/').map_or(0, |rest| rest.split('/').count());
+        let is_whole = segments == 3 && !rest.split('/').skip(1).any(str::is_empty);
+        return if is_whole { next.run(request).await } else { Refusal::no_path().answer() };
+    }
+    if request.version() != Version::HTTP_2 {
+        return Refusal::no_path().answer();
+    }
+    next.run(request).await
+}
+
 /// The paths that are called.
 pub(crate) fn routes(replica: Arc<Replica>) -> Router {
     let path = "/webhooks/{namespace}/{workflow}/{webhook}";
-    let webhooks = Webhooks { replica, catching_up: Arc::default() };
+    let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    let webhooks = Webhooks { replica, catching_up: Arc::default(), bodies };
     Router::new().route(path, post(called)).with_state(webhooks)
 }
 
@@ -54,6 +74,8 @@ struct Webhooks {
     replica: Arc<Replica>,
     /// Held by the call that catches up: one at a time, for anybody can make a call that is turned away.
     catching_up: Arc<Mutex<()>>,
+    /// A permit for each body that is in memory.
+    bodies: Arc<Semaphore>,
 }
 
 async fn called(
@@ -82,7 +104,11 @@ impl Webhooks {
         body: impl AsyncFnOnce() -> Result<Bytes, Refusal>,
     ) -> Result<v1::SubmitRunResponse, Refusal> {
         let (webhook, body) = self.admit(address, &head.headers, body).await?;
-        let params = call::params(&webhook, &head.headers, &body)?;
+        // A large body is read anew for each reference: that is nothing for a thread that others wait for.
+        let headers = head.headers.clone();
+        let filled_in = move || call::params(&webhook, &headers, &body);
+        let params = self.replica.config.platform.blocking(filled_in).await;
+        let params = params.map_err(|_| Refusal::late())??;
         let (namespace, workflow, _) = address;
         let submission = v1::SubmitRunRequest {
             request_id: request_id(address, &head.headers),
@@ -93,40 +119,39 @@ impl Webhooks {
         };
         let mut request =
             tonic::Request::from_parts(MetadataMap::new(), head.extensions.clone(), submission);
-        asker::name(&mut request, &format!("webhook {}", webhook.name));
+        asker::name(&mut request, &format!("webhook {}", address.2));
         let runs = Runs { replica: self.replica.clone() };
         Ok(runs.submit_run(request).await?.into_inner())
     }
 
-    /// The webhook, and the body of a call that shows what its callers must show.
+    /// The webhook, and the body of a call that shows what its callers must show. A body is taken only once a token was
+    /// right, or of a webhook whose calls are signed.
     async fn admit(
         &self,
         address: &Address,
         headers: &HeaderMap,
         body: impl AsyncFnOnce() -> Result<Bytes, Refusal>,
     ) -> Result<(WebhookSpec, Bytes), Refusal> {
-        // Without a credential at all nobody has to ask the leader, nor to take a body.
-        if let Some(webhook) = self.find(address) {
-            credential::is_shown(&webhook.credential, headers)?;
-        }
-        let body = body().await?;
-        let judged = self.judge(address, headers, &body).await;
-        let webhook = match judged {
-            Ok(webhook) => webhook,
+        let webhook = match self.judge(address, headers, None).await {
+            // This master may only not know yet.
             Err(refusal) if refusal.may_be_outdated() => {
-                self.catch_up(address).await?;
-                self.judge(address, headers, &body).await?
+                self.catch_up().await?;
+                self.judge(address, headers, None).await?
             }
-            Err(refusal) => return Err(refusal),
+            judged => judged?,
         };
+        let _room = self.bodies.acquire().await.map_err(|_| Refusal::late())?;
+        let body = body().await?;
+        self.judge(address, headers, Some(&body)).await?;
         Ok((webhook, body))
     }
 
+    /// The webhook, if the call shows what it must, as far as that can be said without the body.
     async fn judge(
         &self,
         address: &Address,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Option<&[u8]>,
     ) -> Result<WebhookSpec, Refusal> {
         let webhook = self.find(address).ok_or_else(|| Refusal::unknown(address))?;
         let keys = credential::Keys { replica: &self.replica, namespace: &address.0 };
@@ -144,12 +169,16 @@ impl Webhooks {
     }
 
     /// Waits until this master knows what the leader knew when the wait began.
-    async fn catch_up(&self, address: &Address) -> Result<(), Refusal> {
+    async fn catch_up(&self) -> Result<(), Refusal> {
         let _turn = self.catching_up.lock().await;
-        // Any read that the leader answers says how far the leader is; this one is cheap.
-        let namespaces = Namespaces { replica: self.replica.clone() };
-        let ask = v1::GetNamespaceRequest { read: None, name: address.0.clone() };
-        let answer = namespaces.get_namespace(tonic::Request::new(ask)).await?;
+        // Any read that the leader answers says how far the leader is; this one looks at a single action.
+        let audit = Audit { replica: self.replica.clone() };
+        let ask = v1::ListActionsRequest {
+            page_size: 1,
+            all_namespaces: true,
+            ..v1::ListActionsRequest::default()
+        };
+        let answer = audit.list_actions(tonic::Request::new(ask)).await?;
         let applied = answer.metadata().get("muster-applied-index");
         let applied = applied.and_then(|it| it.to_str().ok()?.parse().ok()).unwrap_or(0);
         let options = v1::ReadOptions {

@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 const DECISIONS_MAX: usize = 512;
 /// Once the decisions of a round bring so many bytes of items or parameters they are proposed, and the rest follows.
 const BROUGHT_BYTES: usize = 512 << 10;
+/// Once the runs that a round starts have so many tasks together they are proposed, and the rest follows: to make them
+/// takes every master some 2 µs a task, in which it does nothing else.
+const STARTED_TASKS: usize = 20_000;
 /// What is worked out in this time is proposed first; the rest follows.
 const ROUND: Duration = Duration::from_millis(20);
 
@@ -53,24 +56,38 @@ pub(super) async fn run(replica: Arc<Replica>) {
 }
 
 /// The first undecided tasks. Cheap, for meanwhile nothing is applied. A sub-workflow waits while its run is paused.
-fn open(state: &State) -> Vec<(Arc<Run>, TaskIndex)> {
+fn open(state: &State) -> Vec<(Arc<Run>, TaskIndex, usize)> {
     let open = state.undecided().filter_map(|(run, task)| Some((state.run(run)?.clone(), task)));
     let may_start = |(run, task): &(Arc<Run>, TaskIndex)| {
         run.paused.is_none() || !run.spec(*task).is_some_and(TaskSpec::is_sub_workflow)
     };
-    open.filter(may_start).take(DECISIONS_MAX).collect()
+    let open = open.filter(may_start).take(DECISIONS_MAX);
+    open.map(|(run, task)| {
+        let size = started_tasks(state, &run, task);
+        (run, task, size)
+    })
+    .collect()
+}
+
+/// How many tasks the run has that a sub-workflow starts; 0 for any other task.
+fn started_tasks(state: &State, run: &Run, task: TaskIndex) -> usize {
+    let wanted = run.spec(task).and_then(|spec| spec.executor.sub_workflow());
+    let namespace = run.version.namespace.as_str();
+    let found = wanted.and_then(|wanted| state.workflow(namespace, wanted.name.as_str())?.latest);
+    found.and_then(|id| state.version(id)).map_or(0, |version| version.spec.tasks.len())
 }
 
 /// What becomes of them, as far as that is worked out in a round; at least of the first.
-async fn decisions(open: Vec<(Arc<Run>, TaskIndex)>) -> Vec<Decision> {
+async fn decisions(open: Vec<(Arc<Run>, TaskIndex, usize)>) -> Vec<Decision> {
     let end = Instant::now() + ROUND;
     let mut decisions = Vec::with_capacity(open.len());
-    let mut bytes = 0;
-    for (run, task) in open {
+    let (mut bytes, mut started) = (0, 0);
+    for (run, task, size) in open {
         let decision = decision(&run, task);
         bytes += decision.as_ref().map_or(0, |it| brought_bytes(&it.verdict));
         decisions.extend(decision);
-        if Instant::now() >= end || bytes >= BROUGHT_BYTES {
+        started += size;
+        if Instant::now() >= end || bytes >= BROUGHT_BYTES || started >= STARTED_TASKS {
             break;
         }
         tokio::task::yield_now().await;

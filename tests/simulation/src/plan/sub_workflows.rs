@@ -8,12 +8,13 @@ use rand::rngs::SmallRng;
 use super::{Action, Dice, Step};
 use crate::workflow::{draw_child, with_sub_workflow};
 
-/// One in so many seeds has sub-workflows, and which one; the others mean what they meant before there were any.
-const SEEDS: (u64, u64) = (16, 12);
+/// Two in so many seeds have sub-workflows, and which ones; the others mean what they meant before there were any. The
+/// second kind has triggers too.
+const SEEDS: (u64, [u64; 2]) = (16, [12, 7]);
 
 /// Adds sub-workflows to what clients do, if this seed has them. What else the seed means stays as it was.
 pub(super) fn add(seed: u64, clients: &mut [Vec<Step>]) {
-    if seed % SEEDS.0 != SEEDS.1 {
+    if !SEEDS.1.contains(&(seed % SEEDS.0)) {
         return;
     }
     let mut dice = Dice(SmallRng::seed_from_u64(seed.rotate_left(56)));

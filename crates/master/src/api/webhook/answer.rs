@@ -84,6 +84,12 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_FOUND, "WEBHOOK_NOT_FOUND", text)
     }
 
+    pub(super) fn no_path() -> Self {
+        let text =
+            "only POST /webhooks/NAMESPACE/WORKFLOW/WEBHOOK is answered here, and gRPC over HTTP/2";
+        Refusal::new(StatusCode::NOT_FOUND, "WEBHOOK_NOT_FOUND", text)
+    }
+
     pub(super) fn bad_call(message: String) -> Self {
         Refusal::new(StatusCode::BAD_REQUEST, "INVALID_CALL", message)
     }

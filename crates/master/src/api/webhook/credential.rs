@@ -13,14 +13,6 @@ use crate::replica::Replica;
 /// Most bytes of a key's file.
 const KEY_BYTES_MAX: usize = 4096;
 
-/// Turns away a call that shows nothing at all.
-pub(super) fn is_shown(credential: &Credential, headers: &HeaderMap) -> Result<(), Refusal> {
-    match credential {
-        Credential::Token(_) => bearer(headers).map(|_| ()),
-        Credential::Signature { header, .. } => signature(header, headers).map(|_| ()),
-    }
-}
-
 /// Where keys are found.
 pub(super) struct Keys<'r> {
     pub(super) replica: &'r Replica,
@@ -28,12 +20,12 @@ pub(super) struct Keys<'r> {
 }
 
 impl Keys<'_> {
-    /// Turns away a call that does not show what it must.
+    /// Turns away a call that does not show what it must; of a signature without the body, one that shows none.
     pub(super) async fn judge(
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Option<&[u8]>,
     ) -> Result<(), Refusal> {
         match credential {
             // Digests are compared: how long that takes says nothing about the token.
@@ -41,6 +33,7 @@ impl Keys<'_> {
             Credential::Token(_) => Err(Refusal::wrong_token()),
             Credential::Signature { key, header } => {
                 let shown = signature(header, headers)?;
+                let Some(body) = body else { return Ok(()) };
                 let key = self.key(key).await?;
                 is_signed(&key, body, &shown)
                     .then_some(())
@@ -80,7 +73,10 @@ impl Keys<'_> {
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&[u8], Refusal> {
-    let shown = headers.get(AUTHORIZATION).and_then(|value| {
+    // Of several nobody knows which one a proxy has looked at.
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let only = given.next().filter(|_| given.next().is_none());
+    let shown = only.and_then(|value| {
         let (scheme, token) = value.as_bytes().split_at_checked("bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
     });
